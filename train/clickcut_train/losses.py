@@ -1,0 +1,37 @@
+"""Losses on logits, with pixels to ignore."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def normalised_focal_loss(
+    logits: Tensor, target: Tensor, valid: Tensor, gamma: float = 2.0, alpha: float = 0.5
+) -> Tensor:
+    """Focal loss whose weights are rescaled per image to sum to the number of pixels.
+
+    Easy pixels lose their weight without the gradient fading as the model improves
+    (Sofiiuk et al., "AdaptIS", 2019).
+
+    Args:
+        logits: (N, H, W) float.
+        target: (N, H, W) float, 1 = object.
+        valid: (N, H, W) float, 0 = ignore.
+        gamma: focusing exponent.
+        alpha: weight of object against background.
+
+    Returns:
+        Mean loss, a scalar.
+    """
+    logits = logits.float()
+    bce = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    missing = 1 - torch.exp(-bce)
+    focal = missing.pow(gamma)
+    with torch.no_grad():
+        total = (focal * valid).sum((1, 2))
+        scale = (valid.sum((1, 2)) / total.clamp_min(1e-6)).clamp_max(1e3)
+    side = torch.where(target > 0.5, alpha, 1 - alpha)
+    per_image = (side * focal * bce * valid).sum((1, 2)) * scale / valid.sum((1, 2)).clamp_min(1)
+    return 2 * per_image.mean()
