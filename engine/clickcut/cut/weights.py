@@ -1,0 +1,229 @@
+"""Edge weights of an image: B of equation 5, computed once, where they are needed."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import threading
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from clickcut.cut.problem import AXIS, DIAGONAL, DX, DY
+from clickcut.errors import CutError
+from clickcut.region import Region
+
+TILE_BITS = 5
+TILE = 1 << TILE_BITS
+"""Weights are computed in tiles of this side, pixels."""
+
+SAMPLED_PIXELS = 2**20
+"""Sigma is estimated from about this many pixels, in whole rows."""
+
+LEAST_SIGMA = 1.0
+"""Least estimate of sigma: one grey level, so that a flat image with a few stray pixels is not cut
+along its rounding errors."""
+
+_LARGEST = 3 * 255 * 255
+
+
+class EdgeWeights:
+    """Weights between neighbouring pixels, shared by all cuts on an image; thread-safe.
+
+    Pixel (x, y) stores four int32 weights in capacity units: to its neighbours E, S, SE and SW
+    (0 where there is none). They are computed in tiles on demand. The array is reserved for the
+    whole image, but the system gives it memory page by page, where tiles have been written.
+
+    Args:
+        image: (H, W, 3) uint8, RGB. It is kept, not copied (if contiguous): do not change it.
+        sigma: of the contrast term, grey levels, > 0; None = root mean squared colour difference
+            of neighbours.
+
+    Attributes:
+        image: (H, W, 3) uint8, contiguous.
+        sigma: in force.
+        store: (H * W * 4,) int32, the weights; entry 4 (y W + x) + k. Valid in computed tiles.
+        tiles: (rows, columns) of the grid of tiles.
+
+    Raises:
+        CutError: image or sigma of a wrong kind.
+    """
+
+    def __init__(self, image: NDArray[np.uint8], sigma: float | None = None) -> None:
+        self.image = _checked(image)
+        height, width = self.image.shape[:2]
+        if sigma is None:
+            sigma = _estimate_sigma(self.image)
+        elif not (math.isfinite(sigma) and sigma > 0):
+            raise CutError(f"sigma must be a finite number > 0, got {sigma}; None estimates it")
+        self.sigma = float(sigma)
+        self.tiles = -(-height // TILE), -(-width // TILE)
+        self._table = _weight_table(self.sigma)
+        self._lock = threading.Lock()
+        self._ready = np.zeros(self.tiles, np.uint8)
+        self.store = _reserve(height * width * 4)
+        self._pages = np.zeros(self.store.nbytes // mmap.PAGESIZE + 1, np.uint8)
+
+    def ensure(self, wanted: NDArray[np.int32], ready: NDArray[np.uint8]) -> None:
+        """Compute tiles that are missing.
+
+        Args:
+            wanted: (N,) int32, tiles, counted row by row.
+            ready: (tile rows, tile columns) uint8; becomes 1 where weights may be read. The
+                caller's own copy: reading the flags of another thread without its lock would
+                promise nothing about the weights.
+        """
+        with self._lock:
+            _fill_tiles(
+                self.image, self._table, wanted, self._ready, self.store, self._pages, mmap.PAGESIZE
+            )
+            ready[:] = self._ready
+
+    def dense(self, region: Region) -> NDArray[np.int32]:
+        """All weights of a region, a copy: (h, w, 4) int32; those that leave it are 0."""
+        rows = np.arange(region.y0 >> TILE_BITS, ((region.y1 - 1) >> TILE_BITS) + 1)
+        columns = np.arange(region.x0 >> TILE_BITS, ((region.x1 - 1) >> TILE_BITS) + 1)
+        wanted = (rows[:, None] * self.tiles[1] + columns).astype(np.int32).reshape(-1)
+        self.ensure(wanted, np.empty(self.tiles, np.uint8))
+        whole = self.store.reshape(*self.image.shape[:2], 4)
+        out = whole[region.slices].copy()
+        out[:, -1, 0::2] = 0  # E, SE
+        out[-1, :, 1:] = 0  # S, SE, SW
+        out[:, 0, 3] = 0  # SW
+        return out
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held now: the memory pages that computed weights lie in, and the tables."""
+        pages = int(np.count_nonzero(self._pages)) * mmap.PAGESIZE
+        return (
+            min(pages, self.store.nbytes)
+            + self._pages.nbytes
+            + self._table.nbytes
+            + self._ready.nbytes
+        )
+
+
+def _checked(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if (
+        not isinstance(image, np.ndarray)
+        or image.dtype != np.uint8
+        or image.ndim != 3
+        or image.shape[2] != 3
+        or image.size == 0
+    ):
+        found = (
+            f"shape {image.shape}, dtype {image.dtype}"
+            if isinstance(image, np.ndarray)
+            else type(image).__name__
+        )
+        raise CutError(f"the image must be an (H, W, 3) uint8 array with pixels, got {found}")
+    return np.ascontiguousarray(image)
+
+
+def _reserve(count: int) -> NDArray[np.int32]:
+    """`count` zeros, int32, that take memory only when written to, by single pages."""
+    area = mmap.mmap(-1, count * 4)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        try:
+            area.madvise(mmap.MADV_NOHUGEPAGE)
+        except OSError:  # a kernel without huge pages
+            pass
+    return np.frombuffer(area, np.int32)
+
+
+def _weight_table(sigma: float) -> NDArray[np.int32]:
+    """Weight by squared colour difference: (N, 2) int32, axis and diagonal neighbours.
+
+    The last row is 0 and stands for all larger differences.
+    """
+    doubled = max(2.0 * sigma * sigma, 1e-6)  # smaller ones give the same table
+    count = int(min(_LARGEST + 1, doubled * math.log(4.0 * AXIS) + 2))
+    fall = np.exp(-np.arange(count + 1) / doubled)
+    table = np.rint(fall[:, None] * np.array([AXIS, DIAGONAL])).astype(np.int32)
+    table[-1] = 0
+    return table
+
+
+def _estimate_sigma(image: NDArray[np.uint8]) -> float:
+    step = max(1, image.shape[0] * image.shape[1] // SAMPLED_PIXELS)
+    total, count = _squared_differences(image, step)
+    return max(LEAST_SIGMA, math.sqrt(total / count)) if count else LEAST_SIGMA
+
+
+@njit(cache=True, nogil=True)
+def _squared_differences(image: NDArray[np.uint8], step: int) -> tuple[int, int]:
+    """Sum of squared colour differences of neighbours, and how many, in every `step`-th row."""
+    height, width, _ = image.shape
+    total, count = 0, 0
+    for y in range(0, height, step):
+        for k in range(0, 8, 2):
+            v = y + DY[k]
+            if v >= height:
+                continue
+            for x in range(max(0, -DX[k]), min(width, width - DX[k])):
+                for c in range(3):
+                    d = np.int64(image[y, x, c]) - np.int64(image[v, x + DX[k], c])
+                    total += d * d
+            count += width - abs(DX[k])
+    return total, count
+
+
+@njit(cache=True, nogil=True)
+def _fill_tiles(
+    image: NDArray[np.uint8],
+    table: NDArray[np.int32],
+    wanted: NDArray[np.int32],
+    ready: NDArray[np.uint8],
+    store: NDArray[np.int32],
+    pages: NDArray[np.uint8],
+    page_size: int,
+) -> None:
+    """Compute the wanted tiles that are not ready.
+
+    A tile is filled with a margin of one pixel above, left and right, so that all eight weights of
+    each of its pixels are there. Margins are written again by the neighbouring tile, with the same
+    values, so a reader of a ready tile never sees a change.
+    """
+    height, width, _ = image.shape
+    across = ready.shape[1]
+    for n in range(wanted.size):
+        j, i = wanted[n] // across, wanted[n] % across
+        if ready[j, i]:
+            continue
+        xa, xb = max(0, i * TILE - 1), min(width, (i + 1) * TILE + 1)
+        ya, yb = max(0, j * TILE - 1), min(height, (j + 1) * TILE)
+        for y in range(ya, yb):
+            _fill_row(image, table, store, y, xa, xb)
+            first = (y * width + xa) * 16 // page_size
+            last = ((y * width + xb) * 16 - 1) // page_size
+            for page in range(first, last + 1):
+                pages[page] = 1
+        ready[j, i] = 1
+
+
+@njit(cache=True, nogil=True)
+def _fill_row(
+    image: NDArray[np.uint8],
+    table: NDArray[np.int32],
+    store: NDArray[np.int32],
+    y: int,
+    xa: int,
+    xb: int,
+) -> None:
+    """The weights of pixels xa..xb-1 of row y."""
+    height, width, _ = image.shape
+    beyond = table.shape[0] - 1
+    for k in range(0, 8, 2):
+        dx, v = DX[k], y + DY[k]
+        kind = 1 if k >= 4 else 0
+        for x in range(xa, xb):
+            weight = 0
+            if v < height and 0 <= x + dx < width:
+                d2 = 0
+                for c in range(3):
+                    d = np.int32(image[y, x, c]) - np.int32(image[v, x + dx, c])
+                    d2 += d * d
+                weight = table[min(d2, beyond), kind]
+            store[4 * (y * width + x) + (k >> 1)] = weight

@@ -1,0 +1,39 @@
+"""Every error that clickcut raises on purpose. The message says what is wrong and what to do."""
+
+from __future__ import annotations
+
+
+class ClickcutError(Exception):
+    """Base of all errors below."""
+
+
+class ImageError(ClickcutError):
+    """The image cannot be used: not an image, damaged, too large, or of an unsupported kind."""
+
+
+class EventError(ClickcutError):
+    """An event cannot be applied: a click outside, nothing to undo. The session is as it was."""
+
+
+class LimitError(ClickcutError):
+    """A configured limit would be exceeded: too many clicks, sessions or bytes."""
+
+
+class BundleError(ClickcutError):
+    """A model file cannot be used: damaged, foreign, incomplete metadata, unsupported."""
+
+
+class BackendError(ClickcutError):
+    """An inference back-end is not available here; the message says what to install."""
+
+
+class CutError(ClickcutError):
+    """The graph cut got an impossible problem: non-finite unaries, negative weights, a bad shape."""
+
+
+class SessionNotFoundError(ClickcutError):
+    """No session has this id: it was closed, dropped after its idle time, or never existed."""
+
+
+class ImageNotFoundError(ClickcutError):
+    """No image with this digest is held; send the image itself."""

@@ -1,0 +1,130 @@
+"""The region: which part of the image the network sees for this click.
+
+The first click sees the whole image. Later ones see a square-ish box around the selection and the
+clicks, so that a small object in a large photograph gets the network's full resolution at the same
+cost.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A half-open box of image pixels: columns x0..x1-1, rows y0..y1-1."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+    @property
+    def width(self) -> int:
+        return self.x1 - self.x0
+
+    @property
+    def height(self) -> int:
+        return self.y1 - self.y0
+
+    @property
+    def area(self) -> int:
+        return self.width * self.height
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Row and column slices that cut the region out of an (H, W, ...) array."""
+        return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+    def contains(self, other: Region) -> bool:
+        """Whether `other` lies inside this region."""
+        return (
+            self.x0 <= other.x0
+            and self.y0 <= other.y0
+            and other.x1 <= self.x1
+            and other.y1 <= self.y1
+        )
+
+    def relative_to(self, origin: Region) -> Region:
+        """The same pixels, counted from the top-left pixel of `origin`."""
+        return Region(
+            self.x0 - origin.x0, self.y0 - origin.y0, self.x1 - origin.x0, self.y1 - origin.y0
+        )
+
+    def union(self, other: Region) -> Region:
+        """The smallest region that holds both."""
+        return Region(
+            min(self.x0, other.x0),
+            min(self.y0, other.y0),
+            max(self.x1, other.x1),
+            max(self.y1, other.y1),
+        )
+
+
+STRETCH = 0.75
+"""Least ratio of a region's short to its long side, where the image is large enough."""
+
+SLACK = 2.5
+"""A region is kept until it is this many times larger than the one that would be chosen anew."""
+
+
+def around_points(points: Iterable[tuple[int, int]]) -> Region | None:
+    """The smallest region that holds all points (x, y); None for no points."""
+    listed = list(points)
+    if not listed:
+        return None
+    xs, ys = [x for x, _ in listed], [y for _, y in listed]
+    return Region(min(xs), min(ys), max(xs) + 1, max(ys) + 1)
+
+
+def choose_region(
+    width: int, height: int, needed: Region | None, present: Region | None, expansion: float,
+    min_side: int,
+) -> Region:
+    """The region for the next prediction.
+
+    Args:
+        width: of the image, pixels.
+        height: of the image, pixels.
+        needed: what must be inside: box of the selection and all clicks; None before the first
+            prediction.
+        present: the region of the last prediction; kept when it still fits, so that guidance maps
+            and cut go on from where they are.
+        expansion: side of the region / side of `needed`.
+        min_side: least side, pixels, where the image is large enough.
+
+    Returns:
+        A region inside the image.
+    """
+    whole = Region(0, 0, width, height)
+    if needed is None:
+        return whole
+    long_side = max(needed.width, needed.height) * expansion
+    w = max(needed.width * expansion, STRETCH * long_side, min_side)
+    h = max(needed.height * expansion, STRETCH * long_side, min_side)
+    x0, x1 = _span((needed.x0 + needed.x1) / 2, w, width)
+    y0, y1 = _span((needed.y0 + needed.y1) / 2, h, height)
+    fresh = Region(x0, y0, x1, y1)
+    if fresh.area > 0.8 * whole.area:
+        fresh = whole
+    if present is not None and present.area <= SLACK * fresh.area:
+        margin = 0.5 * (expansion - 1) / 2
+        dx, dy = math.ceil(margin * needed.width), math.ceil(margin * needed.height)
+        padded = Region(
+            max(0, needed.x0 - dx),
+            max(0, needed.y0 - dy),
+            min(width, needed.x1 + dx),
+            min(height, needed.y1 + dy),
+        )
+        if present.contains(padded):
+            return present
+    return fresh
+
+
+def _span(centre: float, side: float, limit: int) -> tuple[int, int]:
+    """A span of about `side` pixels around `centre`, moved and cut to lie in [0, limit)."""
+    length = min(limit, math.ceil(side))
+    start = min(max(0, round(centre - length / 2)), limit - length)
+    return start, start + length

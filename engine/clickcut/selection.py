@@ -1,0 +1,103 @@
+"""A selection: a mask cut to its bounding box and packed to bits, so that many of them can be kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickcut.region import Region
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Selection:
+    """Which pixels are selected.
+
+    Attributes:
+        box: bounding box of the selected pixels; None when there are none.
+        bits: bits of the mask inside the box, row by row.
+        area: number of selected pixels.
+    """
+
+    box: Region | None
+    bits: NDArray[np.uint8]
+    area: int
+
+    @staticmethod
+    def of(mask: NDArray[np.bool_], x0: int = 0, y0: int = 0) -> Selection:
+        """The selection of a mask (h, w) bool whose top-left pixel is image pixel (x0, y0)."""
+        box = bounding_box(mask)
+        if box is None:
+            return EMPTY
+        inside = mask[box.slices]
+        moved = Region(box.x0 + x0, box.y0 + y0, box.x1 + x0, box.y1 + y0)
+        return Selection(moved, np.packbits(inside), int(np.count_nonzero(inside)))
+
+    def cropped(self) -> NDArray[np.bool_]:
+        """The mask inside the box: (box.height, box.width) bool; (0, 0) when nothing is selected."""
+        if self.box is None:
+            return np.zeros((0, 0), np.bool_)
+        bits = np.unpackbits(self.bits, count=self.box.area)
+        return bits.reshape(self.box.height, self.box.width).view(np.bool_)
+
+    def inside(self, region: Region) -> NDArray[np.bool_]:
+        """The mask inside any region: (region.height, region.width) bool."""
+        out = np.zeros((region.height, region.width), np.bool_)
+        if self.box is not None:
+            common = Region(
+                max(region.x0, self.box.x0),
+                max(region.y0, self.box.y0),
+                min(region.x1, self.box.x1),
+                min(region.y1, self.box.y1),
+            )
+            if common.width > 0 and common.height > 0:
+                ours = self.cropped()[common.relative_to(self.box).slices]
+                out[common.relative_to(region).slices] = ours
+        return out
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.bits.nbytes
+
+
+EMPTY = Selection(None, np.zeros(0, np.uint8), 0)
+
+
+def bounding_box(mask: NDArray[np.bool_]) -> Region | None:
+    """The smallest region that holds all set pixels of (H, W) bool; None when none is set."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    if rows.size == 0:
+        return None
+    y0, y1 = int(rows[0]), int(rows[-1]) + 1
+    columns = np.flatnonzero(mask[y0:y1].any(axis=0))
+    return Region(int(columns[0]), y0, int(columns[-1]) + 1, y1)
+
+
+def paint(mask: NDArray[np.bool_], old: Selection, new: Selection) -> Region | None:
+    """Turn a mask that shows `old` into one that shows `new`, in place.
+
+    Args:
+        mask: (H, W) bool.
+        old: what it shows.
+        new: what it is to show.
+
+    Returns:
+        The rectangle in which pixels changed; None when none did.
+    """
+    if old.box is None or new.box is None:
+        touched = new.box or old.box
+    else:
+        touched = old.box.union(new.box)
+    if touched is None:
+        return None
+    wanted = new.inside(touched)
+    view = mask[touched.slices]
+    box = bounding_box(view != wanted)
+    if box is None:
+        return None
+    view[...] = wanted
+    return Region(
+        box.x0 + touched.x0, box.y0 + touched.y0, box.x1 + touched.x0, box.y1 + touched.y0
+    )
