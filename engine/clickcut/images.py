@@ -16,8 +16,9 @@ from clickcut.errors import ImageError
 # The limit below is ours, named in our messages and checked before decoding; Pillow's own would
 # warn first and raise at a size that we cannot configure.
 Image.MAX_IMAGE_PIXELS = None
+Image.init()  # registers the formats; left to the first open, threads would race for it
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 _SUPPORTED = "JPEG, PNG, WebP, BMP, TIFF or a single-frame GIF"
 
 

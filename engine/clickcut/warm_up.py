@@ -1,0 +1,43 @@
+"""Everything slow that happens once, done before the first user waits for it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from clickcut import cut
+from clickcut.images import prepare_pixels
+from clickcut.maps import REBUILD_FROM, DiscMap, DistanceMap
+from clickcut.predictor import Predictor
+from clickcut.session import ClickSession
+
+
+def warm_up(predictor: Predictor, solver: str = "grid") -> None:
+    """Compile or load all kernels, warm the back-end, run one short session.
+
+    Args:
+        predictor: to be warmed.
+        solver: of the cut.
+
+    Raises:
+        BundleError: the network does not give finite logits of the right shape.
+        CutError: the solver is unknown or not installed.
+    """
+    predictor.warm_up()
+    cut.warm_up()
+    channel = np.empty((32, 32), np.float32)
+    many = [(k, k) for k in range(REBUILD_FROM + 1)]
+    for points in (many, many[:-1], many[:-2], many):
+        DistanceMap(channel).show(points)
+    moving = DistanceMap(channel)
+    moving.show([(1, 1)])
+    moving.show([(1, 1), (2, 2)])
+    moving.show([(2, 2)])
+    DiscMap(channel, 3).show(many)
+
+    y, x = np.mgrid[:120, :160]
+    disc = ((x - 80) ** 2 + (y - 60) ** 2 < 900).astype(np.uint8)
+    pixels = np.repeat(120 * disc[:, :, None] + 60, 3, axis=2).astype(np.uint8)
+    session = ClickSession(prepare_pixels(pixels), predictor, solver=solver)
+    session.click(80, 60)
+    session.click(20, 20, positive=False)
+    session.undo()

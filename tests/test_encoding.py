@@ -1,0 +1,257 @@
+"""Masks on the wire: against pycocotools, against what a hostile client may send, and back."""
+
+from __future__ import annotations
+
+import warnings
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pycocotools import mask as coco
+
+from clickcut import encoding
+from clickcut.errors import EventError
+from clickcut.region import Region
+from clickcut.selection import bounding_box
+
+Mask = NDArray[np.bool_]
+
+
+@st.composite
+def masks(draw: st.DrawFn) -> Mask:
+    """Masks of every density, with runs and with speckles."""
+    height, width = draw(st.integers(1, 12)), draw(st.integers(1, 12))
+    bits = draw(st.lists(st.booleans(), min_size=height * width, max_size=height * width))
+    return np.array(bits, np.bool_).reshape(height, width)
+
+
+def blob(height: int, width: int, seed: int = 0) -> Mask:
+    """A mask with smooth outlines, holes and islands."""
+    noise = np.random.default_rng(seed).random((12, 16)).astype(np.float32)
+    return np.asarray(cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC) > 0.55)
+
+
+EDGE_CASES = {
+    "empty": np.zeros((5, 7), np.bool_),
+    "full": np.ones((5, 7), np.bool_),
+    "one pixel": np.ones((1, 1), np.bool_),
+    "no pixel": np.zeros((1, 1), np.bool_),
+    "first": np.eye(1, 30, 0, dtype=np.bool_).reshape(5, 6),
+    "last": np.eye(1, 30, 29, dtype=np.bool_).reshape(5, 6),
+    "columns": np.tile([True, False], (6, 4)),
+    "rows": np.tile([[True], [False]], (4, 6)),
+    "chess": np.indices((6, 7)).sum(axis=0) % 2 == 0,
+    "blob": blob(150, 200),
+}
+each_mask = pytest.mark.parametrize("mask", EDGE_CASES.values(), ids=EDGE_CASES.keys())
+
+
+# ---- RLE
+
+
+def coco_counts(mask: Mask) -> bytes:
+    counts: bytes = coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
+    return counts
+
+
+def coco_mask(counts: bytes, height: int, width: int) -> Mask:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # pycocotools before NumPy 2
+        return np.asarray(coco.decode({"size": [height, width], "counts": counts}) > 0)
+
+
+@each_mask
+def test_rle_is_that_of_pycocotools(mask: Mask) -> None:
+    assert encoding.to_rle(mask) == coco_counts(mask)
+    assert encoding.to_rle(mask, bounding_box(mask)) == coco_counts(mask)
+
+
+@given(masks())
+def test_rle_there_and_back(mask: Mask) -> None:
+    counts = encoding.to_rle(mask, bounding_box(mask))
+    assert counts == coco_counts(mask)
+    np.testing.assert_array_equal(encoding.from_rle(counts, *mask.shape), mask)
+
+
+def test_rle_of_a_rectangle() -> None:
+    mask, rectangle = blob(150, 200), Region(20, 30, 90, 70)
+    part = mask[rectangle.slices]
+    np.testing.assert_array_equal(encoding.from_rle(encoding.to_rle(part), *part.shape), part)
+
+
+@given(st.binary(max_size=40))
+@settings(max_examples=500)
+def test_random_bytes_are_refused_or_decode_as_in_pycocotools(counts: bytes) -> None:
+    try:
+        mask = encoding.from_rle(counts, 6, 5)
+    except EventError:
+        return
+    np.testing.assert_array_equal(mask, coco_mask(counts, 6, 5))
+
+
+HOSTILE = {
+    "empty": b"",
+    "too short": coco_counts(np.ones((3, 3), np.bool_)),
+    "too long": coco_counts(np.ones((400, 300), np.bool_)),
+    "negative": b"O" + coco_counts(np.ones((6, 5), np.bool_)),
+    "cut off": b"\x7f",
+    "huge": b"oooooooooooo1",
+    "overflows": b"ooooo?" * 400,
+    "not ascii": "räuber".encode(),
+    "uncompressed": b"[0, 30]",
+    "nul": b"\0\0\0",
+}
+
+
+@pytest.mark.parametrize("counts", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_rle_is_refused(counts: bytes) -> None:
+    with pytest.raises(EventError, match="RLE"):
+        encoding.from_rle(counts, 6, 5)
+
+
+# ---- PNG
+
+
+@each_mask
+def test_png_there_and_back(mask: Mask) -> None:
+    data = encoding.to_png(mask)
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert decoded.dtype == np.uint8
+    np.testing.assert_array_equal(decoded, np.where(mask, 255, 0))
+    np.testing.assert_array_equal(encoding.from_png(data, *mask.shape), mask)
+
+
+def png(pixels: NDArray[np.generic]) -> bytes:
+    data: bytes = cv2.imencode(".png", pixels)[1].tobytes()
+    return data
+
+
+BAD_PNGS = {
+    "nothing": (b"", "not a PNG"),
+    "text": (b"hello", "not a PNG"),
+    "signature only": (b"\x89PNG\r\n\x1a\n", "not a PNG"),
+    "another size": (png(np.zeros((6, 7), np.uint8)), r"7 x 6 pixels, the image 8 x 6"),
+    "colour": (png(np.zeros((6, 8, 3), np.uint8)), "single-channel"),
+    "truncated": (png(blob(6, 8).view(np.uint8))[:50], "damaged"),
+    "huge header": (
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + b"\0\1\x86\xa0" * 2 + b"\x08\0\0\0\0" + b"\0" * 8,
+        "100000 x 100000",
+    ),
+}
+
+
+@pytest.mark.parametrize(("data", "message"), BAD_PNGS.values(), ids=BAD_PNGS.keys())
+def test_a_bad_png_mask_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(EventError, match=message):
+        encoding.from_png(data, 6, 8)
+
+
+def test_a_png_mask_may_have_16_bits() -> None:
+    mask = blob(6, 8)
+    data = png(mask.astype(np.uint16) * np.uint16(256))
+    np.testing.assert_array_equal(encoding.from_png(data, 6, 8), mask)
+
+
+# ---- polygons
+
+
+def fill(polygons: list[encoding.Polygon], shape: tuple[int, int]) -> Mask:
+    """Even-odd filling, the slow and obvious way: rays from each pixel centre to the right."""
+    y, x = np.indices(shape)
+    inside = np.zeros(shape, np.bool_)
+    for polygon in polygons:
+        ends = np.roll(polygon.points, -1, axis=0)
+        for (xa, ya), (xb, yb) in zip(polygon.points, ends, strict=True):
+            if ya != yb:
+                crosses = (min(ya, yb) <= y) & (y < max(ya, yb))
+                inside ^= crosses & (xa + (y - ya) * (xb - xa) / (yb - ya) > x)
+    return inside
+
+
+def signed_area(polygon: encoding.Polygon) -> float:
+    """Positive for clockwise as displayed, y being down."""
+    x, y = polygon.points.T.astype(np.float64)
+    return float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) / 2)
+
+
+def check_exact(mask: Mask) -> None:
+    polygons = encoding.to_polygons(mask)
+    np.testing.assert_array_equal(fill(polygons, mask.shape), mask)
+    areas = [signed_area(p) for p in polygons]
+    assert sum(areas) == np.count_nonzero(mask)
+    assert [a < 0 for a in areas] == [p.hole for p in polygons]
+    objects = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[0] - 1
+    assert sum(not p.hole for p in polygons) == objects
+
+
+@each_mask
+def test_exact_polygons_fill_to_the_mask(mask: Mask) -> None:
+    check_exact(mask)
+
+
+@given(masks())
+@settings(max_examples=300)
+def test_exact_polygons_of_random_masks(mask: Mask) -> None:
+    check_exact(mask)
+
+
+def test_a_pixel_is_a_square_around_its_centre() -> None:
+    mask = np.zeros((9, 6), np.bool_)
+    mask[7, 3] = True
+    (polygon,) = encoding.to_polygons(mask)
+    assert polygon.points.tolist() == [[2.5, 6.5], [3.5, 6.5], [3.5, 7.5], [2.5, 7.5]]
+    assert not polygon.hole
+    box = bounding_box(mask)
+    assert box is not None
+    (moved,) = encoding.to_polygons(mask[box.slices], 0, box.x0, box.y0)
+    assert moved.points.tolist() == polygon.points.tolist()
+
+
+def test_polygons_fill_to_the_mask_in_coco_as_well() -> None:
+    mask = blob(150, 200)
+    filled = np.zeros(mask.shape, np.bool_)
+    for polygon in encoding.to_polygons(mask):
+        (rle,) = coco.frPyObjects([(polygon.points + 0.5).ravel().tolist()], *mask.shape)
+        filled ^= coco_mask(rle["counts"], *mask.shape)
+    np.testing.assert_array_equal(filled, mask)
+
+
+@pytest.mark.parametrize("tolerance", [0.5, 1.0, 3.0])  # pixels
+def test_simplified_polygons_stay_near_the_outline(tolerance: float) -> None:
+    mask = blob(300, 400)
+    exact, simple = encoding.to_polygons(mask), encoding.to_polygons(mask, tolerance)
+    outline = np.concatenate([p.points for p in exact])
+    assert sum(len(p.points) for p in simple) < len(outline)
+    edges = [(a, b) for p in simple for a, b in zip(p.points, np.roll(p.points, -1, 0), strict=True)]
+    start, along = (np.array(e)[:, None] for e in zip(*((a, b - a) for a, b in edges), strict=True))
+    offset = outline[None] - start
+    at = np.clip((offset * along).sum(-1) / (along**2).sum(-1), 0, 1)
+    distance = np.hypot(*np.moveaxis(offset - at[..., None] * along, -1, 0)).min(axis=0)
+    assert distance.max() <= tolerance + 1e-3
+
+
+def test_small_outlines_are_left_out_but_never_all() -> None:
+    mask = np.zeros((60, 60), np.bool_)
+    mask[20:50, 10:50] = True
+    mask[3, 5] = True
+    assert len(encoding.to_polygons(mask)) == 2
+    (large,) = encoding.to_polygons(mask, 2.0)
+    assert abs(signed_area(large)) == 1200
+    alone = np.zeros((9, 9), np.bool_)
+    alone[4, 4] = True
+    assert len(encoding.to_polygons(alone, 5.0)) == 1
+
+
+# ---- probability
+
+
+def test_full_probability_covers_the_region() -> None:
+    region = Region(10, 20, 50, 60)
+    out = encoding.full_probability(region, np.full((8, 8), 0.25, np.float32), 70, 80)
+    assert out.shape == (70, 80)
+    assert out.dtype == np.float32
+    assert np.all(out[region.slices] == 0.25)
+    assert np.count_nonzero(out) == region.area

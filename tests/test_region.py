@@ -1,0 +1,87 @@
+"""Where the network looks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clickcut.network_input import move_probability, resize
+from clickcut.region import SLACK, Region, around_points, choose_region
+
+
+@st.composite
+def cases(draw):
+    width, height = draw(st.integers(1, 4000)), draw(st.integers(1, 4000))
+
+    def box():
+        x0, y0 = draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))
+        return Region(x0, y0, draw(st.integers(x0 + 1, width)), draw(st.integers(y0 + 1, height)))
+
+    return width, height, box(), draw(st.none() | st.just(box()))
+
+
+@given(cases(), st.floats(1.0, 3.0), st.integers(16, 300))
+def test_a_region_holds_what_is_needed_and_lies_in_the_image(case, expansion, min_side):
+    width, height, needed, present = case
+    region = choose_region(width, height, needed, present, expansion, min_side)
+    assert Region(0, 0, width, height).contains(region)
+    assert region.contains(needed)
+    assert region.width >= min(width, min_side)
+    assert region.height >= min(height, min_side)
+
+
+@given(cases(), st.floats(1.0, 3.0), st.integers(16, 300))
+def test_a_kept_region_is_not_much_larger_than_a_fresh_one(case, expansion, min_side):
+    width, height, needed, present = case
+    fresh = choose_region(width, height, needed, None, expansion, min_side)
+    region = choose_region(width, height, needed, present, expansion, min_side)
+    assert region == fresh or (region == present and present.area <= SLACK * fresh.area)
+
+
+def test_the_first_prediction_sees_the_whole_image():
+    assert choose_region(640, 480, None, None, 1.4, 128) == Region(0, 0, 640, 480)
+
+
+def test_a_small_selection_in_a_large_image_is_zoomed_to():
+    region = choose_region(4000, 3000, Region(1000, 1000, 1200, 1300), None, 1.4, 128)
+    assert region == Region(942, 940, 1257, 1360)
+
+
+def test_the_region_stays_while_the_selection_changes_little():
+    first = choose_region(4000, 3000, Region(1000, 1000, 1200, 1300), None, 1.4, 128)
+    grown = Region(995, 1000, 1210, 1310)
+    assert choose_region(4000, 3000, grown, first, 1.4, 128) == first
+    assert choose_region(4000, 3000, Region(1000, 1000, 2000, 2000), first, 1.4, 128) != first
+
+
+def test_box_around_points():
+    assert around_points([]) is None
+    assert around_points([(3, 4), (1, 9)]) == Region(1, 4, 4, 10)
+
+
+def test_moving_a_probability_to_its_own_region_changes_nothing():
+    values = np.random.default_rng(0).random((32, 32), np.float32)
+    region = Region(5, 6, 50, 70)
+    assert move_probability(values, region, region) is values
+
+
+def test_a_probability_moved_to_a_part_equals_that_part():
+    values = np.random.default_rng(0).random((64, 64), np.float32)
+    whole, part = Region(0, 0, 64, 64), Region(16, 8, 48, 40)
+    moved = move_probability(values, whole, part)
+    assert moved.shape == (64, 64)
+    back = resize(values[8:40, 16:48], 64)
+    np.testing.assert_allclose(moved[2:-2, 2:-2], back[2:-2, 2:-2], atol=1e-2)
+
+
+def test_a_probability_is_zero_outside_its_source():
+    moved = move_probability(np.ones((8, 8), np.float32), Region(0, 0, 8, 8), Region(4, 0, 12, 8))
+    np.testing.assert_array_equal(moved[:, :4], 1)
+    np.testing.assert_array_equal(moved[:, 5:], 0)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (20, 300), (300, 20), (64, 64), (500, 375)])
+def test_resizing_any_shape(shape):
+    assert resize(np.ones(shape, np.float32), 64) == pytest.approx(np.ones((64, 64)))

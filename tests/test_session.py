@@ -1,0 +1,300 @@
+"""Click sessions: the mask is a function of the events in force, whatever came between."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fakes import FakePredictor, picture
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clickcut import session as session_module
+from clickcut.errors import EventError, LimitError
+from clickcut.images import prepare_pixels
+from clickcut.session import ClickSession
+
+OBJECT, BOX, GROUND = (53, 60), (120, 48), (10, 10)
+
+
+def start(**changes):
+    return ClickSession(prepare_pixels(picture()), FakePredictor(**changes))
+
+
+def replayed(session):
+    """The mask that a new session has after the events in force of `session`."""
+    fresh = ClickSession(session.image, FakePredictor(), session._first_parameters)
+    fresh._show(fresh._replay(session.events))
+    return fresh.mask
+
+
+def test_a_click_selects_what_it_hits():
+    session = start()
+    step = session.click(*OBJECT)
+    assert session.mask[OBJECT[1], OBJECT[0]]
+    assert not session.mask[GROUND[1], GROUND[0]]
+    assert step.changed == session.selection.box
+    assert set(step.timings) == {"maps", "network", "cut"}
+    assert session.clicks == 1
+
+
+def test_the_mask_is_read_only():
+    session = start()
+    with pytest.raises(ValueError, match="read-only"):
+        session.mask[0, 0] = True
+
+
+actions = st.lists(
+    st.one_of(
+        st.tuples(st.just("click"), st.integers(0, 159), st.integers(0, 119), st.booleans()),
+        st.tuples(st.sampled_from(["undo", "redo", "reset", "mask", "stroke"])),
+        st.tuples(st.just("cut_lambda"), st.sampled_from([0.2, 1.0, 5.0])),
+        st.tuples(st.just("cut_sigma"), st.sampled_from([0.0, 8.0])),
+        st.tuples(st.just("cut"), st.booleans()),
+        st.tuples(st.just("threshold"), st.sampled_from([0.3, 0.5])),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+def perform(session, action):
+    name, *rest = action
+    if name == "click":
+        session.click(*rest)
+    elif name == "stroke":
+        session.stroke(np.array([(30.0, 50.0), (60.0, 70.0)]))
+    elif name == "mask":
+        mask = np.zeros((120, 160), bool)
+        mask[30:70, 40:90] = True
+        session.start_from(mask)
+    elif name in ("undo", "redo"):
+        if getattr(session, f"can_{name}"):
+            getattr(session, name)()
+    elif name == "reset":
+        session.reset()
+    else:
+        session.set_parameters(**{name: rest[0]})
+
+
+@settings(deadline=None, max_examples=40)
+@given(actions)
+def test_the_mask_follows_from_the_events_in_force(sequence):
+    session = start()
+    for action in sequence:
+        perform(session, action)
+    np.testing.assert_array_equal(session.mask, replayed(session))
+
+
+@settings(deadline=None, max_examples=25)
+@given(actions)
+def test_undoing_everything_and_redoing_it_returns(sequence):
+    session = start()
+    for action in sequence:
+        if action[0] not in ("undo", "redo"):
+            perform(session, action)
+    before = session.mask.copy()
+    undone = 0
+    while session.can_undo:
+        session.undo()
+        undone += 1
+    assert not session.mask.any()
+    for _ in range(undone):
+        session.redo()
+    assert not session.can_redo
+    if not any(a[0] in ("cut", "cut_lambda", "cut_sigma", "threshold") for a in sequence):
+        np.testing.assert_array_equal(session.mask, before)
+    np.testing.assert_array_equal(session.mask, replayed(session))
+
+
+def test_undo_works_beyond_the_states_that_are_kept(monkeypatch):
+    monkeypatch.setattr(session_module, "KEPT_STATES", 2)
+    session = start()
+    masks = []
+    for k in range(6):
+        masks.append(session.mask.copy())
+        session.click(40 + 5 * k, 60)
+    assert sum(e.before is not None for e in session._entries) == 2
+    for mask in reversed(masks):
+        session.undo()
+        np.testing.assert_array_equal(session.mask, mask)
+
+
+def test_undo_and_redo_with_nothing_to_do_are_errors():
+    session = start()
+    with pytest.raises(EventError, match="nothing to undo"):
+        session.undo()
+    with pytest.raises(EventError, match="nothing to redo"):
+        session.redo()
+    session.click(*OBJECT)
+    session.undo()
+    session.click(*OBJECT)
+    with pytest.raises(EventError, match="nothing to redo"):
+        session.redo()
+
+
+def test_parameters_stay_when_clicks_are_taken_back():
+    session = start()
+    session.click(*OBJECT)
+    session.set_parameters(cut_lambda=0.3)
+    session.undo()
+    assert session.parameters.cut_lambda == 0.3
+    assert not session.can_undo
+    assert not session.mask.any()
+
+
+def test_a_moving_slider_does_not_grow_the_event_list():
+    session = start()
+    session.click(*OBJECT)
+    for k in range(1, 50):
+        session.set_parameters(cut_lambda=k / 10)
+    assert len(session.events) == 2
+
+
+def test_a_failing_event_leaves_everything_as_it_was():
+    session = start()
+    session.click(*OBJECT)
+    mask, events = session.mask.copy(), session.events
+
+    def broken(batch):
+        raise RuntimeError("no")
+
+    works, session._pipeline._predictor.predict = session._pipeline._predictor.predict, broken
+    for action in (lambda: session.click(*BOX), lambda: session.redo()):
+        with pytest.raises((RuntimeError, EventError)):
+            action()
+    for action in (
+        lambda: session.click(-5, 3),
+        lambda: session.click(float("nan"), 3),
+        lambda: session.stroke(np.zeros((0, 2))),
+        lambda: session.start_from(np.zeros((3, 3), bool)),
+        lambda: session.set_parameters(cut_lambda=-1.0),
+        lambda: session.set_parameters(sharpness=1.0),
+        lambda: session.set_parameters(threshold=float("nan")),
+        lambda: session.set_parameters(cut=3.0),
+    ):
+        with pytest.raises(EventError):
+            action()
+    np.testing.assert_array_equal(session.mask, mask)
+    assert session.events == events
+    session._pipeline._predictor.predict = works
+    session.click(*BOX)
+    np.testing.assert_array_equal(session.mask, replayed(session))
+
+
+def test_an_initial_mask_is_shown_as_given_and_then_repaired():
+    session = start()
+    mask = np.zeros((120, 160), bool)
+    mask[40:80, 30:70] = True
+    session.start_from(mask)
+    np.testing.assert_array_equal(session.mask, mask)
+    assert session.clicks == 0
+    session.click(*OBJECT)
+    seen = session._pipeline._predictor.batches[-1][0, 5]
+    assert seen.max() == 1
+    assert 0.1 < seen.mean() < 0.9
+    session.undo()
+    np.testing.assert_array_equal(session.mask, mask)
+    session.undo()
+    assert not session.mask.any()
+
+
+def test_several_objects_on_one_image():
+    session = start()
+    session.click(*OBJECT)
+    first = session.mask.copy()
+    step = session.next_object()
+    assert step.changed is not None
+    assert not session.mask.any()
+    assert (session.object_index, session.clicks, session.can_undo) == (1, 0, False)
+    session.click(*BOX)
+    assert session.mask[BOX[1], BOX[0]]
+    assert not (session.mask & first).any()
+    alone = start()
+    alone.click(*BOX)
+    np.testing.assert_array_equal(session.mask, alone.mask)
+
+
+def test_the_other_sign_on_the_same_pixel_replaces_the_click():
+    session = start()
+    session.click(*OBJECT)
+    session.click(*OBJECT, positive=False)
+    assert not session.mask[OBJECT[1], OBJECT[0]]
+    session.undo()
+    assert session.mask[OBJECT[1], OBJECT[0]]
+
+
+def test_seed_discs_hold():
+    session = start()
+    session.click(*GROUND)
+    session.click(*BOX, positive=False)
+    y, x = np.mgrid[:120, :160]
+    assert session.mask[(x - GROUND[0]) ** 2 + (y - GROUND[1]) ** 2 <= 9].all()
+    assert not session.mask[(x - BOX[0]) ** 2 + (y - BOX[1]) ** 2 <= 9].any()
+
+
+def test_the_network_sees_a_region_after_the_first_click():
+    session = start()
+    session.click(*OBJECT)
+    assert session.probability[0].area == 160 * 120
+    session.click(OBJECT[0] + 3, OBJECT[1])
+    region, values = session.probability
+    assert region.area < 160 * 120
+    assert values.shape == (64, 64)
+    assert values.min() >= 0
+    assert values.max() <= 1
+
+
+def test_a_model_without_previous_probability_and_zoom():
+    session = start(
+        channels=("red", "green", "blue", "positive", "negative"),
+        guidance={"encoding": "distance", "radius": 0},
+        region={"zoom": False, "expansion": 1.0, "min_side": 16},
+    )
+    predictor = session._pipeline._predictor
+    predictor._logits = lambda x: 2 - x[3] / 10
+    session.click(*OBJECT)
+    session.click(*BOX)
+    assert session.probability[0].area == 160 * 120
+    assert predictor.batches[-1].shape == (1, 5, 64, 64)
+    assert predictor.batches[-1][0, 4].min() == 255
+    assert session.mask[OBJECT[1], OBJECT[0]]
+    assert session.mask[BOX[1], BOX[0]]
+
+
+def test_a_thousand_clicks():
+    session = start()
+    rng = np.random.default_rng(0)
+    for x, y in rng.integers(0, (160, 120), (1000, 2)):
+        session.click(int(x), int(y), bool(picture()[y, x].sum() > 250))
+    assert session.clicks == 1000
+    assert session.nbytes < 20e6
+
+
+def test_limits(monkeypatch):
+    monkeypatch.setattr(session_module, "MAX_EVENTS", 2)
+    session = start()
+    session.click(*OBJECT)
+    session.click(*BOX)
+    with pytest.raises(LimitError, match="at most 2 events"):
+        session.click(*GROUND)
+    monkeypatch.setattr(session_module, "MAX_EVENTS", 100)
+    monkeypatch.setattr(session_module, "MAX_POINTS", 50)
+    with pytest.raises(LimitError, match="at most 50 clicked pixels"):
+        session.stroke(np.array([(0.0, 0.0), (49.0, 0.0)]))
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (20, 3000), (3000, 20), (2, 2)])
+def test_odd_image_sizes(width, height):
+    pixels = np.zeros((height, width, 3), np.uint8)
+    session = ClickSession(prepare_pixels(pixels), FakePredictor())
+    session.click(width - 1, height - 1)
+    assert session.mask[height - 1, width - 1]
+    session.click(0, 0, positive=False)
+    assert not session.mask[0, 0]
+
+
+def test_memory_is_reported():
+    session = start()
+    empty = session.nbytes
+    session.click(*OBJECT)
+    assert session.nbytes > empty
