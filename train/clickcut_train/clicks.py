@@ -43,11 +43,13 @@ def random_pixel(allowed: np.ndarray, rng: np.random.Generator) -> Click | None:
 
 def spread_pixels(allowed: np.ndarray, count: int, rng: np.random.Generator) -> list[Click]:
     """Up to `count` random pixels of `allowed` (H, W), at least `STEP` apart."""
-    free = allowed.astype(np.uint8)
+    free = allowed.astype(bool)
+    rows, columns = np.ogrid[: free.shape[0], : free.shape[1]]
     chosen: list[Click] = []
     while len(chosen) < count and (pixel := random_pixel(free, rng)) is not None:
         chosen.append(pixel)
-        cv2.circle(free, pixel, STEP - 1, 0, -1)
+        x, y = pixel
+        free &= (columns - x) ** 2 + (rows - y) ** 2 >= STEP**2
     return chosen
 
 

@@ -14,6 +14,7 @@ ends after a random number of clicks and is replaced by a fresh crop.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import math
 import os
@@ -66,18 +67,19 @@ def read_photos(data: Path, coco_weight: float) -> tuple[list[Photo], np.ndarray
 
 
 class Supply(threading.Thread):
-    """Draws samples in the background."""
+    """Draws samples in the background until it is closed."""
 
     def __init__(self, photos: list[Photo], weights: np.ndarray, size: int, seed: int) -> None:
         super().__init__(daemon=True)
         self._args = (photos, weights, size)
         self._rng = np.random.default_rng(seed)
         self._queue: queue.Queue[Sample | Exception] = queue.Queue(16)
+        self._closed = False
         self.start()
 
     def run(self) -> None:
         try:
-            while True:
+            while not self._closed:
                 self._queue.put(draw(*self._args, self._rng))
         except Exception as error:  # handed to the training thread, which raises it
             self._queue.put(error)
@@ -87,6 +89,13 @@ class Supply(threading.Thread):
         if isinstance(item, Exception):
             raise item
         return item
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closed = True
+        while self.is_alive():
+            with contextlib.suppress(queue.Empty):  # a full queue would block its last put
+                self._queue.get(timeout=0.05)
 
 
 def to_batch(samples: list[Sample], radius: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -213,32 +222,50 @@ def fit(run: Run, photos: list[Photo], weights: np.ndarray) -> None:
     """Train until `recipe.samples`; checkpoint every three minutes and on SIGTERM."""
     recipe = run.recipe
     rng = np.random.default_rng([recipe.seed, run.seen])
-    supply = Supply(photos, weights, recipe.size, recipe.seed + run.seen + 1)
-    pool = [supply.take() for _ in range(recipe.pool)]
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    losses: list[float] = []
-    began, since, saved = time.monotonic(), run.seen, time.monotonic()
-    log = (run.out / "log.csv").open("a", buffering=1)
+    supply = Supply(photos, weights, recipe.size, recipe.seed + run.seen + 1)
+    pool = [supply.take() for _ in range(recipe.pool)]
+    progress, saved = Progress(run, pool), time.monotonic()
     while run.seen < recipe.samples and not stop.is_set():
         chosen = rng.choice(recipe.pool, recipe.batch, replace=False)
         batch = to_batch([pool[i] for i in chosen], recipe.disc_radius)
         loss, probabilities = run.step(*batch)
-        losses.append(loss)
         for i, probability in zip(chosen, probabilities.numpy(), strict=True):
             pool[i] = advance(pool[i], probability, recipe.go_on, supply, rng)
-        if len(losses) == 50:
-            rate = (run.seen - since) / (time.monotonic() - began)
-            left = (recipe.samples - run.seen) / rate / 60
-            clicks = np.mean([len(s.positive) + len(s.negative) for s in pool])
-            print(f"{run.seen:>8}/{recipe.samples} loss {np.mean(losses):.4f} clicks {clicks:.1f} "
-                  f"{rate:.1f}/s {left:.0f} min left", flush=True)
-            log.write(f"{run.seen},{np.mean(losses):.5f},{rate:.2f}\n")
-            losses.clear()
+        progress.add(loss)
         if time.monotonic() - saved > 180:
             run.save()
             saved = time.monotonic()
+    supply.close()
     run.save()
+
+
+class Progress:
+    """Prints loss, speed and time left every 50 steps and appends them to `log.csv`."""
+
+    def __init__(self, run: Run, pool: list[Sample]) -> None:
+        self._run, self._pool = run, pool
+        self._began, self._since = time.monotonic(), run.seen
+        self._losses: list[float] = []
+
+    def add(self, loss: float) -> None:
+        """Count one step."""
+        self._losses.append(loss)
+        if len(self._losses) < 50:
+            return
+        seen, total = self._run.seen, self._run.recipe.samples
+        mean = np.mean(self._losses)
+        rate = (seen - self._since) / (time.monotonic() - self._began)
+        clicks = np.mean([len(s.positive) + len(s.negative) for s in self._pool])
+        print(
+            f"{seen:>8}/{total} loss {mean:.4f} clicks {clicks:.1f} {rate:.1f}/s "
+            f"{(total - seen) / rate / 60:.0f} min left",
+            flush=True,
+        )
+        with (self._run.out / "log.csv").open("a") as log:
+            log.write(f"{seen},{mean:.5f},{rate:.2f}\n")
+        self._losses.clear()
 
 
 def main() -> None:

@@ -1,0 +1,39 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint format stubs clean
+
+demo: .venv/cpu.done  ## select an object on a photograph through the real server; pictures in demo-output/
+	$(BIN)/clickcut demo --out demo-output
+
+test: .venv/dev.done  ## install what the tests need and run them all
+	$(BIN)/python -m pytest
+
+lint: .venv/dev.done  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy engine/clickcut
+
+format: .venv/dev.done
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+stubs: .venv/dev.done  ## generate engine/clickcut/v1 from proto/
+	$(BIN)/python scripts/generate_stubs.py
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
+	  { echo "clickcut needs Python 3.11 to 3.13, and $(PYTHON) is another version (or not there);" \
+	         "name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/cpu.done: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu]'
+	@touch $@
+
+.venv/dev.done: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ .venv/cpu.done
+
+clean:
+	rm -rf .venv demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,247 @@
+"""`clickcut bench latency`: a click end to end, through a real server on loopback.
+
+For each image size a number of sessions is played: the photograph is sent (as JPEG, with other bytes
+each time, so that the server cannot know it), the simulated user clicks, and for every click the
+client's clock and the server's timings by stage are kept. In the same run the kernels are compared
+with what a user would write otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from clickcut.client import Client
+from clickcut.demo import packaged_photograph, running_server
+from clickcut_bench.clicker import Clicker
+from clickcut_bench.datasets import grabcut
+from clickcut_bench.machine import describe
+
+SIZES = {"500x375": (500, 375), "1080p": (1920, 1080), "12 MP": (4000, 3000)}
+STAGES = ("decode", "queue", "maps", "network", "cut", "encode", "total")
+CLICKS = 6
+
+Photograph = tuple[NDArray[np.uint8], NDArray[np.bool_]]
+"""(H, W, 3) uint8 RGB and the object on it, (H, W) bool."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One request.
+
+    Attributes:
+        first: whether it opened the session and made the first click.
+        client_ms: on the client's clock, end to end.
+        stages: milliseconds on the server by stage.
+    """
+
+    first: bool
+    client_ms: float
+    stages: dict[str, float]
+
+
+def photographs(folder: Path | None, limit: int) -> list[Photograph]:
+    """Photographs with an object: of a folder with `images/` and `masks/`, or the packaged one."""
+    if folder is None:
+        return [packaged_photograph()]
+    return [(t.pixels(), t.mask) for t, _ in zip(grabcut(folder), range(limit), strict=False)]
+
+
+def _scaled(photograph: Photograph, width: int, height: int) -> Photograph:
+    pixels, mask = photograph
+    how = cv2.INTER_AREA if pixels.shape[1] > width else cv2.INTER_CUBIC
+    scaled = cv2.resize(pixels, (width, height), interpolation=how)
+    wanted = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    return scaled, wanted > 0
+
+
+def play(client: Client, photograph: Photograph, nonce: int) -> Iterable[Timing]:
+    """One session: upload, open, `CLICKS` clicks at the deepest error."""
+    pixels, mask = photograph
+    marked = pixels.copy()
+    marked[0, 0] = (nonce % 256, nonce // 256 % 256, nonce // 65536)
+    data = cv2.imencode(".jpg", marked[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
+    clicker = Clicker(mask, np.zeros_like(mask))
+    click = clicker.next_click(np.zeros_like(mask))
+    began = time.perf_counter()
+    with client.open(data) as session:
+        stages = dict(session.timings)
+        for k in range(CLICKS):
+            if click is None:
+                return
+            if k:
+                began, stages = time.perf_counter(), {}
+            x, y, positive = click
+            selected = session.click(x, y, positive=positive)
+            spent = 1e3 * (time.perf_counter() - began)
+            for name, ms in session.timings.items():
+                stages[name] = stages.get(name, 0.0) + ms
+            yield Timing(k == 0, spent, stages)
+            click = clicker.next_click(selected)
+
+
+def percentiles(values: list[float]) -> dict[str, float]:
+    """p50, p95 and p99."""
+    p50, p95, p99 = np.percentile(values, [50, 95, 99])
+    return {"p50": float(p50), "p95": float(p95), "p99": float(p99)}
+
+
+def summarise(timings: list[Timing]) -> dict[str, dict[str, dict[str, float]]]:
+    """Percentiles of first and later clicks, by stage and end to end."""
+    result = {}
+    for name, first in (("first click, upload included", True), ("later clicks", False)):
+        chosen = [t for t in timings if t.first == first]
+        rows = {"end to end": percentiles([t.client_ms for t in chosen])}
+        for stage in STAGES:
+            if any(stage in t.stages for t in chosen):
+                rows[stage] = percentiles([t.stages.get(stage, 0.0) for t in chosen])
+        result[name] = rows | {"count": {"n": len(chosen)}}
+    return result
+
+
+def median_ms(work: Callable[[], object], repeats: int) -> float:
+    """Median time of `work` after one warm-up call, milliseconds."""
+    work()
+    spent = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        spent.append(1e3 * (time.perf_counter() - began))
+    return float(np.median(spent))
+
+
+def compare_kernels(photograph: Photograph, repeats: int = 15) -> dict[str, dict[str, float]]:
+    """Ours against what one would write otherwise, 500x375, one thread each; milliseconds."""
+    from scipy.ndimage import distance_transform_edt
+
+    from clickcut.cut import Cut, EdgeWeights
+    from clickcut.maps import DistanceMap
+    from clickcut.region import Region
+
+    pixels, mask = _scaled(photograph, 500, 375)
+    rng = np.random.default_rng(0)
+    points = [(int(x), int(y)) for x, y in rng.integers(0, (500, 375), (8, 2))]
+    shown = DistanceMap(np.empty((375, 500), np.float32))
+    unclicked = np.ones((375, 500), np.bool_)
+    for x, y in points:
+        unclicked[y, x] = False
+
+    def add_last() -> float:
+        shown.show(points[:-1])
+        began = time.perf_counter()
+        shown.show(points)
+        return 1e3 * (time.perf_counter() - began)
+
+    add_last()
+    blurred = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 6)
+    logits = cv2.resize(8 * (blurred - 0.5), (320, 320)).astype(np.float32)
+    region = Region(0, 0, 500, 375)
+    seeds = [np.array([(250, 180, 1), (5, 5, -1)][: k + 1], np.int32) for k in range(2)]
+    edges = EdgeWeights(pixels)
+    warm = Cut(edges)
+
+    def solve(cut: Cut, k: int) -> object:
+        return cut.solve(logits, region, seeds[k], 1.0, 5.0)
+
+    turn = iter(range(10**6))
+    return {
+        "distance map, one more click": {
+            "ours": float(np.median([add_last() for _ in range(repeats)])),
+            "scipy distance_transform_edt": median_ms(
+                lambda: np.minimum(distance_transform_edt(unclicked), 255), repeats
+            ),
+        },
+        "graph cut of the whole image": {
+            "ours, warm": median_ms(lambda: solve(warm, next(turn) % 2), repeats),
+            "ours, cold": median_ms(lambda: solve(Cut(edges), 1), repeats),
+            "PyMaxflow, cold": median_ms(lambda: solve(Cut(edges, "pymaxflow"), 1), repeats),
+        },
+    }
+
+
+def show(document: dict[str, object]) -> None:
+    """Print the tables."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    machine = document["machine"]
+    console.print(f"{machine['cpu']}, {machine['cores']} cores; model {document['model']}")  # type: ignore[index]
+    for size, parts in document["sizes"].items():  # type: ignore[attr-defined]
+        for part, rows in parts.items():
+            table = Table("ms", "p50", "p95", "p99", title=f"{size}, {part} (n={rows['count']['n']})")
+            for stage, row in rows.items():
+                if stage != "count":
+                    table.add_row(stage, *(f"{row[p]:.1f}" for p in ("p50", "p95", "p99")))
+            console.print(table)
+    table = Table("kernel at 500x375", "way", "median ms", title="Against what one would write otherwise")
+    for kernel, ways in document["kernels"].items():  # type: ignore[attr-defined]
+        for way, ms in ways.items():
+            table.add_row(kernel, way, f"{ms:.2f}")
+    console.print(table)
+
+
+def plot(document: dict[str, object], path: Path) -> None:
+    """Stacked bars of the stages' medians, a bar per size, for first and later clicks."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    sizes = document["sizes"]
+    parts = list(next(iter(sizes.values())))  # type: ignore[attr-defined]
+    figure, axes = plt.subplots(1, len(parts), figsize=(10, 3.4), constrained_layout=True)
+    for axis, part in zip(axes, parts, strict=True):
+        names = list(sizes)[::-1]  # type: ignore[call-overload]
+        left = np.zeros(len(names))
+        for stage in STAGES[:-1]:
+            ms = np.array([sizes[n][part].get(stage, {"p50": 0.0})["p50"] for n in names])  # type: ignore[index]
+            if ms.any():
+                axis.barh(names, ms, left=left, label=stage, height=0.55)
+                left += ms
+        whole = [sizes[n][part]["end to end"] for n in names]  # type: ignore[index]
+        for y, (row, end) in enumerate(zip(whole, left, strict=True)):
+            axis.plot([row["p50"]], [y], "k|", markersize=16)
+            text = f" {row['p50']:.0f} ms (p99 {row['p99']:.0f})"
+            axis.text(max(row["p50"], end), y, text, va="center", fontsize=9)
+        axis.set_xlim(0, 1.45 * max(max(r["p50"] for r in whole), left.max()))
+        axis.set_xlabel("milliseconds, medians; bar: end to end on the client")
+        axis.set_title(part, fontsize=10)
+    axes[0].legend(fontsize=8, ncols=2)
+    machine = document["machine"]
+    figure.suptitle(f"A click by stage: {machine['cpu']}, {machine['cores']} cores", fontsize=10)  # type: ignore[index]
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def run(
+    images: Path | None, sessions: int, json_path: Path | None, plot_path: Path | None
+) -> dict[str, object]:
+    """Measure; print tables; write JSON and plot when paths are given."""
+    chosen = photographs(images, sessions)
+    document: dict[str, object] = {"machine": describe(), "sizes": {}}
+    nonce = 0
+    with running_server() as address, Client(address) as client:
+        document["model"] = client.models()[0].name
+        for name, size in SIZES.items():
+            timings: list[Timing] = []
+            scaled = [_scaled(p, *size) for p in chosen]
+            for k in range(sessions + 1):
+                nonce += 1
+                played = list(play(client, scaled[k % len(scaled)], nonce))
+                timings += played if k else []  # the first session warms up client and connection
+            document["sizes"][name] = summarise(timings)  # type: ignore[index]
+    document["kernels"] = compare_kernels(chosen[0])
+    show(document)
+    if json_path:
+        json_path.write_text(json.dumps(document, indent=1))
+    if plot_path:
+        plot(document, plot_path)
+    return document

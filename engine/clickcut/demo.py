@@ -1,0 +1,143 @@
+"""`clickcut demo`: a session on the packaged photograph, through a real server and the real client.
+
+Writes one overlay per step and a contact sheet, prints latency by stage and the IoU after each step.
+"""
+
+from __future__ import annotations
+
+import queue
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from clickcut.client import Client, Session
+from clickcut.errors import BackendError
+from clickcut.images import decode
+from clickcut.overlay import contact_sheet, draw_overlay
+
+ASSETS = resources.files("clickcut") / "assets"
+
+STEPS: tuple[tuple[str, int, int], ...] = (
+    ("positive", 190, 330),
+    ("positive", 228, 100),
+    ("positive", 400, 430),
+    ("undo", 0, 0),
+    ("negative", 400, 430),
+    ("positive", 130, 500),
+)
+"""What the demo does: the sign of a click and its x, y; the third click is a slip, taken back."""
+
+
+def packaged_photograph() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """The photograph (H, W, 3) uint8 RGB and the object on it, (H, W) bool."""
+    pixels = decode((ASSETS / "astronaut.jpg").read_bytes())
+    return pixels, decode((ASSETS / "astronaut_mask.png").read_bytes())[..., 0] > 127
+
+
+@contextmanager
+def running_server(*options: str, timeout: float = 120.0) -> Iterator[str]:
+    """A server process on a free loopback port; yields its address, stops it at the end.
+
+    Args:
+        options: further arguments of `clickcut serve`.
+        timeout: seconds to wait until it serves.
+
+    Raises:
+        BackendError: it stopped or did not serve in time; the message holds its output.
+    """
+    command = [sys.executable, "-m", "clickcut", "serve", "--address", "127.0.0.1:0", *options]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
+    )
+    lines: queue.Queue[str | None] = queue.Queue()
+
+    def drain() -> None:
+        for line in process.stdout or ():
+            lines.put(line)
+        lines.put(None)
+
+    threading.Thread(target=drain, daemon=True).start()
+    try:
+        yield _wait_until_serving(lines, time.monotonic() + timeout)
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_serving(lines: queue.Queue[str | None], deadline: float) -> str:
+    address, heard = None, []
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            line = lines.get(timeout=left)
+        except queue.Empty:
+            break
+        if line is None:
+            raise BackendError("the server stopped:\n" + "".join(heard))
+        heard.append(line)
+        if found := re.search(r"(127\.0\.0\.1:\d+)", line):
+            address = found[1]
+        if address and re.search(r"\bserving\b", line, re.IGNORECASE):
+            return address
+    raise BackendError("the server did not start in time:\n" + "".join(heard))
+
+
+def _perform(session: Session, kind: str, x: int, y: int) -> NDArray[np.bool_]:
+    if kind == "undo":
+        return session.undo()
+    return session.click(x, y, positive=kind == "positive")
+
+
+def run(out: Path) -> None:
+    """Play the demo and write its pictures.
+
+    Args:
+        out: folder for `step_1.png`, ..., `contact_sheet.png`; made if needed.
+
+    Raises:
+        BackendError: the server cannot start.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    out.mkdir(parents=True, exist_ok=True)
+    pixels, truth = packaged_photograph()
+    console.print("Starting the server on loopback ...")
+    table = Table("step", "maps", "network", "cut", "encode", "server", "end to end", "IoU")
+    table.title = "Milliseconds by stage"
+    pictures: list[tuple[str, NDArray[np.uint8]]] = []
+    clicks: list[tuple[int, int, bool]] = []
+    with running_server() as address, Client(address) as client:
+        console.print(f"It serves at {address} with the model '{client.models()[0].name}'.")
+        with client.open((ASSETS / "astronaut.jpg").read_bytes()) as session:
+            for number, (kind, x, y) in enumerate(STEPS, 1):
+                began = time.perf_counter()
+                mask = _perform(session, kind, x, y)
+                spent = 1e3 * (time.perf_counter() - began)
+                clicks = clicks[:-1] if kind == "undo" else [*clicks, (x, y, kind == "positive")]
+                iou = (mask & truth).sum() / (mask | truth).sum()
+                name = "undo" if kind == "undo" else f"{kind} click at ({x}, {y})"
+                t = session.timings
+                stages = (t.get(s, 0.0) for s in ("maps", "network", "cut", "encode", "total"))
+                table.add_row(name, *(f"{ms:.1f}" for ms in stages), f"{spent:.1f}", f"{iou:.3f}")
+                picture = draw_overlay(pixels, mask, clicks)
+                pictures.append((f"{number}. {name}: IoU {iou:.3f}", picture))
+                cv2.imwrite(str(out / f"step_{number}.png"), picture[..., ::-1])
+    sheet = contact_sheet(pictures, columns=3)
+    cv2.imwrite(str(out / "contact_sheet.png"), sheet[..., ::-1])
+    console.print(table)
+    console.print(f"The server has stopped. Look at {out / 'contact_sheet.png'}")
