@@ -5,12 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 
-import maxflow
 import numpy as np
-from numpy.typing import NDArray
-
 from clickcut.cut.problem import LIMIT, LOGIT_LIMIT, SCALE
 from clickcut.region import Region
+from numpy.typing import NDArray
 
 FORWARD = ((1, 0), (0, 1), (1, 1), (-1, 1))
 """(dx, dy) of E, S, SE, SW."""
@@ -143,38 +141,23 @@ def pymaxflow(unary: NDArray, weights: NDArray, kind: type) -> Mask:
     return ~np.array(sink, np.bool_).reshape(unary.shape)
 
 
-def largest_closed_sets(unary: Ints, weights: Ints) -> Mask:
-    """Which pixels the reduction keeps: take pixels away until every one that is left satisfies
-    the condition of `clickcut.cut.reduction`, testing all of them again each time."""
-    neighbours: dict[int, list[tuple[int, int]]] = {p: [] for p in range(unary.size)}
-    for p, q, w in edges_of(weights):
-        neighbours[p].append((q, int(w)))
-        neighbours[q].append((p, int(w)))
-    u = unary.reshape(-1).tolist()
-    kept = set(range(unary.size))
-    while True:
-        broken = set()
-        for p in kept:
-            out = sum(
-                w for q, w in neighbours[p] if q not in kept or (u[q] >= 0) != (u[p] >= 0)
-            )
-            if not (u[p] >= out if u[p] >= 0 else -u[p] > out):
-                broken.add(p)
-        if not broken:
-            return np.isin(np.arange(unary.size), sorted(kept)).reshape(unary.shape)
-        kept -= broken
+def contour_of(unary: Ints) -> Mask:
+    """Pixels with a neighbour of the other sign, 0 counting as positive."""
+    height, width = unary.shape
+    out = np.zeros(unary.shape, np.bool_)
+    for y, x, (dx, dy) in itertools.product(range(height), range(width), FORWARD):
+        u, v = x + dx, y + dy
+        if 0 <= u < width and v < height and (unary[y, x] >= 0) != (unary[v, u] >= 0):
+            out[y, x] = out[v, u] = True
+    return out
 
 
-def reach_sink(capacity: NDArray[np.int64], excess: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Nodes that can reach the sink after a maximum flow, by shortest augmenting paths.
-
-    Args:
-        capacity: (n, n), from row to column.
-        excess: (n,), > 0 from the source, < 0 to the sink.
-    """
-    n = excess.size
+def largest_minimum_cut(unary: Ints, weights: Ints) -> Mask:
+    """Maximum flow by shortest augmenting paths; object is what then cannot reach the sink."""
+    n, excess = unary.size, unary.reshape(-1).astype(np.int64)
     residual = np.zeros((n + 2, n + 2), np.int64)
-    residual[:n, :n] = capacity
+    for p, q, w in edges_of(weights):
+        residual[p, q] = residual[q, p] = w
     residual[n, :n], residual[:n, n + 1] = np.maximum(excess, 0), np.maximum(-excess, 0)
     while True:
         before = {n: n}
@@ -201,4 +184,4 @@ def reach_sink(capacity: NDArray[np.int64], excess: NDArray[np.int64]) -> NDArra
             if p not in reached:
                 reached.add(p)
                 line.append(p)
-    return np.isin(np.arange(n), sorted(reached))
+    return ~np.isin(np.arange(n), sorted(reached)).reshape(unary.shape)

@@ -7,15 +7,14 @@ import warnings
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from numpy.typing import NDArray
-from pycocotools import mask as coco
-
 from clickcut import encoding
 from clickcut.errors import EventError
 from clickcut.region import Region
 from clickcut.selection import bounding_box
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pycocotools import mask as coco
 
 Mask = NDArray[np.bool_]
 
@@ -225,8 +224,8 @@ def test_simplified_polygons_stay_near_the_outline(tolerance: float) -> None:
     exact, simple = encoding.to_polygons(mask), encoding.to_polygons(mask, tolerance)
     outline = np.concatenate([p.points for p in exact])
     assert sum(len(p.points) for p in simple) < len(outline)
-    edges = [(a, b) for p in simple for a, b in zip(p.points, np.roll(p.points, -1, 0), strict=True)]
-    start, along = (np.array(e)[:, None] for e in zip(*((a, b - a) for a, b in edges), strict=True))
+    start = np.concatenate([p.points for p in simple])[:, None]
+    along = np.concatenate([np.roll(p.points, -1, axis=0) for p in simple])[:, None] - start
     offset = outline[None] - start
     at = np.clip((offset * along).sum(-1) / (along**2).sum(-1), 0, 1)
     distance = np.hypot(*np.moveaxis(offset - at[..., None] * along, -1, 0)).min(axis=0)

@@ -188,17 +188,17 @@ def to_polygons(
         From top to bottom. An outline that keeps fewer than three points at this tolerance is left
         out, except the one with the largest area.
     """
-    exact = [Polygon(p + np.float32((x0 - 0.5, y0 - 0.5)), hole) for p, hole in _outlines(mask)]
+    corner = np.array((x0 - 0.5, y0 - 0.5), np.float32)
+    exact = [Polygon(points + corner, hole) for points, hole in _outlines(mask)]
     if tolerance <= 0 or not exact:
         return exact
-    polygons = [(p, _simplified(p, tolerance)) for p in exact]
-    kept = [simple for _, simple in polygons if len(simple.points) >= 3]
+    kept = [p for p in (_simplified(p, tolerance) for p in exact) if len(p.points) >= 3]
     return kept or [max(exact, key=lambda p: abs(cv2.contourArea(p.points)))]
 
 
 def _simplified(polygon: Polygon, tolerance: float) -> Polygon:
     points = cv2.approxPolyDP(polygon.points.reshape(-1, 1, 2), tolerance, True)
-    return Polygon(points.reshape(-1, 2), polygon.hole)
+    return Polygon(np.asarray(points, np.float32).reshape(-1, 2), polygon.hole)
 
 
 # Pixels around a corner: 1 top left, 2 top right, 4 bottom left, 8 bottom right.
@@ -215,12 +215,12 @@ _PASSES[[_FALLING, _RISING]] = 2
 def _outlines(mask: NDArray[np.bool_]) -> list[tuple[NDArray[np.float32], bool]]:
     """Outlines through the corners between pixels, (N, 2) float32, and which of them are holes.
 
-    Along a line of the grid of corners the turns of all outlines pair up in order: an edge starts at
-    the first and ends at the second. Linking the ends of horizontal and vertical edges gives rings.
+    Along a line of the grid of corners the turns of all outlines pair up in order: an edge lies
+    between the first and the second, and so on. Linking the ends of all edges gives rings.
     """
     padded = np.pad(mask, 1).view(np.uint8)
     around = padded[:-1, :-1] | padded[:-1, 1:] << 1 | padded[1:, :-1] << 2 | padded[1:, 1:] << 3
-    passes = cv2.LUT(around, _PASSES).ravel()
+    passes = np.asarray(cv2.LUT(around, _PASSES), np.uint8).ravel()
     corners = np.flatnonzero(passes)
     corners = np.repeat(corners, passes[corners])
     kinds = around.ravel()[corners]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -51,6 +53,25 @@ class PreparedImage:
         self.pixels = pixels
         self.digest = digest
         self.edges = EdgeWeights(pixels)
+        self._reduced: dict[int, EdgeWeights] = {1: self.edges}
+        self._lock = threading.Lock()
+
+    def edges_at(self, factor: int) -> EdgeWeights:
+        """Edge weights of the image reduced by a whole factor, its last pixels repeated to fit."""
+        with self._lock:
+            if factor not in self._reduced:
+                width, height = -(-self.width // factor), -(-self.height // factor)
+                padded = cv2.copyMakeBorder(
+                    self.pixels,
+                    0,
+                    height * factor - self.height,
+                    0,
+                    width * factor - self.width,
+                    cv2.BORDER_REPLICATE,
+                )
+                small = cv2.resize(padded, (width, height), interpolation=cv2.INTER_AREA)
+                self._reduced[factor] = EdgeWeights(small)
+            return self._reduced[factor]
 
     @property
     def width(self) -> int:
@@ -65,7 +86,9 @@ class PreparedImage:
     @property
     def nbytes(self) -> int:
         """Bytes held now."""
-        return self.pixels.nbytes + self.edges.nbytes
+        held = list(self._reduced.items())
+        small = sum(edges.image.nbytes for factor, edges in held if factor > 1)
+        return self.pixels.nbytes + small + sum(edges.nbytes for _, edges in held)
 
 
 def digest_of(data: bytes) -> str:

@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clickcut.cut import Cut, EdgeWeights
 from clickcut.events import Event, InitialMask, Reset, SetParameters, points_in_force
 from clickcut.images import PreparedImage
 from clickcut.maps import Point
@@ -24,6 +23,7 @@ from clickcut.network_input import NetworkInput, move_probability, resize
 from clickcut.parameters import Parameters
 from clickcut.predictor import Predictor
 from clickcut.region import Region, around_points, choose_region
+from clickcut.region_cut import RegionCut
 from clickcut.selection import EMPTY, Selection
 
 
@@ -65,15 +65,13 @@ class Pipeline:
         self._predictor = predictor
         self._solver = solver
         self._input = NetworkInput(image.pixels, predictor.metadata)
-        self._edges = image.edges
         self._sigma = 0.0
-        self._cut = Cut(image.edges, solver)
+        self._cut = RegionCut(image, 0.0, solver)
 
     @property
     def nbytes(self) -> int:
         """Bytes held, the image not counted."""
-        own_edges = 0 if self._edges is self._image.edges else self._edges.nbytes
-        return self._input.nbytes + self._cut.nbytes + own_edges
+        return self._input.nbytes + self._cut.nbytes
 
     def reset(self) -> None:
         """Forget the warm cut; nothing else depends on the past."""
@@ -171,8 +169,7 @@ class Pipeline:
 
     def _use_sigma(self, sigma: float) -> None:
         if sigma != self._sigma:
-            self._edges = EdgeWeights(self._image.pixels, sigma) if sigma else self._image.edges
-            self._cut = Cut(self._edges, self._solver)
+            self._cut = RegionCut(self._image, sigma, self._solver)
             self._sigma = sigma
 
     @contextmanager

@@ -1,120 +1,292 @@
-"""Maximum flow on the core: Boykov and Kolmogorov 2004, on a graph of fixed degree eight.
+"""Maximum flow: Boykov and Kolmogorov 2004, on the graph of `graph`, which grows with the search.
 
 Two search trees grow from source and sink along residual edges; where they meet, flow is pushed
 along the path, and nodes whose edge to their parent got full (*orphans*) look for a new parent in
-their tree or leave it. At the end the sink tree holds exactly the nodes from which the sink can be
-reached: the background of the mask with most object pixels.
+their tree or leave it. At the end no residual path leads from source to sink, and the sink's tree
+holds exactly the nodes that can reach the sink: the background of the mask with most object pixels.
+
+The search can stop anywhere it needs something and go on later: all it knows is in the graph and in
+its progress.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from clickcut.cut.core import IS_BACKGROUND, IS_OBJECT, Core
+from clickcut.cut.graph import (
+    ABOVE,
+    CAPACITY,
+    DEPTH,
+    EXCESS,
+    EXPANDED,
+    FREE,
+    NEIGHBOUR,
+    NEXT,
+    NEXT_ORPHAN,
+    ORPHAN,
+    PARENT,
+    RECORD,
+    SOURCE,
+    STAMP,
+    TERMINAL,
+    TREE,
+    Field,
+    Graph,
+    can_expand,
+    expand,
+)
 
-FREE, SOURCE, SINK = 0, 1, 2
-"""Which tree a node is in."""
+DONE, NEEDS_TILE, NEEDS_ROOM = 0, 1, 2
+"""Why `search` returned."""
 
-TERMINAL, ORPHAN = 8, 9
-"""Parents that are not a direction."""
+END, FIRST, LAST, FIRST_ORPHAN, LAST_ORPHAN, TIME, CURRENT, DIRECTION = range(8)
+"""Entries of the progress of a search, (12,) int64. First unused node; ends of the lists of active
+nodes and of orphans, 0 when empty; paths so far; the node being scanned (0: none) and the next
+direction to look in."""
 
+PATHS, STEPS, SCANS, ADOPTIONS = range(8, 12)
+"""More entries, for measurements: paths, edges on them, nodes scanned, orphans treated."""
 
-class Trees(NamedTuple):
-    """Scratch of the search, n entries each.
-
-    Attributes:
-        tree: uint8, FREE, SOURCE or SINK.
-        parent: uint8, direction of the parent, TERMINAL or ORPHAN.
-        stamp: int32, time at which `depth` was found right.
-        depth: int32, edges to the terminal.
-        queued: uint8, 1 while in `queue`.
-        queue: int32, ring of active nodes.
-        orphans: int32, ring.
-    """
-
-    tree: NDArray[np.uint8]
-    parent: NDArray[np.uint8]
-    stamp: NDArray[np.int32]
-    depth: NDArray[np.int32]
-    queued: NDArray[np.uint8]
-    queue: NDArray[np.int32]
-    orphans: NDArray[np.int32]
+HANGING = 2**30
+"""Depth of a node that hangs on an orphan."""
 
 
 @njit(cache=True, nogil=True)
-def max_flow(
-    core: Core, nodes: NDArray[np.int32], count: int, trees: Trees, work: NDArray[np.int64]
-) -> None:
-    """Solve: pushes flow and sets the labels of `nodes`.
+def search(field: Field, graph: Graph, progress: NDArray[np.int64]) -> int:
+    """Push flow until it is maximal. Can be called again to go on.
 
-    Args:
-        core: updated.
-        nodes: (count,) int32, the undecided nodes; the others have no edges.
-        count: how many of them.
-        trees: scratch.
-        work: (4,) int64, added to: nodes scanned, paths, edges on paths, orphans.
+    Returns:
+        DONE; NEEDS_TILE: node `CURRENT`, or the first orphan, lies in a tile that is not ready;
+        NEEDS_ROOM: the graph must have more room.
     """
-    ring = trees.queue.size
-    tree, parent, queued, queue = trees.tree, trees.parent, trees.queued, trees.queue
-    neighbour, capacity = core.neighbour, core.capacity
-    head, tail = 0, 0
-    _plant(core, nodes, count, trees)
-    for n in range(count):
-        i = nodes[n]
-        if tree[i] != FREE and _at_border(core, tree, i):
-            queued[i] = 1
-            queue[tail] = i
-            tail += 1
-    tail %= ring
-    waiting = tail if tail > 0 or count < ring else ring
-    time = 0
-    if waiting == 0:
-        waiting = 0
-    waiting = _queued_count(queued, nodes, count)
-    while waiting > 0:
-        p = np.int64(queue[head])
-        head = head + 1 if head + 1 < ring else 0
-        waiting -= 1
-        queued[p] = 0
-        k = 0
-        while k < 8:
-            mine = tree[p]
-            if mine == FREE:
-                break
-            q = np.int64(neighbour[8 * p + k])
-            residual = capacity[8 * p + k] if mine == SOURCE else capacity[8 * q + (k ^ 1)]
-            if residual == 0:
-                k += 1
-                continue
-            other = tree[q]
+    while True:
+        i = progress[FIRST_ORPHAN]
+        if i != 0:
+            if not graph[i + EXPANDED]:
+                if not can_expand(field, graph, i):
+                    return NEEDS_TILE
+                if progress[END] + 8 * RECORD > graph.size:
+                    return NEEDS_ROOM
+                progress[END] = expand(field, graph, i, progress[END])
+            if i == progress[LAST_ORPHAN]:
+                progress[FIRST_ORPHAN] = 0
+                progress[LAST_ORPHAN] = 0
+            else:
+                progress[FIRST_ORPHAN] = graph[i + NEXT_ORPHAN]
+            _adopt(graph, i, progress)
+            continue
+        i = progress[CURRENT]
+        if i == 0:
+            i = progress[FIRST]
+            if i == 0:
+                return DONE
+            following = np.int64(graph[i + NEXT])
+            progress[FIRST] = following if following != i else 0
+            if following == i:
+                progress[LAST] = 0
+            graph[i + NEXT] = 0
+            progress[CURRENT] = i
+            progress[DIRECTION] = 0
+            progress[SCANS] += 1
+        if graph[i + TREE] == FREE:  # it lost its tree since it became active, or just now
+            progress[CURRENT] = 0
+            continue
+        if not graph[i + EXPANDED]:
+            if not can_expand(field, graph, i):
+                return NEEDS_TILE
+            if progress[END] + 8 * RECORD > graph.size:
+                return NEEDS_ROOM
+            progress[END] = expand(field, graph, i, progress[END])
+        k = _grow(graph, i, progress[DIRECTION], progress)
+        if k == 8:
+            progress[CURRENT] = 0
+            continue
+        # The trees meet. Afterwards the scan goes on at the same edge, which may carry more.
+        progress[DIRECTION] = k
+        progress[TIME] += 1
+        if graph[i + TREE] == SOURCE:
+            _augment(graph, i, k, progress)
+        else:
+            _augment(graph, graph[i + NEIGHBOUR + k], k ^ 1, progress)
+
+
+@njit(cache=True, nogil=True)
+def _grow(graph: Graph, i: int, k: int, progress: NDArray[np.int64]) -> int:
+    """Grow the tree of node i into its neighbours, from direction k on.
+
+    Returns:
+        The direction in which the other tree is met, else 8.
+    """
+    mine = graph[i + TREE]
+    stamp, depth = graph[i + STAMP], graph[i + DEPTH]
+    while k < 8:
+        q = np.int64(graph[i + NEIGHBOUR + k])
+        if mine == SOURCE:
+            residual = graph[i + CAPACITY + k]
+        else:
+            residual = graph[q + CAPACITY + (k ^ 1)]
+        if residual > 0:
+            other = graph[q + TREE]
             if other == FREE:
-                tree[q] = mine
-                parent[q] = k ^ 1
-                trees.stamp[q] = trees.stamp[p]
-                trees.depth[q] = trees.depth[p] + 1
-                if not queued[q]:
-                    queued[q] = 1
-                    queue[tail] = q
-                    tail = tail + 1 if tail + 1 < ring else 0
-                    waiting += 1
+                graph[q + TREE] = mine
+                graph[q + PARENT] = k ^ 1
+                graph[q + ABOVE] = i
+                graph[q + STAMP] = stamp
+                graph[q + DEPTH] = depth + 1
+                _activate(graph, q, progress)
             elif other != mine:
-                time += 1
-                if mine == SOURCE:
-                    orphans = _augment(core, trees, p, k, work)
-                else:
-                    orphans = _augment(core, trees, q, k ^ 1, work)
-                tail, waiting = _adopt(core, trees, orphans, time, tail, waiting, work)
-                continue  # the same edge may carry more
-            elif trees.stamp[q] <= trees.stamp[p] and trees.depth[q] > trees.depth[p]:
-                parent[q] = k ^ 1
-                trees.stamp[q] = trees.stamp[p]
-                trees.depth[q] = trees.depth[p] + 1
-            k += 1
-        work[0] += 1
-    for n in range(count):
-        i = nodes[n]
-        core.label[i] = IS_BACKGROUND if tree[i] == SINK else IS_OBJECT
+                break
+            elif graph[q + STAMP] <= stamp and graph[q + DEPTH] > depth:
+                graph[q + PARENT] = k ^ 1
+                graph[q + ABOVE] = i
+                graph[q + STAMP] = stamp
+                graph[q + DEPTH] = depth + 1
+        k += 1
+    return k
+
+
+@njit(cache=True, nogil=True)
+def _activate(graph: Graph, i: int, progress: NDArray[np.int64]) -> None:
+    """Put node i at the end of the list of active nodes, unless it is in it."""
+    if graph[i + NEXT] == 0:
+        last = progress[LAST]
+        if last == 0:
+            progress[FIRST] = i
+        else:
+            graph[last + NEXT] = i
+        graph[i + NEXT] = i
+        progress[LAST] = i
+
+
+@njit(cache=True, nogil=True)
+def _orphan(graph: Graph, i: int, progress: NDArray[np.int64]) -> None:
+    """Take node i from its parent and put it at the end of the list of orphans."""
+    graph[i + PARENT] = ORPHAN
+    last = progress[LAST_ORPHAN]
+    if last == 0:
+        progress[FIRST_ORPHAN] = i
+    else:
+        graph[last + NEXT_ORPHAN] = i
+    progress[LAST_ORPHAN] = i
+
+
+@njit(cache=True, nogil=True)
+def _augment(graph: Graph, start: int, k: int, progress: NDArray[np.int64]) -> None:
+    """Push flow along the path through the edge from node `start` of the source's tree."""
+    other = np.int64(graph[start + NEIGHBOUR + k])
+    least = np.int64(graph[start + CAPACITY + k])
+    i = np.int64(start)
+    up = np.int64(graph[i + PARENT])
+    while up != TERMINAL:
+        i = np.int64(graph[i + ABOVE])
+        least = min(least, np.int64(graph[i + CAPACITY + (up ^ 1)]))
+        up = np.int64(graph[i + PARENT])
+    least = min(least, np.int64(graph[i + EXCESS]))
+    i = other
+    up = np.int64(graph[i + PARENT])
+    while up != TERMINAL:
+        least = min(least, np.int64(graph[i + CAPACITY + up]))
+        i = np.int64(graph[i + ABOVE])
+        up = np.int64(graph[i + PARENT])
+    least = min(least, -np.int64(graph[i + EXCESS]))
+
+    steps = 1
+    graph[start + CAPACITY + k] -= least
+    graph[other + CAPACITY + (k ^ 1)] += least
+    i = np.int64(start)
+    up = np.int64(graph[i + PARENT])
+    while up != TERMINAL:
+        above = np.int64(graph[i + ABOVE])
+        graph[i + CAPACITY + up] += least
+        graph[above + CAPACITY + (up ^ 1)] -= least
+        if graph[above + CAPACITY + (up ^ 1)] == 0:
+            _orphan(graph, i, progress)
+        i = above
+        up = np.int64(graph[i + PARENT])
+        steps += 1
+    graph[i + EXCESS] -= least
+    if graph[i + EXCESS] == 0:
+        _orphan(graph, i, progress)
+    i = other
+    up = np.int64(graph[i + PARENT])
+    while up != TERMINAL:
+        above = np.int64(graph[i + ABOVE])
+        graph[i + CAPACITY + up] -= least
+        graph[above + CAPACITY + (up ^ 1)] += least
+        if graph[i + CAPACITY + up] == 0:
+            _orphan(graph, i, progress)
+        i = above
+        up = np.int64(graph[i + PARENT])
+        steps += 1
+    graph[i + EXCESS] += least
+    if graph[i + EXCESS] == 0:
+        _orphan(graph, i, progress)
+    progress[PATHS] += 1
+    progress[STEPS] += steps
+
+
+@njit(cache=True, nogil=True)
+def _adopt(graph: Graph, i: int, progress: NDArray[np.int64]) -> None:
+    """Give an orphan the parent nearest to the terminal, or free it and orphan its children."""
+    time = progress[TIME]
+    progress[ADOPTIONS] += 1
+    mine = graph[i + TREE]
+    best, best_depth = -1, HANGING
+    for k in range(8):
+        q = np.int64(graph[i + NEIGHBOUR + k])
+        if graph[q + TREE] != mine:
+            continue
+        if mine == SOURCE:
+            residual = graph[q + CAPACITY + (k ^ 1)]
+        else:
+            residual = graph[i + CAPACITY + k]
+        if residual > 0:
+            depth = _depth_of(graph, q, time)
+            if depth < best_depth:
+                best, best_depth = k, depth
+    if best >= 0:
+        graph[i + PARENT] = best
+        graph[i + ABOVE] = graph[i + NEIGHBOUR + best]
+        graph[i + STAMP] = time
+        graph[i + DEPTH] = best_depth + 1
+        return
+    graph[i + TREE] = FREE
+    for k in range(8):
+        q = np.int64(graph[i + NEIGHBOUR + k])
+        if graph[q + TREE] != mine:
+            continue
+        if mine == SOURCE:
+            residual = graph[q + CAPACITY + (k ^ 1)]
+        else:
+            residual = graph[i + CAPACITY + k]
+        if residual > 0:
+            _activate(graph, q, progress)
+        if graph[q + PARENT] == (k ^ 1):
+            _orphan(graph, q, progress)
+
+
+@njit(cache=True, nogil=True)
+def _depth_of(graph: Graph, start: int, time: int) -> int:
+    """Depth of a node in its tree, HANGING when it hangs on an orphan; stamps the way it went."""
+    i, steps = start, 0
+    while graph[i + STAMP] != time:
+        steps += 1
+        up = np.int64(graph[i + PARENT])
+        if up == TERMINAL:
+            graph[i + STAMP] = time
+            graph[i + DEPTH] = 1
+            steps -= 1
+            break
+        if up == ORPHAN:
+            return HANGING
+        i = np.int64(graph[i + ABOVE])
+    depth = steps + np.int64(graph[i + DEPTH])
+    i, here = start, depth
+    while graph[i + STAMP] != time:
+        graph[i + STAMP] = time
+        graph[i + DEPTH] = here
+        here -= 1
+        i = np.int64(graph[i + ABOVE])
+    return depth

@@ -10,6 +10,7 @@ is unique (minimum cuts form a lattice): all pixels from which no residual path 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -33,8 +34,9 @@ LIMIT = 4 * AXIS + 4 * DIAGONAL + 1
 in every minimum cut, and still does after clipping, so clipping changes no minimum cut. It is
 also the unary of a seed: a hard constraint."""
 
-OBJECT, TOUCHED, CORE, SEED = 1, 2, 4, 8
-"""Bits of the state byte of a pixel while a cut is computed. OBJECT: sign of its unary."""
+OBJECT, SEED, NODE, IDLE = 1, 2, 4, 8
+"""Bits of the state byte of a pixel while a cut is computed. OBJECT: its unary, or the excess of its
+node, is >= 0. SEED: in a disc around a click. NODE: in the graph. IDLE: a node without excess."""
 
 DX = np.array([1, -1, 0, 0, 1, -1, -1, 1], np.int64)
 DY = np.array([0, 0, 1, -1, 1, -1, 1, -1], np.int64)
@@ -42,22 +44,23 @@ DY = np.array([0, 0, 1, -1, 1, -1, 1, -1], np.int64)
 and weight k / 2 of a pixel belongs to them."""
 
 
+MAX_SEED_RADIUS = 256.0
+"""Largest radius of a seed disc, image pixels."""
+
+
 class Samples(NamedTuple):
     """The unary of every pixel of a region, given by the network's samples.
 
     Attributes:
-        value: (S, S) float64, lambda x clipped logit, in capacity units; S >= 2.
-        column: (w,) int32, sample to the left of each pixel column, at most S - 2.
-        across: (w,) float64, how far the pixel centre is from that sample to the next, 0..1.
-        row: (h,) int32, sample above each pixel row.
-        down: (h,) float64, as `across`.
+        value: (S + 1, S + 1) float64, lambda x clipped logit, in capacity units; the last row and
+            column are repeated.
+        x: (w,) float64, where each pixel column lies, in samples: 0..S - 1.
+        y: (h,) float64, where each pixel row lies.
     """
 
     value: NDArray[np.float64]
-    column: NDArray[np.int32]
-    across: NDArray[np.float64]
-    row: NDArray[np.int32]
-    down: NDArray[np.float64]
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
 
 
 def make_samples(
@@ -74,24 +77,17 @@ def make_samples(
     Returns:
         None when a logit is NaN or infinite.
     """
-    # One sample is repeated, so that every pixel lies between two of them.
-    for axis in (0, 1):
-        if logits.shape[axis] == 1:
-            logits = np.repeat(logits, 2, axis=axis)
-    value = np.empty(logits.shape, np.float64)
+    rows, columns = logits.shape
+    value = np.empty((rows + 1, columns + 1), np.float64)
     if not _scale(np.ascontiguousarray(logits), cut_lambda, value):
         return None
-    column, across = _spread(logits.shape[1], width)
-    row, down = _spread(logits.shape[0], height)
-    return Samples(value, column, across, row, down)
+    return Samples(value, _places(columns, width), _places(rows, height))
 
 
-def _spread(samples: int, pixels: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Where pixel centres lie between samples: the sample before, and the fraction to the next."""
-    at = (np.arange(pixels) + 0.5) * (samples / pixels) - 0.5
-    at = np.clip(at, 0, samples - 1)
-    before = np.minimum(at.astype(np.int32), samples - 2)
-    return before, at - before
+def _places(samples: int, pixels: int) -> NDArray[np.float64]:
+    """Where pixel centres lie between the centres of samples."""
+    places = (np.arange(pixels) + 0.5) * (samples / pixels) - 0.5
+    return np.clip(places, 0, samples - 1)
 
 
 @njit(cache=True, nogil=True)
@@ -99,9 +95,9 @@ def _scale(logits: NDArray[np.float32], cut_lambda: float, value: NDArray[np.flo
     """Clip and scale logits to capacity units; False when one is not finite."""
     height, width = logits.shape
     finite = True
-    for j in range(height):
-        for i in range(width):
-            z = np.float64(logits[j, i])
+    for j in range(height + 1):
+        for i in range(width + 1):
+            z = np.float64(logits[min(j, height - 1), min(i, width - 1)])
             finite &= abs(z) < np.inf
             v = min(max(z, -LOGIT_LIMIT), LOGIT_LIMIT) * cut_lambda * SCALE
             # Numbers so small could vanish in a product, and with them the sign.
@@ -109,79 +105,80 @@ def _scale(logits: NDArray[np.float32], cut_lambda: float, value: NDArray[np.flo
     return finite
 
 
-@njit(cache=True, nogil=True, inline="always")
-def unary_at(samples: Samples, x: int, y: int) -> int:
-    """The unary of pixel (x, y) of the region, capacity units.
+@njit(cache=True, nogil=True)
+def unary_at(value: NDArray[np.float64], x: float, y: float) -> int:
+    """The unary at (x, y), counted in samples; capacity units.
 
     Rounding down keeps the sign exact: it is >= 0 if and only if the interpolated value is, so a
     pixel between samples of one sign is known to have that sign without computing it.
     """
-    value = samples.value
-    j, i = samples.row[y], samples.column[x]
-    t, s = samples.across[x], samples.down[y]
-    above = value[j, i] * (1.0 - t) + value[j, i + 1] * t
-    below = value[j + 1, i] * (1.0 - t) + value[j + 1, i + 1] * t
-    u = math.floor(above * (1.0 - s) + below * s)
+    i, j = int(x), int(y)
+    s, t = x - i, y - j
+    above = value[j, i] * (1.0 - s) + value[j, i + 1] * s
+    below = value[j + 1, i] * (1.0 - s) + value[j + 1, i + 1] * s
+    u = math.floor(above * (1.0 - t) + below * t)
     return int(min(max(u, -LIMIT), LIMIT))
 
 
-@njit(cache=True, nogil=True, inline="always")
-def unary_with_seeds(samples: Samples, state: int, x: int, y: int) -> int:
-    """The unary of pixel (x, y) with its state byte: seeds are hard constraints."""
+@njit(cache=True, nogil=True)
+def unary_with_seeds(value: NDArray[np.float64], state: int, x: float, y: float) -> int:
+    """As `unary_at`, for a pixel with this state byte: seeds are hard constraints."""
     if state & SEED:
         return LIMIT if state & OBJECT else -LIMIT
-    return unary_at(samples, x, y)
+    return unary_at(value, x, y)
+
+
+@lru_cache(maxsize=16)
+def disc_offsets(radius: float) -> NDArray[np.int32]:
+    """Pixels of a disc around (0, 0): (M, 3) int32, x, y and squared distance, farthest first."""
+    reach = int(radius)
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1)
+    squared = x * x + y * y
+    order = np.argsort(-squared, kind="stable")
+    order = order[squared[order] <= radius * radius]
+    return np.stack([x[order], y[order], squared[order]], axis=1).astype(np.int32)
 
 
 @njit(cache=True, nogil=True)
 def stamp_seeds(
     seeds: NDArray[np.int32],
+    offsets: NDArray[np.int32],
     x0: int,
     y0: int,
-    radius: float,
     state: NDArray[np.uint8],
-    owner: NDArray[np.int32],
 ) -> tuple[int, int, int, int]:
     """Set SEED and OBJECT for the pixels in discs around the clicks.
 
-    Where discs overlap, the pixel belongs to the nearest centre, among equals to the later click.
+    Where discs overlap, the pixel belongs to the nearest centre, among equals to the later click:
+    the parts of all discs at one distance are painted in the order of the clicks, far ones first.
 
     Args:
         seeds: (N, 3) int32, x and y in image coordinates and sign, in the order made.
+        offsets: see `disc_offsets`.
         x0: left column of the region.
         y0: top row of the region.
-        radius: image pixels; the disc holds the pixels at most this far from the centre.
         state: (h, w) uint8, the region's state bytes; updated.
-        owner: (h * w,) int32, scratch.
 
     Returns:
         x0, y0, x1, y1 (half open) of a rectangle in the region that holds all seed pixels.
     """
     height, width = state.shape
-    reach = int(min(radius, 2.0**30))
-    limit = radius * radius
     left, top, right, bottom = width, height, 0, 0
-    for n in range(seeds.shape[0]):
-        cx, cy = np.int64(seeds[n, 0]) - x0, np.int64(seeds[n, 1]) - y0
-        xa, xb = max(0, cx - reach), min(width, cx + reach + 1)
-        ya, yb = max(0, cy - reach), min(height, cy + reach + 1)
-        for y in range(ya, yb):
-            for x in range(xa, xb):
-                distance = (x - cx) * (x - cx) + (y - cy) * (y - cy)
-                if distance > limit:
-                    continue
-                p = y * width + x
-                if state[y, x] & SEED:
-                    other = owner[p]
-                    ox = x - (np.int64(seeds[other, 0]) - x0)
-                    oy = y - (np.int64(seeds[other, 1]) - y0)
-                    if distance > ox * ox + oy * oy:
-                        continue
-                owner[p] = n
-                state[y, x] = SEED | (OBJECT if seeds[n, 2] > 0 else 0)
-        if xa < xb and ya < yb:
-            left, top = min(left, xa), min(top, ya)
-            right, bottom = max(right, xb), max(bottom, yb)
+    start = 0
+    while start < offsets.shape[0]:
+        end = start + 1
+        while end < offsets.shape[0] and offsets[end, 2] == offsets[start, 2]:
+            end += 1
+        for n in range(seeds.shape[0]):
+            cx, cy = np.int64(seeds[n, 0]) - x0, np.int64(seeds[n, 1]) - y0
+            bits = SEED | OBJECT if seeds[n, 2] > 0 else SEED
+            for m in range(start, end):
+                x, y = cx + offsets[m, 0], cy + offsets[m, 1]
+                if 0 <= x < width and 0 <= y < height:
+                    state[y, x] = bits
+                    left, top = min(left, x), min(top, y)
+                    right, bottom = max(right, x + 1), max(bottom, y + 1)
+        start = end
     return left, top, right, bottom
 
 
@@ -195,9 +192,10 @@ def dense_unaries(samples: Samples, state: NDArray[np.uint8], out: NDArray[np.in
         out: (h, w) int32; filled.
     """
     height, width = state.shape
+    value, places_x, places_y = samples
     for y in range(height):
         for x in range(width):
-            out[y, x] = unary_with_seeds(samples, state[y, x], x, y)
+            out[y, x] = unary_with_seeds(value, state[y, x], places_x[x], places_y[y])
 
 
 def unaries(
@@ -207,7 +205,7 @@ def unaries(
     shape = region.height, region.width
     state = np.zeros(shape, np.uint8)
     out = np.empty(shape, np.int32)
-    stamp_seeds(seeds, region.x0, region.y0, seed_radius, state, out.reshape(-1))
+    stamp_seeds(seeds, disc_offsets(seed_radius), region.x0, region.y0, state)
     dense_unaries(samples, state, out)
     return out
 

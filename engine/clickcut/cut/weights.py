@@ -10,7 +10,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from clickcut.cut.problem import AXIS, DIAGONAL, DX, DY
+from clickcut.cut.memory import reserve
+from clickcut.cut.problem import AXIS, DX, DY
 from clickcut.errors import CutError
 from clickcut.region import Region
 
@@ -62,7 +63,7 @@ class EdgeWeights:
         self._table = _weight_table(self.sigma)
         self._lock = threading.Lock()
         self._ready = np.zeros(self.tiles, np.uint8)
-        self.store = _reserve(height * width * 4)
+        self.store = reserve(height * width * 4)
         self._pages = np.zeros(self.store.nbytes // mmap.PAGESIZE + 1, np.uint8)
 
     def ensure(self, wanted: NDArray[np.int32], ready: NDArray[np.uint8]) -> None:
@@ -122,17 +123,6 @@ def _checked(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(image)
 
 
-def _reserve(count: int) -> NDArray[np.int32]:
-    """`count` zeros, int32, that take memory only when written to, by single pages."""
-    area = mmap.mmap(-1, count * 4)
-    if hasattr(mmap, "MADV_NOHUGEPAGE"):
-        try:
-            area.madvise(mmap.MADV_NOHUGEPAGE)
-        except OSError:  # a kernel without huge pages
-            pass
-    return np.frombuffer(area, np.int32)
-
-
 def _weight_table(sigma: float) -> NDArray[np.int32]:
     """Weight by squared colour difference: (N, 2) int32, axis and diagonal neighbours.
 
@@ -141,7 +131,7 @@ def _weight_table(sigma: float) -> NDArray[np.int32]:
     doubled = max(2.0 * sigma * sigma, 1e-6)  # smaller ones give the same table
     count = int(min(_LARGEST + 1, doubled * math.log(4.0 * AXIS) + 2))
     fall = np.exp(-np.arange(count + 1) / doubled)
-    table = np.rint(fall[:, None] * np.array([AXIS, DIAGONAL])).astype(np.int32)
+    table = np.rint(fall[:, None] * np.array([AXIS, AXIS / math.sqrt(2.0)])).astype(np.int32)
     table[-1] = 0
     return table
 
@@ -227,3 +217,30 @@ def _fill_row(
                     d2 += d * d
                 weight = table[min(d2, beyond), kind]
             store[4 * (y * width + x) + (k >> 1)] = weight
+
+
+@njit(cache=True, nogil=True)
+def missing_tiles(
+    pixels: NDArray[np.int32],
+    x0: int,
+    y0: int,
+    ready: NDArray[np.uint8],
+    tiles: NDArray[np.int32],
+) -> int:
+    """Collect the tiles of pixels whose weights are not there; returns how many.
+
+    Args:
+        pixels: (N, 2) int32, x and y in the region.
+        x0: left column of the region in the image.
+        y0: top row of the region in the image.
+        ready: see `EdgeWeights.ensure`; missing tiles become 2, so that each is listed once.
+        tiles: (M,) int32, room for all tiles; filled.
+    """
+    found = 0
+    for n in range(pixels.shape[0]):
+        i, j = (pixels[n, 0] + x0) >> TILE_BITS, (pixels[n, 1] + y0) >> TILE_BITS
+        if ready[j, i] == 0:
+            ready[j, i] = 2
+            tiles[found] = j * ready.shape[1] + i
+            found += 1
+    return found

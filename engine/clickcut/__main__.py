@@ -1,0 +1,5 @@
+"""`python -m clickcut`."""
+
+from clickcut.cli import main
+
+main()

@@ -1,0 +1,32 @@
+"""Clients of the engine: needs neither torch nor a network back-end.
+
+    from clickcut.client import Client
+
+    with Client("localhost:50051") as client:
+        session = client.open("photo.jpg")
+        mask = session.click(320, 200)                  # (H, W) bool
+        mask = session.click(40, 30, positive=False)
+
+`AsyncClient` is the same with `await`. A broken connection or a server that was started anew is
+survived: the session goes on where it was. What cannot go on raises an error of `clickcut.errors`
+or one of those below.
+"""
+
+from clickcut.client.asynchronous import AsyncClient, AsyncSession
+from clickcut.client.protocol import UnreachableError
+from clickcut.client.synchronous import Client, Session
+from clickcut.encoding import Polygon
+from clickcut.server.status import ServerError, StalledError, TakenOverError, UnavailableError
+
+__all__ = [
+    "AsyncClient",
+    "AsyncSession",
+    "Client",
+    "Polygon",
+    "ServerError",
+    "Session",
+    "StalledError",
+    "TakenOverError",
+    "UnavailableError",
+    "UnreachableError",
+]

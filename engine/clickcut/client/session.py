@@ -1,0 +1,208 @@
+"""What a session offers to its user, the same for both clients."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clickcut.client.conversation import Conversation, Mask
+from clickcut.client.protocol import Talk
+from clickcut.encoding import Polygon, full_probability, to_polygons, to_rle
+from clickcut.errors import EventError
+from clickcut.region import Region
+from clickcut.selection import bounding_box
+from clickcut.v1 import clickcut_pb2 as pb
+
+M = TypeVar("M")
+"""A mask, now or to be awaited."""
+P = TypeVar("P")
+"""A probability map, now or to be awaited."""
+
+Probability = NDArray[np.float32]
+
+_PROBABILITY = pb.Output(mask=pb.Output.MASK_FORMAT_NONE, probability=True)
+
+
+class SessionBase(Generic[M, P]):
+    """Events and state of a session.
+
+    Each event returns the mask after it: (H, W) bool, read-only, an array of its own. An event that
+    cannot be applied raises an error of `clickcut.errors` and changes nothing.
+    """
+
+    _conversation: Conversation
+
+    @abstractmethod
+    def _masking(self, talk: Talk[None]) -> M:
+        """Have a conversation, then return the mask."""
+
+    @abstractmethod
+    def _probing(self, talk: Talk[Probability]) -> P:
+        """Have a conversation about the probability map."""
+
+    # ---- events
+
+    def click(self, x: float, y: float, positive: bool = True) -> M:
+        """Say that the pixel at (x, y) is object, or background when not `positive`.
+
+        Image coordinates as displayed: x to the right, y down, (0, 0) the centre of the top left
+        pixel.
+        """
+        return self._event(pb.SessionRequest(click=pb.Click(x=x, y=y, negative=not positive)))
+
+    def stroke(self, points: ArrayLike, positive: bool = True) -> M:
+        """Say the same of all pixels on a polyline: (N, 2), x and y of its corners."""
+        array = np.asarray(points, np.float64)
+        if array.ndim != 2 or array.shape[1] != 2:
+            raise EventError(f"a stroke is an (N, 2) array of x, y; got shape {array.shape}")
+        stroke = pb.Stroke(coordinates=array.ravel().tolist(), negative=not positive)
+        return self._event(pb.SessionRequest(stroke=stroke))
+
+    def undo(self) -> M:
+        """Take back the last click, stroke, initial mask or reset."""
+        return self._event(pb.SessionRequest(undo=pb.Undo()))
+
+    def redo(self) -> M:
+        """Apply again what the last undo took back."""
+        return self._event(pb.SessionRequest(redo=pb.Redo()))
+
+    def reset(self) -> M:
+        """Take away everything done for the current object."""
+        return self._event(pb.SessionRequest(reset=pb.Reset()))
+
+    def start_from(self, mask: NDArray[np.bool_]) -> M:
+        """Start from an existing mask, (H, W) bool, which clicks then repair."""
+        return self._event(pb.SessionRequest(initial_mask=initial_mask(mask)))
+
+    def next_object(self) -> M:
+        """Start a new object on the same image, with no clicks."""
+        return self._event(pb.SessionRequest(next_object=pb.NextObject()))
+
+    def set_parameters(
+        self,
+        *,
+        cut_lambda: float | None = None,
+        cut_sigma: float | None = None,
+        seed_radius: float | None = None,
+        cut: bool | None = None,
+        threshold: float | None = None,
+    ) -> M:
+        """Change parameters; see `clickcut.parameters.Parameters`. None leaves one as it is."""
+        parameters = pb.Parameters(
+            cut_lambda=cut_lambda,
+            cut_sigma=cut_sigma,
+            seed_radius=seed_radius,
+            cut=cut,
+            threshold=threshold,
+        )
+        return self._event(
+            pb.SessionRequest(set_parameters=pb.SetParameters(parameters=parameters))
+        )
+
+    def _event(self, request: pb.SessionRequest) -> M:
+        return self._masking(self._conversation.event(request))
+
+    # ---- results
+
+    @property
+    def mask(self) -> Mask:
+        """The present mask, (H, W) bool, read-only."""
+        return self._conversation.mask
+
+    def polygons(self, tolerance: float = 0.0) -> list[Polygon]:
+        """The outlines of the present mask; see `clickcut.encoding.to_polygons`."""
+        box = bounding_box(self.mask)
+        if box is None:
+            return []
+        return to_polygons(self.mask[box.slices], tolerance, box.x0, box.y0)
+
+    def probability(self) -> P:
+        """The network's output per image pixel, (H, W) float32; 0 where it did not look."""
+        return self._probing(self._probability())
+
+    def _probability(self) -> Talk[Probability]:
+        reply = yield from self._conversation.showing(_PROBABILITY)
+        if not reply.result.HasField("probability"):
+            return np.zeros((self.height, self.width), np.float32)
+        found = reply.result.probability
+        values = np.frombuffer(found.values, "<f4").reshape(found.height, found.width)
+        box = found.region
+        region = Region(box.x, box.y, box.x + box.width, box.y + box.height)
+        return full_probability(region, values, self.height, self.width)
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Milliseconds on the server of the last request, by stage."""
+        timings = self._conversation.state.timings
+        return {field.name: getattr(timings, field.name) for field in timings.DESCRIPTOR.fields}
+
+    @property
+    def clicks(self) -> int:
+        """Clicks and strokes of the current object that are in force."""
+        return self._conversation.state.clicks
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether `undo` has something to take back."""
+        return self._conversation.state.can_undo
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether `redo` has something to apply."""
+        return self._conversation.state.can_redo
+
+    @property
+    def object_index(self) -> int:
+        """0 for the first object on the image, then 1, ..."""
+        return self._conversation.state.object_index
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes that the session holds on the server, the image not counted."""
+        return self._conversation.state.memory_bytes
+
+    @property
+    def id(self) -> str:
+        """Id on the server; another one after the server was started anew."""
+        return self._conversation.state.session_id
+
+    @property
+    def width(self) -> int:
+        """Of the image, pixels."""
+        return self._conversation.image.width
+
+    @property
+    def height(self) -> int:
+        """Of the image, pixels."""
+        return self._conversation.image.height
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the image file, hex."""
+        return self._conversation.image.digest
+
+    @property
+    def model(self) -> str:
+        """Name of the model in use."""
+        return self._conversation.image.model
+
+    @property
+    def estimated_sigma(self) -> float:
+        """Sigma of the contrast term as estimated from the image, grey levels."""
+        return self._conversation.image.estimated_sigma
+
+
+def initial_mask(mask: NDArray[np.bool_]) -> pb.InitialMask:
+    """A mask (H, W), bool or anything that is non-zero where selected, as a message.
+
+    Raises:
+        EventError: not two-dimensional, or empty.
+    """
+    array = np.asarray(mask) != 0
+    if array.ndim != 2 or array.size == 0:
+        raise EventError(f"a mask is an (H, W) array, got shape {array.shape}")
+    rle = pb.Rle(height=array.shape[0], width=array.shape[1], counts=to_rle(array))
+    return pb.InitialMask(rle=rle)

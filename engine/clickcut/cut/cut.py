@@ -1,0 +1,130 @@
+"""One cut per click: checks the problem, then hands it to a solver."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickcut.cut.full import FullSolver
+from clickcut.cut.grid import GridSolver
+from clickcut.cut.problem import MAX_SEED_RADIUS, Samples, make_samples
+from clickcut.cut.weights import EdgeWeights
+from clickcut.errors import CutError
+from clickcut.region import Region
+
+
+class _Solver(Protocol):
+    def __init__(self, edges: EdgeWeights) -> None: ...
+
+    def solve(
+        self, samples: Samples, region: Region, seeds: NDArray[np.int32], seed_radius: float
+    ) -> NDArray[np.bool_]: ...
+
+    def reset(self) -> None: ...
+
+    @property
+    def nbytes(self) -> int: ...
+
+
+_CLASSES: dict[str, type[_Solver]] = {"grid": GridSolver, "pymaxflow": FullSolver}
+
+SOLVERS: tuple[str, ...] = tuple(_CLASSES)
+"""Names that `Cut` takes: our own solver, and PyMaxflow."""
+
+
+class Cut:
+    """The cut of one object being selected; one thread at a time.
+
+    It goes on from the last solution, which makes it fast and never changes a result: the mask is
+    a function of the arguments of `solve` and of the edge weights alone, for every solver.
+
+    Args:
+        edges: of the image; shared between cuts.
+        solver: one of `SOLVERS`.
+
+    Raises:
+        CutError: an unknown solver, or one that is not installed.
+    """
+
+    def __init__(self, edges: EdgeWeights, solver: str = "grid") -> None:
+        if solver not in _CLASSES:
+            raise CutError(f"unknown cut solver {solver!r}; choose one of {', '.join(SOLVERS)}")
+        self._edges = edges
+        self._solver = _CLASSES[solver](edges)
+
+    def solve(
+        self,
+        logits: NDArray[np.float32],
+        region: Region,
+        seeds: NDArray[np.int32],
+        cut_lambda: float,
+        seed_radius: float,
+    ) -> NDArray[np.bool_]:
+        """The mask of least energy in a region; of several, the one with most object pixels.
+
+        Args:
+            logits: (S, S) float32, log q / (1 - q) over the region, sampled as by cv2.resize with
+                INTER_LINEAR; clipped to +-12.
+            region: inside the image, at least one pixel. Pixels outside are not coupled to it.
+            seeds: (N, 3) int32, clicks in the order made: x, y in image coordinates, and sign
+                (> 0 object, < 0 background). Those that do not reach the region have no effect.
+            cut_lambda: lambda of equation 3, >= 0.
+            seed_radius: image pixels, 0..256. A pixel at most this far from a click has its label;
+                where discs overlap that of the nearest click, among equals the latest.
+
+        Returns:
+            (region.height, region.width) bool, True = object; a new array.
+
+        Raises:
+            CutError: an argument of a wrong kind; the message says which. The cut stays usable.
+        """
+        _check_region(region, self._edges)
+        _check_arrays(logits, seeds)
+        _check_number("cut_lambda", cut_lambda, math.inf)
+        _check_number("seed_radius", seed_radius, MAX_SEED_RADIUS)
+        samples = make_samples(logits, region.width, region.height, float(cut_lambda))
+        if samples is None:
+            raise CutError("the logits have NaN or infinite values; check the network's output")
+        seeds = np.ascontiguousarray(seeds)
+        return self._solver.solve(samples, region, seeds, float(seed_radius))
+
+    def reset(self) -> None:
+        """Forget the warm state."""
+        self._solver.reset()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, the edge weights not counted."""
+        return self._solver.nbytes
+
+
+def _check_region(region: Region, edges: EdgeWeights) -> None:
+    height, width = edges.image.shape[:2]
+    if region.x0 >= region.x1 or region.y0 >= region.y1:
+        raise CutError(f"the region is empty: {region}; it must hold at least one pixel")
+    if region.x0 < 0 or region.y0 < 0 or region.x1 > width or region.y1 > height:
+        raise CutError(f"{region} reaches beyond the image of {width} x {height} pixels; clip it")
+
+
+def _check_arrays(logits: NDArray[np.float32], seeds: NDArray[np.int32]) -> None:
+    for name, array, dtype in (("logits", logits, np.float32), ("seeds", seeds, np.int32)):
+        if not isinstance(array, np.ndarray) or array.dtype != dtype:
+            found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+            raise CutError(f"{name} must be a {dtype.__name__} array, got {found}; convert them")
+    if logits.ndim != 2 or logits.size == 0:
+        raise CutError(f"logits must have shape (S, S) with S >= 1, got {logits.shape}")
+    if seeds.ndim != 2 or seeds.shape[1] != 3:
+        raise CutError(
+            f"seeds must have shape (N, 3): x, y, sign; got {seeds.shape}. For none, use (0, 3)"
+        )
+    if (seeds[:, 2] == 0).any():
+        raise CutError("a seed has sign 0; use 1 for object and -1 for background")
+
+
+def _check_number(name: str, value: float, most: float) -> None:
+    if not (math.isfinite(value) and 0 <= value <= most):
+        limit = "" if most == math.inf else f" and at most {most:g}"
+        raise CutError(f"{name} must be a finite number >= 0{limit}, got {value}")

@@ -1,0 +1,295 @@
+"""The graph of a cut, built only where the search comes by.
+
+A pixel that is no node of the graph is, all the same, part of the search: it is a root of the tree
+of its sign, with its whole unary and all its weights unused. That is why a pixel far from any pixel
+of the other sign costs nothing, whatever its unary.
+
+The graph is one int32 array of records; a node is named by the offset of its record, so
+`graph[i + EXCESS]` is the excess of node i. The record at 0 stands for "nowhere": it has no
+capacity. One array, and records of two cache lines, because that decides the speed of the search.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from clickcut.cut.problem import DX, DY, IDLE, NODE, OBJECT, SEED, Samples, unary_with_seeds
+from clickcut.cut.weights import TILE_BITS
+
+RECORD = 32
+"""Entries of a record; some are unused."""
+
+CAPACITY = 0
+"""+ k: residual capacity in direction k. With that of the opposite direction at the neighbour, the
+sum is twice the edge weight."""
+
+EXCESS = 8
+"""Unary + flow in - flow out. > 0: what the source can still give to the node; < 0: what the sink
+can still take from it."""
+
+TREE, PARENT, ABOVE = 9, 10, 11
+"""FREE, SOURCE or SINK; direction of the parent, TERMINAL or ORPHAN; the parent, if it is a node."""
+
+STAMP, DEPTH = 12, 13
+"""Time at which the depth was found right; edges to the terminal."""
+
+NEXT, NEXT_ORPHAN = 14, 15
+"""In the list of active nodes: the next one, itself for the last, 0 when not in it. In the list of
+orphans: the next one."""
+
+NEIGHBOUR = 16
+"""+ k: node in direction k, 0 when there is none or it is not known yet."""
+
+X, Y, UNARY = 24, 25, 26
+"""Pixel in the region; its unary in the last solve."""
+
+EXPANDED = 27
+"""1 when all neighbours are nodes and all capacities are known."""
+
+FREE, SOURCE, SINK = 0, 1, 2
+
+TERMINAL, ORPHAN = 8, 9
+
+Graph = NDArray[np.int32]
+
+
+class Field(NamedTuple):
+    """The region of a cut, pixel by pixel.
+
+    Attributes:
+        samples: unaries.
+        state: (h, w) uint8, bits of `problem`.
+        number: (h * w,) int32, node of a pixel; 0 when it is none.
+        store: see `EdgeWeights`.
+        ready: tiles of it that may be read, see `EdgeWeights.ensure`.
+        image_width: columns of the image.
+        x0: left column of the region in the image.
+        y0: top row of the region in the image.
+    """
+
+    samples: Samples
+    state: NDArray[np.uint8]
+    number: NDArray[np.int32]
+    store: NDArray[np.int32]
+    ready: NDArray[np.uint8]
+    image_width: int
+    x0: int
+    y0: int
+
+
+def make_graph(room: int) -> Graph:
+    """A graph with room for `room` records; every record starts on a cache line."""
+    raw = np.zeros(room * RECORD + 16, np.int32)
+    skipped = -(raw.ctypes.data // 4) % 16
+    return raw[skipped : skipped + room * RECORD]
+
+
+def enlarged(graph: Graph) -> Graph:
+    """The graph with twice the room."""
+    larger = make_graph(2 * graph.size // RECORD)
+    larger[: graph.size] = graph
+    return larger
+
+
+@njit(cache=True, nogil=True)
+def add_node(field: Field, graph: Graph, x: int, y: int, i: int) -> None:
+    """Make pixel (x, y) node i: a root, unless its unary is 0."""
+    value, places_x, places_y = field.samples
+    state = field.state
+    u = unary_with_seeds(value, state[y, x], places_x[x], places_y[y])
+    field.number[y * state.shape[1] + x] = i
+    state[y, x] |= NODE if u != 0 else NODE | IDLE
+    for k in range(8):
+        graph[i + CAPACITY + k] = 0
+        graph[i + NEIGHBOUR + k] = 0
+    graph[i + X] = x
+    graph[i + Y] = y
+    graph[i + UNARY] = u
+    graph[i + EXCESS] = u
+    graph[i + EXPANDED] = 0
+    plant(graph, i, u)
+
+
+@njit(cache=True, nogil=True)
+def plant(graph: Graph, i: int, excess: int) -> None:
+    """Make node i a tree of its own, or free."""
+    graph[i + TREE] = SOURCE if excess > 0 else (SINK if excess < 0 else FREE)
+    graph[i + PARENT] = TERMINAL
+    graph[i + STAMP] = 0
+    graph[i + DEPTH] = 1
+    graph[i + NEXT] = 0
+
+
+@njit(cache=True, nogil=True)
+def can_expand(field: Field, graph: Graph, i: int) -> bool:
+    """Whether the weights around node i are there."""
+    row = (graph[i + Y] + field.y0) >> TILE_BITS
+    return field.ready[row, (graph[i + X] + field.x0) >> TILE_BITS] == 1
+
+
+@njit(cache=True, nogil=True)
+def expand(field: Field, graph: Graph, i: int, end: int) -> int:
+    """Make all neighbours of node i nodes and fill its edges.
+
+    Args:
+        field: `can_expand` holds.
+        graph: room for eight more nodes.
+        i: not expanded.
+        end: first unused node.
+
+    Returns:
+        The first unused node now.
+    """
+    number, store = field.number, field.store
+    height, width = field.state.shape
+    x, y = np.int64(graph[i + X]), np.int64(graph[i + Y])
+    base = 4 * ((y + field.y0) * field.image_width + x + field.x0)
+    for k in range(8):
+        u, v = x + DX[k], y + DY[k]
+        if not (0 <= u < width and 0 <= v < height) or graph[i + NEIGHBOUR + k] != 0:
+            continue
+        q = np.int64(number[v * width + u])
+        if q == 0:
+            q = end
+            add_node(field, graph, u, v, q)
+            end += RECORD
+        at = base + (k >> 1)
+        if k & 1:  # the weight is stored at the neighbour
+            at += 4 * (DY[k] * field.image_width + DX[k])
+        weight = store[at]
+        graph[i + NEIGHBOUR + k] = q
+        graph[i + CAPACITY + k] = weight
+        graph[q + NEIGHBOUR + (k ^ 1)] = i
+        graph[q + CAPACITY + (k ^ 1)] = weight
+    graph[i + EXPANDED] = 1
+    return end
+
+
+@njit(cache=True, nogil=True)
+def find_contour(
+    field: Field, graph: Graph, mixed: NDArray[np.int32], rectangles: int, end: int
+) -> int:
+    """Make every pixel a node that has a neighbour of the other sign.
+
+    Args:
+        field: signs and seeds are set; existing nodes too keep the sign of their unary.
+        graph: extended.
+        mixed: (M, 4) int32, rectangles to look at; of each differing pair one pixel is inside.
+        rectangles: how many of them.
+        end: first unused node.
+
+    Returns:
+        The first unused node now; its negative when the graph has too little room to finish.
+    """
+    state = field.state
+    height, width = state.shape
+    for n in range(rectangles):
+        x0, y0 = np.int64(mixed[n, 0]), np.int64(mixed[n, 1])
+        x1, y1 = np.int64(mixed[n, 2]), np.int64(mixed[n, 3])
+        for y in range(y0, y1):
+            for x in range(x0, x1):
+                mine = state[y, x]
+                if 0 < x < width - 1 and 0 < y < height - 1:
+                    any_object, all_object = mine, mine
+                    for v in range(y - 1, y + 2):
+                        a, b, c = state[v, x - 1], state[v, x], state[v, x + 1]
+                        any_object |= a | b | c
+                        all_object &= a & b & c
+                    if not (any_object ^ all_object) & OBJECT:
+                        continue
+                if end + 9 * RECORD > graph.size:
+                    return -end
+                for k in range(8):
+                    u, v = x + DX[k], y + DY[k]
+                    if not (0 <= u < width and 0 <= v < height):
+                        continue
+                    other = state[v, u]
+                    if not (other ^ mine) & OBJECT:
+                        continue
+                    if not other & NODE:
+                        add_node(field, graph, u, v, end)
+                        end += RECORD
+                    if not state[y, x] & NODE:
+                        add_node(field, graph, x, y, end)
+                        end += RECORD
+    return end
+
+
+@njit(cache=True, nogil=True)
+def renew(field: Field, graph: Graph, end: int) -> None:
+    """Bring the nodes of the last solve in line with new unaries, keeping the flow.
+
+    The excess changes by as much as the unary does.
+    """
+    value, places_x, places_y = field.samples
+    state = field.state
+    for i in range(RECORD, end, RECORD):
+        x, y = graph[i + X], graph[i + Y]
+        u = unary_with_seeds(value, state[y, x], places_x[x], places_y[y])
+        graph[i + EXCESS] += u - graph[i + UNARY]
+        graph[i + UNARY] = u
+        state[y, x] |= NODE
+
+
+@njit(cache=True, nogil=True)
+def start_search(
+    field: Field, graph: Graph, end: int, progress: NDArray[np.int64]
+) -> bool:
+    """Make each node with excess a tree, and list those next to something of another tree.
+
+    Only there trees can grow or meet. The search relies on this: the tree of the sink can grow from
+    active nodes alone. So a pixel of the sink's sign next to a node that is not in its tree must
+    become a node as well. (Next to a pixel of the other sign it is one already.)
+
+    Args:
+        field: as for `find_contour`; state bytes of nodes now show their excess.
+        graph: extended.
+        end: first unused node.
+        progress: of the search that starts, see `flow.search`.
+
+    Returns:
+        Whether the graph has room enough; otherwise `progress` says where it ends now.
+    """
+    state = field.state
+    height, width = state.shape
+    for i in range(RECORD, end, RECORD):
+        x, y = graph[i + X], graph[i + Y]
+        excess = graph[i + EXCESS]
+        plant(graph, i, excess)
+        sign = OBJECT if excess > 0 else (0 if excess < 0 else OBJECT | IDLE)
+        state[y, x] = (state[y, x] & (SEED | NODE)) | sign
+    progress[:] = 0
+    last, i = 0, RECORD
+    while i < end:
+        progress[0] = end
+        if end + 8 * RECORD > graph.size:
+            return False
+        x, y = np.int64(graph[i + X]), np.int64(graph[i + Y])
+        mine = state[y, x]
+        active = False
+        for k in range(8):
+            u, v = x + DX[k], y + DY[k]
+            if not (0 <= u < width and 0 <= v < height):
+                continue
+            other = state[v, u]
+            if not (other ^ mine) & (OBJECT | IDLE):
+                continue
+            active = True
+            if not other & (OBJECT | NODE):
+                add_node(field, graph, u, v, end)
+                end += RECORD
+        if active and not mine & IDLE:
+            if last == 0:
+                progress[1] = i
+            else:
+                graph[last + NEXT] = i
+            graph[i + NEXT] = i
+            last = i
+            progress[2] = last
+        i += RECORD
+    progress[0] = end
+    return True

@@ -1,0 +1,176 @@
+"""The solver of our own: a search that looks at pixels only where the signs meet. See docs/cut.md."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from clickcut.cut import flow
+from clickcut.cut.carry import give_flow, take_flow
+from clickcut.cut.contour import classify
+from clickcut.cut.graph import (
+    RECORD,
+    SINK,
+    TREE,
+    Field,
+    Graph,
+    enlarged,
+    find_contour,
+    make_graph,
+    renew,
+    start_search,
+    X,
+    Y,
+)
+from clickcut.cut.memory import PAGE, count_pages, reserve
+from clickcut.cut.problem import OBJECT, Samples, disc_offsets, stamp_seeds
+from clickcut.cut.weights import EdgeWeights, missing_tiles
+from clickcut.region import Region
+
+FIRST_ROOM = 4096
+"""Nodes that a new graph has room for."""
+
+STALE = 3
+"""A graph is built again, with its flow, when it has so many times the nodes it was built with."""
+
+
+class GridSolver:
+    """Solves cuts on one image, warm-started; one thread at a time.
+
+    Args:
+        edges: of the image.
+
+    Attributes:
+        graph: of the last call; its nodes are RECORD, 2 RECORD, .. below progress[flow.END].
+        progress: (12,) int64, of its search, see `flow.search`.
+    """
+
+    def __init__(self, edges: EdgeWeights) -> None:
+        self.graph = make_graph(FIRST_ROOM)
+        self.progress = np.zeros(12, np.int64)
+        self._edges = edges
+        self._ready = np.zeros(edges.tiles, np.uint8)
+        self._tiles = np.empty(self._ready.size, np.int32)
+        self._mixed = np.empty((0, 4), np.int32)
+        self._flows = np.empty((0, 4), np.int32)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the graph of the last call."""
+        self._region: Region | None = None
+        self._number = np.empty(0, np.int32)
+        self._most = 0
+        self.progress[flow.END] = RECORD
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        number = 0
+        if self._region is not None:
+            pixels = self._pixels()
+            seen = np.zeros(self._number.nbytes // PAGE + 1, np.uint8)
+            used = PAGE * count_pages(pixels[:, 1] * self._region.width + pixels[:, 0], seen, PAGE)
+            number = min(self._number.nbytes, used)
+        own = (self._ready, self._tiles, self._mixed, self._flows, self.progress, self.graph)
+        return number + sum(a.nbytes for a in own)
+
+    def _pixels(self) -> NDArray[np.int32]:
+        """Pixels of the nodes, (N, 2) int32, x and y in the region."""
+        nodes = self.graph[RECORD : self.progress[flow.END]].reshape(-1, RECORD)
+        return nodes[:, X : Y + 1]
+
+    def solve(
+        self, samples: Samples, region: Region, seeds: NDArray[np.int32], seed_radius: float
+    ) -> NDArray[np.bool_]:
+        """The mask of the region, (h, w) bool.
+
+        Args:
+            samples: of the region.
+            region: inside the image.
+            seeds: (N, 3) int32, see `Cut.solve`.
+            seed_radius: image pixels.
+        """
+        rows, columns = samples.value.shape
+        if self._mixed.shape[0] < rows * (columns // 2 + 1) + 1:
+            self._mixed = np.empty((rows * (columns // 2 + 1) + 1, 4), np.int32)
+        state = np.zeros((region.height, region.width), np.uint8)
+        rectangles = classify(samples, state, self._mixed)
+        box = stamp_seeds(seeds, disc_offsets(seed_radius), region.x0, region.y0, state)
+        if box[0] < box[2]:
+            self._mixed[rectangles] = box
+            rectangles += 1
+        flows = self._enter(region)
+        field = Field(
+            samples, state, self._number, self._edges.store, self._ready,
+            self._edges.image.shape[1], region.x0, region.y0,
+        )  # fmt: skip
+        self._plant(field, flows, rectangles)
+        self._search(field, region)
+        _write_mask(state, self.graph, self.progress[flow.END], *box)
+        return state.view(np.bool_)
+
+    def _enter(self, region: Region) -> NDArray[np.int32]:
+        """Keep the graph if it fits the region; else empty it and return its flow."""
+        end, last = int(self.progress[flow.END]), self._region
+        if region == last and end <= self._most:
+            return self._flows[:0]
+        found = 0
+        if last is not None:
+            if self._flows.shape[0] < 4 * end // RECORD:
+                self._flows = np.empty((4 * end // RECORD, 4), np.int32)
+            found = take_flow(
+                self.graph, end, self._number, last.width, last.x0, last.y0, self._flows
+            )
+        if region != last:
+            self._number = reserve(region.area)
+        self._region, self._most = region, 0
+        self.progress[flow.END] = RECORD
+        return self._flows[:found]
+
+    def _plant(self, field: Field, flows: NDArray[np.int32], rectangles: int) -> None:
+        """Make the nodes to start from, and the queue."""
+        end = int(self.progress[flow.END])
+        renew(field, self.graph, end)
+        done = 0
+        while done < len(flows):
+            done, end = give_flow(field, self.graph, flows, done, end)
+            if done < len(flows):
+                self.graph = enlarged(self.graph)
+        while (extended := find_contour(field, self.graph, self._mixed, rectangles, end)) < 0:
+            end = -extended
+            self.graph = enlarged(self.graph)
+        end = extended
+        while not start_search(field, self.graph, end, self.progress):
+            end = int(self.progress[flow.END])
+            self.graph = enlarged(self.graph)
+
+    def _search(self, field: Field, region: Region) -> None:
+        """Run the search, fetching tiles and room as it asks for them."""
+        progress = self.progress
+        while True:
+            outcome = flow.search(field, self.graph, progress)
+            if outcome == flow.NEEDS_TILE:
+                # Fetch the tiles of all nodes at once: the search comes by most of them.
+                missing = missing_tiles(
+                    self._pixels(), region.x0, region.y0, self._ready, self._tiles
+                )
+                self._edges.ensure(self._tiles[:missing], self._ready)
+            elif outcome == flow.NEEDS_ROOM:
+                self.graph = enlarged(self.graph)
+            else:
+                break
+        if self._most == 0:
+            self._most = STALE * int(progress[flow.END]) + FIRST_ROOM * RECORD
+
+
+@njit(cache=True, nogil=True)
+def _write_mask(
+    state: NDArray[np.uint8], graph: Graph, end: int, x0: int, y0: int, x1: int, y1: int
+) -> None:
+    """Turn state bytes into 1 = object, 0 = background; only nodes and seeds need it."""
+    for y in range(y0, y1):
+        for x in range(x0, x1):
+            state[y, x] &= OBJECT
+    for i in range(RECORD, end, RECORD):
+        state[graph[i + Y], graph[i + X]] = 0 if graph[i + TREE] == SINK else 1

@@ -1,0 +1,40 @@
+"""Arrays that take memory only where they are written to."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+PAGE = mmap.PAGESIZE
+"""Bytes of the system's memory pages."""
+
+
+def reserve(count: int) -> NDArray[np.int32]:
+    """`count` zeros, int32, that take memory only when written to, by single pages."""
+    area = mmap.mmap(-1, count * 4)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        with contextlib.suppress(OSError):  # a kernel without huge pages
+            area.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(area, np.int32)
+
+
+@njit(cache=True, nogil=True)
+def count_pages(entries: NDArray[np.int32], seen: NDArray[np.uint8], page: int) -> int:
+    """In how many pages the given entries of an int32 array lie.
+
+    Args:
+        entries: (N,) int32, indices.
+        seen: (pages,) uint8, zeros; scratch.
+        page: bytes of a page.
+    """
+    found = 0
+    for n in range(entries.size):
+        at = np.int64(entries[n]) * 4 // page
+        if not seen[at]:
+            seen[at] = 1
+            found += 1
+    return found

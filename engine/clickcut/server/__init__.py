@@ -1,0 +1,1 @@
+"""The gRPC server: sessions over the wire. It knows nothing of pixels; `clickcut.session` does."""

@@ -1,0 +1,67 @@
+"""What the server reports of itself, in the form of Prometheus."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from clickcut.v1 import clickcut_pb2 as pb
+
+if TYPE_CHECKING:
+    from clickcut.server.images import ImageStore
+    from clickcut.server.pool import ComputePool
+    from clickcut.server.sessions import SessionStore
+
+_STAGES = ("decode", "queue", "maps", "network", "cut", "encode", "total")
+_BUCKETS = tuple(1e-3 * ms for ms in (1, 2, 5, 10, 20, 30, 50, 75, 100, 150, 250, 500, 1000, 5000))
+
+
+class Metrics:
+    """Counters of one server, apart from those of other servers in the same process."""
+
+    def __init__(self, pool: ComputePool, images: ImageStore, sessions: SessionStore) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "clickcut_requests", "Answered requests by kind", ["kind"], registry=self._registry
+        )
+        self._errors = Counter(
+            "clickcut_errors", "Refused requests by error", ["error"], registry=self._registry
+        )
+        self._seconds = Histogram(
+            "clickcut_stage_seconds",
+            "Time of a request by stage",
+            ["stage"],
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        gauges = {
+            "clickcut_sessions": ("Open sessions", lambda: len(sessions)),
+            "clickcut_session_bytes": ("Memory of sessions", lambda: sessions.nbytes),
+            "clickcut_images": ("Decoded images held", lambda: len(images)),
+            "clickcut_image_bytes": ("Memory of images", lambda: images.nbytes),
+            "clickcut_unfinished": ("Requests that wait or run", lambda: pool.unfinished),
+        }
+        for name, (text, read) in gauges.items():
+            Gauge(name, text, registry=self._registry).set_function(read)
+
+    def count(self, kind: str, timings: pb.Timings) -> None:
+        """Count an answered request."""
+        self._requests.labels(kind).inc()
+        for stage in _STAGES:
+            spent = getattr(timings, stage)
+            if spent or stage == "total":
+                self._seconds.labels(stage).observe(1e-3 * spent)
+
+    def count_error(self, name: str) -> None:
+        """Count a refused request by the class name of its error."""
+        self._errors.labels(name).inc()
+
+    def serve(self, host: str, port: int) -> int:
+        """Offer the metrics over HTTP; returns the port.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        server, _ = start_http_server(port, addr=host, registry=self._registry)
+        return int(server.server_port)

@@ -1,0 +1,89 @@
+"""The state of a session -> replies, with exactly what was asked for."""
+
+from __future__ import annotations
+
+from clickcut.encoding import to_png, to_polygons, to_rle
+from clickcut.images import PreparedImage
+from clickcut.region import Region
+from clickcut.session import ClickSession, Step
+from clickcut.v1 import clickcut_pb2 as pb
+
+
+def image_info(image: PreparedImage, model: str = "") -> pb.ImageInfo:
+    """What a client learns of its image."""
+    return pb.ImageInfo(
+        width=image.width,
+        height=image.height,
+        digest=image.digest,
+        model=model,
+        estimated_sigma=image.edges.sigma,
+    )
+
+
+def whole(image: PreparedImage) -> Region:
+    """The region of all its pixels."""
+    return Region(0, 0, image.width, image.height)
+
+
+def result(session: ClickSession, output: pb.Output, rectangle: Region | None) -> pb.Result:
+    """The present mask and whatever else was asked for.
+
+    Args:
+        session: not touched by another thread meanwhile.
+        output: what to include.
+        rectangle: what the mask is to cover; None when nothing changed.
+    """
+    selection = session.selection
+    reply = pb.Result(area=selection.area)
+    if output.mask != pb.Output.MASK_FORMAT_NONE and rectangle is not None:
+        reply.rectangle.CopyFrom(_rectangle(rectangle))
+        _add_mask(reply, session, output.mask == pb.Output.MASK_FORMAT_PNG, rectangle)
+    if output.polygons and selection.box is not None:
+        box = selection.box
+        polygons = to_polygons(selection.cropped(), output.polygon_tolerance, box.x0, box.y0)
+        reply.polygons.extend(
+            pb.Polygon(coordinates=p.points.ravel().tolist(), hole=p.hole) for p in polygons
+        )
+    if output.probability and session.probability is not None:
+        region, values = session.probability
+        reply.probability.CopyFrom(
+            pb.Probability(
+                region=_rectangle(region),
+                height=values.shape[0],
+                width=values.shape[1],
+                values=values.astype("<f4").tobytes(),
+            )
+        )
+    return reply
+
+
+def add_state(reply: pb.SessionReply, session: ClickSession) -> None:
+    """Fill in what every reply of a session says."""
+    reply.object_index = session.object_index
+    reply.clicks = session.clicks
+    reply.can_undo = session.can_undo
+    reply.can_redo = session.can_redo
+    reply.memory_bytes = session.nbytes
+
+
+def add_timings(timings: pb.Timings, step: Step | None) -> None:
+    """Add the stages of a step."""
+    spent = step.timings if step else {}
+    timings.maps += spent.get("maps", 0.0)
+    timings.network += spent.get("network", 0.0)
+    timings.cut += spent.get("cut", 0.0)
+
+
+def _add_mask(reply: pb.Result, session: ClickSession, png: bool, rectangle: Region) -> None:
+    part = session.mask[rectangle.slices]
+    if png:
+        reply.png = to_png(part)
+        return
+    reply.rle.height, reply.rle.width = part.shape
+    box = session.selection.box
+    inside = box is not None and rectangle.contains(box)
+    reply.rle.counts = to_rle(part, box.relative_to(rectangle) if box and inside else None)
+
+
+def _rectangle(region: Region) -> pb.Rectangle:
+    return pb.Rectangle(x=region.x0, y=region.y0, width=region.width, height=region.height)

@@ -1,0 +1,76 @@
+"""The RPCs of `clickcut.v1.Clickcut`.
+
+Concurrency model. One event loop owns all state of the server: streams, stores, counters. It never
+decodes, computes or encodes; that is work for the compute pool, a fixed number of threads behind a
+bounded queue. A session is touched by one thread at a time, which its asyncio lock ensures; a
+predictor and an image are shared by many, and are safe for that. Nothing is awaited between looking
+at a store and changing it, so the stores need no lock.
+
+A stream that is cancelled leaves its running event to a task that ends it (`Core.finish`). Lock
+order: a session's lock, then the pool's counter; no other lock is held across an await.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from clickcut.server.core import Core
+from clickcut.server.segment import segment
+from clickcut.server.status import UnavailableError
+from clickcut.server.stream import SessionStream
+from clickcut.server.upload import Uploads
+from clickcut.v1 import clickcut_pb2 as pb
+from clickcut.v1 import clickcut_pb2_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+NAME: str = pb.DESCRIPTOR.services_by_name["Clickcut"].full_name
+
+
+class ClickcutService(clickcut_pb2_grpc.ClickcutServicer):
+    """Answers the RPCs with what `core` holds."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._uploads = Uploads(core)
+        self._streams: set[SessionStream] = set()
+
+    @property
+    def streams(self) -> int:
+        """Session streams that are open."""
+        return len(self._streams)
+
+    def end_streams(self) -> None:
+        """End all session streams once their running requests are answered."""
+        for stream in list(self._streams):
+            stream.end(UnavailableError("the server is shutting down; the client should reconnect"))
+
+    async def Session(  # type: ignore[override]  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.SessionRequest], context: Context
+    ) -> None:
+        """See the contract; requests are read through the context."""
+        stream = SessionStream(self._core, context)
+        self._streams.add(stream)
+        try:
+            await self._core.answer(context, stream.run())
+        finally:
+            self._streams.discard(stream)
+
+    async def UploadImage(  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.UploadImageRequest], context: Context
+    ) -> pb.UploadImageReply:
+        """See the contract; chunks are read through the context."""
+        return await self._core.answer(context, self._uploads.receive(context))
+
+    async def Segment(self, request: pb.SegmentRequest, context: Context) -> pb.SegmentReply:  # noqa: N802
+        """See the contract."""
+        return await self._core.answer(context, segment(self._core, request))
+
+    async def ListModels(  # noqa: N802
+        self, request: pb.ListModelsRequest, context: Context
+    ) -> pb.ListModelsReply:
+        """See the contract."""
+        return self._core.models.listing()

@@ -1,0 +1,232 @@
+"""One `Session` stream: requests in, replies out, in order.
+
+An event that has arrived is applied to its end even when the client vanishes meanwhile: a task of
+its own does it, under the session's lock. So a session never stands half-way, and a client that
+resumes finds either all of an event or nothing of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from clickcut.errors import ClickcutError, EventError
+from clickcut.region import Region
+from clickcut.server import replies
+from clickcut.server.core import Core
+from clickcut.server.images import Found
+from clickcut.server.requests import apply_event, check_output, parameters_of
+from clickcut.server.sessions import HeldSession
+from clickcut.server.status import TakenOverError, number_of
+from clickcut.session import ClickSession, Step
+from clickcut.v1 import clickcut_pb2 as pb
+
+
+class SessionStream:
+    """A stream and the session that it is attached to.
+
+    Args:
+        core: of the server.
+        context: of the RPC.
+    """
+
+    def __init__(self, core: Core, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        self._core = core
+        self._context = context
+        self._end: asyncio.Future[ClickcutError] = asyncio.get_running_loop().create_future()
+        self._held: HeldSession | None = None
+        self._output = pb.Output()
+        self._whole_sent = False
+        self._unseen: Region | None = None
+        """Where the mask changed since the client got it last."""
+
+    def end(self, error: ClickcutError) -> None:
+        """End the stream with an error once its running request is answered."""
+        if not self._end.done():
+            self._end.set_result(error)
+
+    async def run(self) -> None:
+        """Serve the stream until it ends.
+
+        Raises:
+            ClickcutError: it cannot be opened, or was ended.
+        """
+        request = await self._read()
+        if request is None:
+            return
+        try:
+            held = await self._open(request)
+            while (request := await self._read()) is not None:
+                reply = await self._core.finish(self._apply(held, request))
+                await self._context.write(reply)
+                if request.WhichOneof("event") == "close" and not reply.HasField("error"):
+                    return
+        finally:
+            if self._held is not None and self._held.stream is self:
+                self._held.stream = None
+                self._held.used = time.monotonic()
+
+    # ---- the stream
+
+    async def _read(self) -> pb.SessionRequest | None:
+        """The next request; None when the client has no more."""
+        read = asyncio.ensure_future(self._context.read())
+        try:
+            await asyncio.wait({read, self._end}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not read.done():
+                read.cancel()
+        if self._end.done():  # a request that came with it was not applied: it will be sent again
+            raise self._end.result()
+        request = read.result()
+        return None if request is grpc.aio.EOF else request
+
+    def _attach(self, held: HeldSession) -> None:
+        older, held.stream, held.used = held.stream, self, time.monotonic()
+        self._held = held
+        if older is not None:
+            older.end(TakenOverError("another stream has resumed this session"))
+
+    # ---- open
+
+    async def _open(self, request: pb.SessionRequest) -> HeldSession:
+        arrived = time.perf_counter()
+        if request.WhichOneof("event") != "open":
+            raise EventError("the first request of a stream must be `open`")
+        opening = request.open
+        check_output(opening.output)
+        if request.HasField("output"):
+            check_output(request.output)
+        self._output = opening.output
+        resumes = opening.WhichOneof("source") == "session_id"
+        if resumes:
+            held, reply = await self._resume(request)
+        else:
+            held, reply = await self._open_new(request)
+        reply.session_id = held.id
+        reply.sequence = request.sequence
+        reply.applied_sequence = held.applied
+        reply.image.CopyFrom(replies.image_info(held.session.image, held.model))
+        self._finish(reply, "resume" if resumes else "open", arrived)
+        try:
+            await self._context.write(reply)
+        except BaseException:
+            if not resumes:  # the client never learns the id
+                self._core.sessions.drop(held)
+            raise
+        return held
+
+    async def _resume(self, request: pb.SessionRequest) -> tuple[HeldSession, pb.SessionReply]:
+        held = self._core.sessions.find(request.open.session_id)
+        self._attach(held)
+        async with held.lock:  # an event of the broken stream may still be running
+            reply = await self._compute(lambda: self._show(held.session, request, None))
+        return held, reply
+
+    async def _open_new(self, request: pb.SessionRequest) -> tuple[HeldSession, pb.SessionReply]:
+        core, opening = self._core, request.open
+        core.check_accepting()
+        core.sessions.check_room()
+        predictor = core.models.get(opening.model)
+        parameters = parameters_of(opening.parameters, predictor.metadata.parameters)
+        found = await self._find_image(opening)
+        image = found.image
+        core.images.lease(image)
+        try:
+            core.sessions.check_room(image.width * image.height)
+
+            def create() -> tuple[ClickSession, pb.SessionReply]:
+                solver = core.settings.cut_solver
+                session = ClickSession(image, predictor, parameters, solver)
+                return session, self._show(session, request, None)
+
+            (session, reply), queue = await core.pool.run(create)
+            held = core.sessions.add(session, predictor.metadata.name)
+        except BaseException:
+            core.images.release(image)
+            raise
+        self._attach(held)
+        reply.timings.decode = found.decode
+        reply.timings.queue = found.queue + queue
+        return held, reply
+
+    async def _find_image(self, opening: pb.Open) -> Found:
+        source = opening.WhichOneof("source")
+        if source == "image":
+            return await self._core.images.add(opening.image)
+        if source == "image_digest":
+            return Found(self._core.images.find(opening.image_digest), True)
+        raise EventError("`open` needs an image, an image_digest or a session_id")
+
+    # ---- events
+
+    async def _apply(self, held: HeldSession, request: pb.SessionRequest) -> pb.SessionReply:
+        """Apply an event and build its reply; an error that it raises becomes the reply."""
+        arrived = time.perf_counter()
+        kind = request.WhichOneof("event") or ""
+        async with held.lock:
+            if held.stream is not self:
+                raise TakenOverError("another stream has resumed this session")
+            session = held.session
+            try:
+                check_output(request.output)
+                if kind == "close":
+                    self._core.sessions.drop(held)
+                    reply = pb.SessionReply()
+                else:
+                    reply = await self._compute(lambda: self._step(held, request))
+            except Exception as raised:  # an error of one event must not end the session
+                error = self._core.known_error(raised)
+                reply = pb.SessionReply(
+                    error=pb.Error(code=number_of(error), message=str(error)),
+                )
+            held.used = time.monotonic()
+            replies.add_state(reply, session)
+            held.nbytes = reply.memory_bytes
+            reply.session_id = held.id
+            reply.sequence = request.sequence
+            reply.applied_sequence = held.applied
+        self._finish(reply, kind, arrived)
+        return reply
+
+    def _step(self, held: HeldSession, request: pb.SessionRequest) -> pb.SessionReply:
+        """In a thread: apply an event that is new, show the state."""
+        step = None
+        if request.sequence == 0 or request.sequence > held.applied:
+            step = apply_event(held.session, request)
+            if step is not None and request.sequence:
+                held.applied = request.sequence
+        return self._show(held.session, request, step)
+
+    def _show(
+        self, session: ClickSession, request: pb.SessionRequest, step: Step | None
+    ) -> pb.SessionReply:
+        """In a thread: the reply that shows a state."""
+        began = time.perf_counter()
+        output = request.output if request.HasField("output") else self._output
+        if step is not None and step.changed is not None:
+            self._unseen = self._unseen.union(step.changed) if self._unseen else step.changed
+        rectangle: Region | None = replies.whole(session.image)
+        if output.changed_only and self._whole_sent:
+            rectangle = self._unseen
+        reply = pb.SessionReply(result=replies.result(session, output, rectangle))
+        replies.add_state(reply, session)
+        if output.mask != pb.Output.MASK_FORMAT_NONE:
+            self._whole_sent, self._unseen = True, None
+        replies.add_timings(reply.timings, step)
+        reply.timings.encode = 1e3 * (time.perf_counter() - began)
+        return reply
+
+    async def _compute(self, work: Callable[[], pb.SessionReply]) -> pb.SessionReply:
+        reply, queue = await self._core.pool.run(work)
+        reply.timings.queue = queue
+        return reply
+
+    def _finish(self, reply: pb.SessionReply, kind: str, arrived: float) -> None:
+        reply.timings.total = 1e3 * (time.perf_counter() - arrived)
+        if not reply.HasField("error"):
+            self._core.metrics.count(kind, reply.timings)

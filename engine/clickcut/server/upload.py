@@ -1,0 +1,79 @@
+"""`UploadImage`: chunks -> a held image."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+
+from clickcut.errors import EventError, ImageError, ImageNotFoundError, LimitError
+from clickcut.server.core import Core
+from clickcut.server.images import Found, check_digest
+from clickcut.server.replies import image_info
+from clickcut.server.settings import MIB
+from clickcut.server.status import StalledError
+from clickcut.v1 import clickcut_pb2 as pb
+
+MAX_CHUNK = MIB
+"""Bytes of one chunk at most."""
+
+
+class Uploads:
+    """Receives images, within a budget for all that are on their way.
+
+    Args:
+        core: of the server.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._coming = 0
+
+    async def receive(self, context: grpc.aio.ServicerContext[Any, Any]) -> pb.UploadImageReply:
+        """Serve one upload.
+
+        Raises:
+            ClickcutError: it stalled, is too large, damaged, or not an image.
+        """
+        self._core.check_accepting()
+        request = await self._read(context)
+        digest = request.digest if request is not None else ""
+        if digest:
+            check_digest(digest)
+            try:
+                known = self._core.images.find(digest)
+            except ImageNotFoundError:
+                pass
+            else:
+                return pb.UploadImageReply(image=image_info(known), already_known=True)
+        data = bytearray()
+        try:
+            while request is not None:
+                self._append(data, request.chunk)
+                request = await self._read(context)
+            found: Found = await self._core.images.add(data, digest)
+        finally:
+            self._coming -= len(data)
+        return pb.UploadImageReply(image=image_info(found.image), already_known=found.known)
+
+    async def _read(
+        self, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.UploadImageRequest | None:
+        limit = self._core.settings.upload_seconds
+        try:
+            request = await asyncio.wait_for(context.read(), limit)
+        except TimeoutError as error:
+            raise StalledError(f"the upload sent nothing for {limit:g} s; send it again") from error
+        return None if request is grpc.aio.EOF else request
+
+    def _append(self, data: bytearray, chunk: bytes) -> None:
+        if len(chunk) > MAX_CHUNK:
+            raise EventError(f"a chunk has at most {MAX_CHUNK} bytes, got {len(chunk)}")
+        most = self._core.images.limits.max_bytes
+        if len(data) + len(chunk) > most:
+            raise ImageError(f"the file has more than {most} bytes, the most that is taken")
+        if self._coming + len(chunk) > self._core.settings.upload_memory_mib * MIB:
+            raise LimitError("too many uploads are on their way; try again in a moment")
+        data += chunk
+        self._coming += len(chunk)

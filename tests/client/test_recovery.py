@@ -1,0 +1,201 @@
+"""Nothing is lost: cut connections, killed servers, forgotten sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from clickcut.client import AsyncClient, Client, UnavailableError
+from clickcut.images import prepare
+from clickcut.predictor import load_predictor
+from clickcut.session import ClickSession
+from numpy.typing import NDArray
+from server.harness import Gate, Line, ServerProcess, image_file, random_clicks
+
+CLICKS = random_clicks(11, 10, 160, 120)
+
+
+@pytest.fixture(scope="module")
+def masks(bundle: Path) -> list[NDArray[np.bool_]]:
+    """The masks after each click, without a server."""
+    session = ClickSession(prepare(image_file()), load_predictor(bundle, 1))
+    found = []
+    for click in CLICKS:
+        session.click(*click)
+        found.append(session.mask.copy())
+    return found
+
+
+def test_a_cut_connection_is_resumed(server: ServerProcess, masks: list[NDArray[np.bool_]]) -> None:
+    with Line(server.port) as line, Client(line.address) as client:
+        session = client.open(image_file())
+        first_id = session.id
+        for k, click in enumerate(CLICKS):
+            if k % 3 == 1:
+                line.cut()
+                line.mend()
+            np.testing.assert_array_equal(session.click(*click), masks[k])
+        assert session.id == first_id
+        assert session.clicks == len(CLICKS)
+
+
+def test_a_connection_that_is_cut_while_computing(
+    bundle: Path, tmp_path: Path, masks: list[NDArray[np.bool_]]
+) -> None:
+    gate = Gate(tmp_path)
+    with (
+        ServerProcess(bundle, prelude=gate.prelude) as server,
+        Line(server.port) as line,
+        Client(line.address) as client,
+    ):
+        session = client.open(image_file())
+        session.click(*CLICKS[0])
+        gate.close()
+        clicking = threading.Thread(target=session.click, args=CLICKS[1])
+        clicking.start()
+        gate.wait()
+        line.cut()
+        line.mend()
+        gate.open()
+        clicking.join()
+        assert session.clicks == 2  # applied once, although it was sent twice
+        np.testing.assert_array_equal(session.mask, masks[1])
+
+
+def test_a_connection_that_is_down_for_a_while(
+    server: ServerProcess, masks: list[NDArray[np.bool_]]
+) -> None:
+    with Line(server.port) as line, Client(line.address) as client:
+        session = client.open(image_file())
+        session.click(*CLICKS[0])
+        line.cut()
+        mending = threading.Timer(0.7, line.mend)
+        mending.start()
+        np.testing.assert_array_equal(session.click(*CLICKS[1]), masks[1])
+        mending.join()
+
+
+def test_a_connection_that_stays_down_is_an_error_and_no_loss(
+    server: ServerProcess, masks: list[NDArray[np.bool_]]
+) -> None:
+    with Line(server.port) as line, Client(line.address, retry_seconds=0.3) as client:
+        session = client.open(image_file())
+        before = session.click(*CLICKS[0])
+        line.cut()
+        with pytest.raises(UnavailableError):
+            session.click(*CLICKS[1])
+        assert session.mask is before
+        line.mend()
+        client._retry_seconds = 30.0
+        session._conversation._retry_seconds = 30.0
+        np.testing.assert_array_equal(session.click(*CLICKS[1]), masks[1])
+
+
+def test_a_killed_server_that_comes_back(bundle: Path, masks: list[NDArray[np.bool_]]) -> None:
+    with ServerProcess(bundle) as first, Client(first.address) as client:
+        session = client.open(image_file())
+        for k in range(3):
+            session.click(*CLICKS[k])
+        session.click(5, 5)
+        session.undo()
+        first.kill()
+        with ServerProcess(bundle, wait=False, address=first.address):
+            np.testing.assert_array_equal(session.click(*CLICKS[3]), masks[3])
+            assert session.clicks == 4
+            np.testing.assert_array_equal(session.undo(), masks[2])
+            np.testing.assert_array_equal(session.redo(), masks[3])
+
+
+def test_all_that_was_done_is_told_to_a_new_server(bundle: Path) -> None:
+    mask = np.zeros((120, 160), np.bool_)
+    mask[20:90, 50:100] = True
+
+    def play(session: Any) -> None:
+        session.click(80, 60)
+        session.next_object()
+        session.set_parameters(threshold=0.3, cut_lambda=1.5)
+        session.next_object()
+        session.start_from(mask)
+        session.click(30, 30)
+        session.set_parameters(seed_radius=6.0)
+        session.reset()
+        session.undo()
+
+    here = ClickSession(prepare(image_file()), load_predictor(bundle, 1))
+    play(here)
+    with ServerProcess(bundle) as first, Client(first.address) as client:
+        session = client.open(image_file(), parameters={"cut_sigma": 9.0})
+        here.set_parameters(cut_sigma=9.0)
+        play(session)
+        np.testing.assert_array_equal(session.mask, here.mask)
+        first.kill()
+        with ServerProcess(bundle, wait=False, address=first.address):
+            here.click(100, 80, False)
+            np.testing.assert_array_equal(session.click(100, 80, positive=False), here.mask)
+            assert session.object_index == 2
+            assert session.can_undo
+            session.undo()
+            here.undo()
+            np.testing.assert_array_equal(session.mask, here.mask)
+
+
+def test_a_server_killed_in_the_middle_of_a_click(
+    bundle: Path, tmp_path: Path, masks: list[NDArray[np.bool_]]
+) -> None:
+    gate = Gate(tmp_path)
+    with ServerProcess(bundle, prelude=gate.prelude) as first, Client(first.address) as client:
+        session = client.open(image_file())
+        session.click(*CLICKS[0])
+        gate.close()
+        clicking = threading.Thread(target=session.click, args=CLICKS[1])
+        clicking.start()
+        gate.wait()
+        first.kill()
+        with ServerProcess(bundle, wait=False, address=first.address):
+            clicking.join()
+            np.testing.assert_array_equal(session.mask, masks[1])
+            assert session.clicks == 2
+
+
+def test_a_server_that_is_replaced_in_order(bundle: Path, masks: list[NDArray[np.bool_]]) -> None:
+    with ServerProcess(bundle, drain_seconds=0) as first, Client(first.address) as client:
+        session = client.open(image_file())
+        session.click(*CLICKS[0])
+        first.terminate()
+        assert first.join() == 0
+        with ServerProcess(bundle, wait=False, address=first.address):
+            np.testing.assert_array_equal(session.click(*CLICKS[1]), masks[1])
+
+
+def test_a_session_that_the_server_dropped(bundle: Path, masks: list[NDArray[np.bool_]]) -> None:
+    with (
+        ServerProcess(bundle, idle_seconds=0.3, metrics_port=0) as server,
+        Client(server.address) as client,
+    ):
+        session = client.open(image_file())
+        first_id = session.id
+        session.click(*CLICKS[0])
+        threading.Event().wait(0.9)
+        np.testing.assert_array_equal(session.click(*CLICKS[1]), masks[1])
+        assert session.id != first_id
+
+
+def test_the_async_client_recovers_as_well(bundle: Path, masks: list[NDArray[np.bool_]]) -> None:
+    async def play(first: ServerProcess) -> None:
+        with Line(first.port) as line:
+            async with AsyncClient(line.address) as client:
+                session = await client.open(image_file())
+                await session.click(*CLICKS[0])
+                line.cut()
+                line.mend()
+                np.testing.assert_array_equal(await session.click(*CLICKS[1]), masks[1])
+                first.kill()
+                with ServerProcess(bundle, wait=False, address=first.address):
+                    np.testing.assert_array_equal(await session.click(*CLICKS[2]), masks[2])
+
+    with ServerProcess(bundle) as first:
+        asyncio.run(play(first))

@@ -1,0 +1,392 @@
+"""Real servers for tests: a small model, a process on loopback, and a line that can be cut."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import grpc
+import numpy as np
+import onnx
+from clickcut.bundle import METADATA_KEY
+from clickcut.v1 import clickcut_pb2 as pb
+from clickcut.v1 import clickcut_pb2_grpc
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+SIZE = 64
+DEADLINE = 60.0
+"""Seconds after which something that should happen has not."""
+
+
+def wait_until(happened: Callable[[], bool], what: str, seconds: float = DEADLINE) -> None:
+    """Poll until it happened."""
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, f"did not happen in {seconds:g} s: {what}"
+        time.sleep(0.01)
+
+
+# ---- a model and an image
+
+
+def write_bundle(path: Path, name: str = "toy") -> Path:
+    """A bundle whose logits grow near positive clicks and fall near negative ones."""
+    radius = 12
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    bump = np.exp(-(x**2 + y**2) / (0.3 * radius**2)).astype(np.float32)
+    kernel = np.zeros((1, 6, *bump.shape), np.float32)
+    kernel[0, 3], kernel[0, 4] = 0.4 * bump, -0.4 * bump
+    centre = radius, radius
+    kernel[0, :3, *centre] = (0.8, -0.3, -0.3)  # likes red
+    kernel[0, 5, *centre] = 1.5
+    weights = [
+        numpy_helper.from_array(kernel, "kernel"),
+        numpy_helper.from_array(np.array([-1.5], np.float32), "bias"),
+        numpy_helper.from_array(np.array([1], np.int64), "axes"),
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "kernel", "bias"], ["y"], pads=[radius] * 4),
+        helper.make_node("Squeeze", ["y", "axes"], ["logits"]),
+    ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        [value("x", TensorProto.FLOAT, ["N", 6, SIZE, SIZE])],
+        [value("logits", TensorProto.FLOAT, ["N", SIZE, SIZE])],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    model.metadata_props.add(key=METADATA_KEY, value=json.dumps(metadata(name)))
+    onnx.save(model, path)
+    return path
+
+
+def metadata(name: str) -> dict[str, Any]:
+    return {
+        "metadata_version": 1,
+        "name": name,
+        "version": "1",
+        "architecture": "one convolution",
+        "input_size": SIZE,
+        "channels": ["red", "green", "blue", "positive", "negative", "probability"],
+        "guidance": {"encoding": "disc", "radius": 3},
+        "pixel_scale": 1 / 64,
+        "pixel_offset": -2.0,
+        "region": {"zoom": True, "expansion": 1.4, "min_side": 64},
+        "cut": {"cut_lambda": 0.5, "cut_sigma": 0.0, "seed_radius": 3.0, "threshold": 0.5},
+        "training": {"data": "none"},
+        "accuracy": {},
+        "checkpoint_sha256": hashlib.sha256(name.encode()).hexdigest(),
+    }
+
+
+def picture(width: int = 160, height: int = 120, seed: int = 0) -> NDArray[np.uint8]:
+    """A photograph-like image with red things in it, (H, W, 3) uint8 RGB."""
+    rng = np.random.default_rng(seed)
+    noise = rng.integers(40, 160, (height // 8 + 2, width // 8 + 2, 3)).astype(np.uint8)
+    pixels = cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+    for _ in range(4):
+        centre = int(rng.integers(0, width)), int(rng.integers(0, height))
+        axes = int(rng.integers(8, 12 + width // 6)), int(rng.integers(8, 12 + height // 6))
+        cv2.ellipse(pixels, centre, axes, float(rng.integers(0, 180)), 0, 360, (210, 60, 50), -1)
+    return pixels
+
+
+def encode(pixels: NDArray[np.generic], suffix: str = ".png") -> bytes:
+    """An image file of pixels as OpenCV orders them."""
+    data: bytes = cv2.imencode(suffix, pixels)[1].tobytes()
+    return data
+
+
+def image_file(width: int = 160, height: int = 120, seed: int = 0) -> bytes:
+    return encode(picture(width, height, seed)[:, :, ::-1])
+
+
+def random_clicks(seed: int, count: int, width: int, height: int) -> list[tuple[int, int, bool]]:
+    rng = np.random.default_rng(seed)
+    return [
+        (int(rng.integers(0, width)), int(rng.integers(0, height)), bool(rng.random() < 0.6))
+        for _ in range(count)
+    ]
+
+
+# ---- a server
+
+
+class ServerProcess:
+    """A server in a process of its own.
+
+    Args:
+        bundle: to serve.
+        wait: for "serving".
+        prelude: Python to run in it first.
+        flags: of `clickcut serve`, as keywords.
+    """
+
+    def __init__(self, bundle: Path, wait: bool = True, prelude: str = "", **flags: object) -> None:
+        settings: dict[str, object] = {
+            "model": bundle,
+            "address": "127.0.0.1:0",
+            "drain_seconds": 5,
+            "workers": 2,
+            "threads": 1,
+        }
+        settings |= flags
+        words = [w for k, v in settings.items() for w in (f"--{k.replace('_', '-')}", str(v))]
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", f"{prelude}\n{_MAIN}", "serve", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=server_environment(),
+        )
+        self.lines: list[str] = []
+        self.errors: list[str] = []
+        self._readers = [
+            threading.Thread(target=self._read, args=(pipe, lines), daemon=True)
+            for pipe, lines in (
+                (self.process.stdout, self.lines),
+                (self.process.stderr, self.errors),
+            )
+        ]
+        for reader in self._readers:
+            reader.start()
+        self.wait_for("address")
+        self.port = int(self.line("address").split()[1].rpartition(":")[2])
+        self.address = f"127.0.0.1:{self.port}"
+        if wait:
+            self.wait_for("serving")
+
+    def _read(self, pipe: Any, lines: list[str]) -> None:
+        for line in pipe:
+            lines.append(line.rstrip("\n"))
+
+    def line(self, start: str) -> str:
+        return next(line for line in self.lines if line.startswith(start))
+
+    def wait_for(self, start: str) -> None:
+        def said() -> bool:
+            assert self.process.poll() is None, "\n".join(self.errors)
+            return any(line.startswith(start) for line in self.lines)
+
+        wait_until(said, f"the server says {start!r}")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.join()
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def join(self) -> int:
+        code = self.process.wait(DEADLINE)
+        for reader in self._readers:
+            reader.join(DEADLINE)
+        for pipe in (self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()
+        return code
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.kill()
+
+    def __enter__(self) -> ServerProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+_MAIN = "from clickcut.cli import main; main()"
+
+
+class Gate:
+    """Holds the network of a server, so that a request can be caught while it computes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._closed, self._reached = folder / "closed", folder / "reached"
+
+    @property
+    def prelude(self) -> str:
+        return f"""
+import pathlib, time
+from clickcut.predictor import OnnxPredictor
+closed, reached = pathlib.Path({str(self._closed)!r}), pathlib.Path({str(self._reached)!r})
+real = OnnxPredictor.predict
+def predict(self, batch):
+    while closed.exists():
+        reached.touch()
+        time.sleep(0.005)
+    return real(self, batch)
+OnnxPredictor.predict = predict
+"""
+
+    def close(self) -> None:
+        self._reached.unlink(missing_ok=True)
+        self._closed.touch()
+
+    def wait(self) -> None:
+        wait_until(self._reached.exists, "a prediction waits at the gate")
+
+    def open(self) -> None:
+        self._closed.unlink()
+
+
+def gauge(server: ServerProcess, name: str) -> float:
+    """A number that the server reports."""
+    url = server.line("metrics").split()[1]
+    with urllib.request.urlopen(url, timeout=DEADLINE) as answer:
+        text = answer.read().decode()
+    return float(next(x.split()[-1] for x in text.splitlines() if x.startswith(f"{name} ")))
+
+
+def server_environment() -> dict[str, str]:
+    """Without settings of the machine that runs the tests."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("CLICKCUT_")}
+
+
+# ---- a raw client: exactly the messages of the contract
+
+
+class RawStream:
+    """A session stream without any of the client's help."""
+
+    def __init__(self, address: str) -> None:
+        options = [("grpc.max_receive_message_length", -1)]
+        self._channel = grpc.insecure_channel(address, options)
+        stub = clickcut_pb2_grpc.ClickcutStub(self._channel)
+        self._requests: list[pb.SessionRequest | None] = []
+        self._more = threading.Semaphore(0)
+        self.call = stub.Session(self._outgoing(), timeout=DEADLINE)
+
+    def _outgoing(self) -> Iterator[pb.SessionRequest]:
+        while True:
+            self._more.acquire()
+            request = self._requests.pop(0)
+            if request is None:
+                return
+            yield request
+
+    def send(self, request: pb.SessionRequest) -> None:
+        self._requests.append(request)
+        self._more.release()
+
+    def receive(self) -> pb.SessionReply:
+        return next(self.call)
+
+    def ask(self, request: pb.SessionRequest | None = None, **fields: Any) -> pb.SessionReply:
+        self.send(request or pb.SessionRequest(**fields))
+        return self.receive()
+
+    def half_close(self) -> None:
+        self._requests.append(None)
+        self._more.release()
+
+    def status(self) -> grpc.RpcError:
+        """How the stream ended."""
+        try:
+            reply = next(self.call)
+        except StopIteration:
+            return self.call
+        except grpc.RpcError as error:
+            return error
+        raise AssertionError(f"the stream goes on: {reply}")
+
+    def close(self) -> None:
+        self.half_close()
+        self.call.cancel()
+        self._channel.close()
+
+    def __enter__(self) -> RawStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+# ---- a line that can be cut
+
+
+class Line:
+    """A TCP proxy to a server, to be cut and mended."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._sockets: list[socket.socket] = []
+        self._up = True
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def cut(self) -> None:
+        """Break all connections, refuse new ones."""
+        self._up = False
+        self._break()
+
+    def mend(self) -> None:
+        self._up = True
+
+    def close(self) -> None:
+        self._up = False
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._break()
+        for thread in self._threads:
+            thread.join(DEADLINE)
+
+    def _break(self) -> None:
+        for connection in self._sockets:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue  # gone already
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            if not self._up:
+                client.close()
+                continue
+            server = socket.create_connection(("127.0.0.1", self._target))
+            self._sockets += [client, server]
+            for source, target in ((client, server), (server, client)):
+                thread = threading.Thread(target=self._pump, args=(source, target), daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        with source:
+            try:
+                while data := source.recv(65536):
+                    target.sendall(data)
+            except OSError:
+                pass  # cut
+            finally:
+                with contextlib.suppress(OSError):  # cut from the other side
+                    target.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> Line:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

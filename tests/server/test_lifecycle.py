@@ -1,0 +1,428 @@
+"""A server from start to stop: what can go wrong at start, health, expiry, limits, draining."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import onnx
+import pytest
+from clickcut.client import Client
+from clickcut.images import digest_of
+from clickcut.v1 import clickcut_pb2 as pb
+from clickcut.v1 import clickcut_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from server.harness import (
+    DEADLINE,
+    Gate,
+    RawStream,
+    ServerProcess,
+    gauge,
+    image_file,
+    metadata,
+    server_environment,
+    wait_until,
+    write_bundle,
+)
+
+NAME = "clickcut.v1.Clickcut"
+FREE = "127.0.0.1:0"
+Status = health_pb2.HealthCheckResponse
+OPEN = pb.SessionRequest(open=pb.Open(image=image_file()))
+CLICK = pb.SessionRequest(click=pb.Click(x=80, y=60))
+
+
+@contextlib.contextmanager
+def channel_to(server: ServerProcess) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(server.address) as channel:
+        yield channel
+
+
+def health_of(channel: grpc.Channel, service: str = NAME) -> int:
+    request = health_pb2.HealthCheckRequest(service=service)
+    return int(health_pb2_grpc.HealthStub(channel).Check(request, timeout=DEADLINE).status)
+
+
+# ---- start
+
+
+def run_serve(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "clickcut.cli", "serve", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        env=server_environment() | environment,
+        check=False,
+    )
+
+
+def foreign(path: Path) -> Path:
+    model = onnx.load(write_bundle(path))
+    del model.metadata_props[:]
+    onnx.save(model, path)
+    return path
+
+
+def incomplete(path: Path) -> Path:
+    model = onnx.load(write_bundle(path))
+    lacking = metadata("toy")
+    del lacking["channels"]
+    model.metadata_props[0].value = json.dumps(lacking)
+    onnx.save(model, path)
+    return path
+
+
+def corrupt(path: Path) -> Path:
+    data = bytearray(write_bundle(path).read_bytes())
+    data[: len(data) // 2] = b"\0" * (len(data) // 2)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (foreign, "not a clickcut bundle"),
+        (incomplete, "channels"),
+        (corrupt, "not a model that can be loaded"),
+        (lambda path: path, "no such file"),
+    ],
+    ids=["foreign", "incomplete", "corrupt", "missing"],
+)
+def test_a_bad_bundle_at_start(tmp_path: Path, make: object, words: str) -> None:
+    path = make(tmp_path / "model.onnx")  # type: ignore[operator]
+    ended = run_serve("--model", path, "--address", FREE)
+    assert ended.returncode == 2
+    assert words in ended.stderr
+    assert str(path) in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--address", "localhost:99999"), "--address"),
+        (("--address", "50051"), "HOST:PORT"),
+        (("--workers", "many"), "--workers"),
+        (("--cut-solver", "magic"), "--cut-solver"),
+        (("--tls-cert", "x.pem"), "--tls-key"),
+    ],
+)
+def test_a_bad_setting_is_named(bundle: Path, flags: tuple[str, ...], words: str) -> None:
+    ended = run_serve("--model", bundle, *flags)
+    assert ended.returncode == 2
+    assert words in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_settings_come_from_the_environment(bundle: Path) -> None:
+    ended = run_serve("--address", FREE, CLICKCUT_MODEL=str(bundle), CLICKCUT_WORKERS="none")
+    assert ended.returncode == 2
+    assert "--workers" in ended.stderr
+
+
+def test_a_port_in_use(bundle: Path, server: ServerProcess) -> None:
+    ended = run_serve("--model", bundle, "--address", server.address)
+    assert ended.returncode == 2
+    assert "another server" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_model_twice(bundle: Path) -> None:
+    ended = run_serve("--model", bundle, "--model", bundle, "--address", FREE)
+    assert ended.returncode == 2
+    assert "two models" in ended.stderr
+
+
+def test_it_says_what_it_serves(server: ServerProcess) -> None:
+    said = {line.split()[0] for line in server.lines}
+    assert {"address", "model", "compute", "cut", "sessions", "images", "serving"} <= said
+    assert server.line("address").split()[1].startswith("127.0.0.1:")  # loopback by default
+
+
+def test_two_models_and_the_other_solver(bundle: Path, tmp_path: Path) -> None:
+    other = write_bundle(tmp_path / "other.onnx", "other")
+    with ServerProcess(other, cut_solver="pymaxflow") as first, Client(first.address) as client:
+        one = client.segment(image_file(), [(80, 60)])
+        assert [m.name for m in client.models()] == ["other"]
+    words = ["--model", str(bundle)]
+    with (
+        ServerProcess(other, prelude=f"import sys; sys.argv += {words}") as second,
+        Client(second.address) as client,
+    ):
+        assert [m.name for m in client.models()] == ["other", "toy"]
+        session = client.open(image_file(), model="toy")
+        assert session.model == "toy"
+        assert (session.click(80, 60) == one).all()  # same weights, same minimum
+
+
+# ---- health and reflection
+
+
+def test_health_says_serving_only_when_warm(bundle: Path, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    gate.close()
+    with (
+        ServerProcess(bundle, wait=False, prelude=gate.prelude) as server,
+        channel_to(server) as channel,
+        RawStream(server.address) as raw,
+    ):
+        gate.wait()
+        assert health_of(channel) == health_of(channel, "") == Status.NOT_SERVING
+        raw.send(OPEN)
+        end = raw.status()
+        assert end.code() == grpc.StatusCode.UNAVAILABLE
+        assert "warming up" in end.details()
+        request = health_pb2.HealthCheckRequest(service=NAME)
+        watch = health_pb2_grpc.HealthStub(channel).Watch(request, timeout=DEADLINE)
+        assert next(watch).status == Status.NOT_SERVING
+        gate.open()
+        assert next(watch).status == Status.SERVING
+        watch.cancel()
+        with RawStream(server.address) as second:
+            assert second.ask(OPEN).session_id
+
+
+def test_told_to_stop_while_warming_up(bundle: Path, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    gate.close()
+    with ServerProcess(bundle, wait=False, prelude=gate.prelude) as server:
+        gate.wait()
+        server.terminate()
+        assert server.join() == 0
+        assert "serving" not in server.lines
+
+
+def test_reflection_lists_the_services(server: ServerProcess) -> None:
+    with channel_to(server) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        asking = reflection_pb2.ServerReflectionRequest(list_services="")
+        reply = next(stub.ServerReflectionInfo(iter([asking]), timeout=DEADLINE))
+        names = {service.name for service in reply.list_services_response.service}
+        assert {NAME, "grpc.health.v1.Health"} <= names
+        asking = reflection_pb2.ServerReflectionRequest(file_containing_symbol=NAME)
+        reply = next(stub.ServerReflectionInfo(iter([asking]), timeout=DEADLINE))
+        assert reply.file_descriptor_response.file_descriptor_proto
+
+
+# ---- stop
+
+
+def test_sigterm_lets_a_running_request_finish(bundle: Path, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    with ServerProcess(bundle, prelude=gate.prelude, drain_seconds=0) as server:
+        with RawStream(server.address) as raw:
+            raw.ask(OPEN)
+            gate.close()
+            raw.send(CLICK)
+            gate.wait()
+            server.terminate()
+            server.wait_for("draining")
+            gate.open()
+            assert raw.receive().clicks == 1
+            end = raw.status()
+            assert end.code() == grpc.StatusCode.UNAVAILABLE
+            assert "shutting down" in end.details()
+        assert server.join() == 0
+
+
+def test_draining_refuses_new_sessions_and_keeps_open_ones(bundle: Path) -> None:
+    with ServerProcess(bundle, drain_seconds=DEADLINE) as server:
+        with RawStream(server.address) as raw, channel_to(server) as channel:
+            raw.ask(OPEN)
+            server.terminate()
+            server.wait_for("draining")
+            assert health_of(channel) == Status.NOT_SERVING
+            with RawStream(server.address) as second:
+                second.send(OPEN)
+                assert second.status().code() == grpc.StatusCode.UNAVAILABLE
+            assert raw.ask(CLICK).clicks == 1
+            raw.ask(close=pb.Close())
+        assert server.join() == 0  # long before the time is up
+
+
+def test_told_twice_it_stops_at_once(bundle: Path) -> None:
+    with (
+        ServerProcess(bundle, drain_seconds=10 * DEADLINE) as server,
+        RawStream(server.address) as raw,
+    ):
+        raw.ask(OPEN)
+        server.terminate()
+        server.wait_for("draining")
+        server.terminate()
+        assert server.join() == 0
+
+
+# ---- expiry and limits
+
+
+def test_an_unused_session_is_dropped_and_leaves_nothing(bundle: Path) -> None:
+    with ServerProcess(bundle, idle_seconds=0.4, metrics_port=0) as server:
+        with RawStream(server.address) as raw:
+            session_id = raw.ask(OPEN).session_id
+            raw.ask(CLICK)
+            assert gauge(server, "clickcut_session_bytes") > 0
+            end = raw.status()  # comes by itself
+            assert end.code() == grpc.StatusCode.NOT_FOUND
+            assert "0.4 s" in end.details()
+        assert gauge(server, "clickcut_sessions") == 0
+        assert gauge(server, "clickcut_session_bytes") == 0
+        with RawStream(server.address) as raw:
+            raw.send(pb.SessionRequest(open=pb.Open(session_id=session_id)))
+            assert raw.status().code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_showing_keeps_a_session_alive(bundle: Path) -> None:
+    with ServerProcess(bundle, idle_seconds=1.0) as server, RawStream(server.address) as raw:
+        raw.ask(OPEN)
+        pause = threading.Event()
+        for _ in range(8):
+            pause.wait(0.3)
+            assert not raw.ask(show=pb.Show()).HasField("error")
+
+
+def test_a_client_that_vanishes_does_not_leak(bundle: Path, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    flags = {"resume_seconds": 0.5, "metrics_port": 0, "prelude": gate.prelude}
+    with ServerProcess(bundle, **flags) as server:  # type: ignore[arg-type]
+        code = (
+            "from clickcut.client import Client; import sys\n"
+            f"s = Client({server.address!r}).open(sys.stdin.buffer.read())\n"
+            "print(s.id, flush=True); s.click(80, 60)"
+        )
+        gate.close()
+        with subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as client:
+            assert client.stdin is not None
+            assert client.stdout is not None
+            client.stdin.write(image_file())
+            client.stdin.close()
+            assert client.stdout.readline().strip()
+            gate.wait()  # its click is being computed
+            client.kill()
+        gate.open()
+        wait_until(lambda: gauge(server, "clickcut_sessions") == 0, "the session is dropped")
+        assert gauge(server, "clickcut_unfinished") == 0
+        assert gauge(server, "clickcut_session_bytes") == 0
+        with RawStream(server.address) as raw:  # and the server is well
+            raw.ask(OPEN)
+            assert raw.ask(CLICK).clicks == 1
+        assert not any("Traceback" in line for line in server.errors)
+
+
+def test_a_killed_client_leaves_a_session_to_resume(bundle: Path, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    with ServerProcess(bundle, prelude=gate.prelude) as server:
+        with RawStream(server.address) as raw:
+            session_id = raw.ask(OPEN).session_id
+            gate.close()
+            raw.send(pb.SessionRequest(sequence=1, click=pb.Click(x=80, y=60)))
+            gate.wait()
+            raw.call.cancel()  # in the middle of the computation
+        with RawStream(server.address) as second:
+            second.send(pb.SessionRequest(open=pb.Open(session_id=session_id)))
+            gate.open()
+            resumed = second.receive()  # after the click, which was finished
+            assert (resumed.applied_sequence, resumed.clicks) == (1, 1)
+            assert resumed.result.area > 0
+
+
+def test_sessions_at_capacity(bundle: Path) -> None:
+    with ServerProcess(bundle, max_sessions=2) as server, contextlib.ExitStack() as stack:
+        first, second, third = (stack.enter_context(RawStream(server.address)) for _ in range(3))
+        first.ask(OPEN)
+        second.ask(OPEN)
+        third.send(OPEN)
+        end = third.status()
+        assert end.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "--max-sessions" in end.details()
+        first.ask(close=pb.Close())
+        fourth = stack.enter_context(RawStream(server.address))
+        assert fourth.ask(OPEN).session_id
+        assert second.ask(CLICK).clicks == 1
+
+
+def test_sessions_fill_their_memory(bundle: Path) -> None:
+    large = pb.SessionRequest(open=pb.Open(image=image_file(300, 200)))
+    with (
+        ServerProcess(bundle, session_memory_mib=1) as server,
+        RawStream(server.address) as first,
+        RawStream(server.address) as second,
+    ):
+        assert first.ask(large).memory_bytes < 2**20
+        second.send(large)
+        end = second.status()
+        assert end.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "--session-memory-mib" in end.details()
+        assert first.ask(CLICK).clicks == 1
+
+
+def test_images_not_in_use_give_way_and_others_do_not(bundle: Path) -> None:
+    files = [image_file(500, 500, seed) for seed in range(4)]  # 0.75 MB each, and what it grows
+    with (
+        ServerProcess(bundle, image_memory_mib=2, metrics_port=0) as server,
+        channel_to(server) as channel,
+        RawStream(server.address) as raw,
+    ):
+        raw.ask(open=pb.Open(image=files[0]))
+        upload = clickcut_pb2_grpc.ClickcutStub(channel).UploadImage
+        for data in files[1:]:
+            upload(iter([pb.UploadImageRequest(chunk=data)]), timeout=DEADLINE)
+            assert gauge(server, "clickcut_image_bytes") <= 2 * 2**20
+        asking = pb.UploadImageRequest(digest=digest_of(files[0]))
+        assert upload(iter([asking]), timeout=DEADLINE).already_known  # in use
+        with RawStream(server.address) as second, RawStream(server.address) as third:
+            second.ask(open=pb.Open(image=files[1]))
+            third.send(pb.SessionRequest(open=pb.Open(image=files[2])))
+            end = third.status()
+            assert end.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "--image-memory-mib" in end.details()
+            assert raw.ask(CLICK).clicks == 1
+
+
+# ---- TLS and metrics
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
+def test_tls(bundle: Path, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    subprocess.run(["openssl", *words.split(), *names], check=True, capture_output=True)
+    with ServerProcess(bundle, tls_key=key, tls_cert=certificate) as server:
+        assert "(TLS)" in server.line("address")
+        trust = grpc.ssl_channel_credentials(certificate.read_bytes())
+        with Client(server.address, credentials=trust) as client:
+            assert client.models()[0].name == "toy"
+
+
+def test_a_bad_certificate(bundle: Path, tmp_path: Path) -> None:
+    nonsense = tmp_path / "nonsense.pem"
+    nonsense.write_text("nonsense")
+    ended = run_serve("--model", bundle, "--tls-key", nonsense, "--tls-cert", nonsense)
+    assert ended.returncode == 2
+    assert "certificate" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_metrics_count(bundle: Path) -> None:
+    with ServerProcess(bundle, metrics_port=0) as server, RawStream(server.address) as raw:
+        raw.ask(OPEN)
+        raw.ask(CLICK)
+        raw.ask(click=pb.Click(x=-99))
+        assert gauge(server, 'clickcut_requests_total{kind="click"}') == 1
+        assert gauge(server, 'clickcut_errors_total{error="EventError"}') == 1
+        assert gauge(server, 'clickcut_stage_seconds_count{stage="network"}') == 1
+        assert gauge(server, "clickcut_sessions") == 1
+        assert gauge(server, "clickcut_images") == 1

@@ -1,0 +1,203 @@
+"""Parts of the server alone: status codes, the pool, the image store."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+
+import pytest
+from clickcut import errors
+from clickcut.errors import ClickcutError, EventError, ImageError, ImageNotFoundError, LimitError
+from clickcut.images import ImageLimits
+from clickcut.server import status
+from clickcut.server.images import ImageStore
+from clickcut.server.pool import ComputePool
+from clickcut.server.settings import Settings
+from grpc import StatusCode
+from pydantic import ValidationError
+from server.harness import image_file, wait_until
+
+# ---- status
+
+
+def all_errors() -> list[type[ClickcutError]]:
+    kinds = [*vars(errors).values(), *vars(status).values()]
+    found = {k for k in kinds if isinstance(k, type) and issubclass(k, ClickcutError)}
+    return sorted(found - {ClickcutError}, key=lambda k: k.__name__)
+
+
+@pytest.mark.parametrize("kind", all_errors())
+def test_every_error_survives_the_wire(kind: type[ClickcutError]) -> None:
+    error = kind("words")
+    back = status.error_of(status.code_of(error), str(error), kind.__name__)
+    assert type(back) is kind
+    assert str(back) == "words"
+    assert status.number_of(error) == status.code_of(error).value[0]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (StatusCode.INVALID_ARGUMENT, EventError),
+        (StatusCode.RESOURCE_EXHAUSTED, LimitError),
+        (StatusCode.ABORTED, status.TakenOverError),
+        (StatusCode.UNAVAILABLE, status.UnavailableError),
+        (StatusCode.INTERNAL, status.ServerError),
+        (StatusCode.UNIMPLEMENTED, status.ServerError),
+        (8, LimitError),
+        (12345, status.ServerError),
+    ],
+)
+def test_a_code_without_a_name(code: StatusCode | int, kind: type[ClickcutError]) -> None:
+    assert type(status.error_of(code, "words")) is kind
+
+
+# ---- pool
+
+
+def with_pool(workers: int, queue: int, use: Callable[[ComputePool], Awaitable[None]]) -> None:
+    async def run() -> None:
+        pool = ComputePool(workers, queue)
+        try:
+            await use(pool)
+        finally:
+            pool.close()
+
+    asyncio.run(run())
+
+
+def test_the_pool_refuses_what_is_too_much() -> None:
+    async def use(pool: ComputePool) -> None:
+        go = threading.Event()
+        running = [asyncio.create_task(pool.run(go.wait)) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert pool.unfinished == 3
+        with pytest.raises(LimitError, match="--queue"):
+            await pool.run(go.wait)
+        go.set()
+        waits = [waited for _, waited in await asyncio.gather(*running)]
+        assert all(waited >= 0 for waited in waits)
+        assert (await pool.run(lambda: 7))[0] == 7
+
+    with_pool(2, 1, use)
+
+
+def test_cancelled_work_is_taken_back_or_finished() -> None:
+    async def use(pool: ComputePool) -> None:
+        go, done = threading.Event(), []
+        started = threading.Event()
+
+        def work() -> None:
+            started.set()
+            go.wait()
+            done.append(1)
+
+        running = asyncio.create_task(pool.run(work))
+        waiting = asyncio.create_task(pool.run(lambda: done.append(2)))
+        await asyncio.to_thread(started.wait)
+        for task in (running, waiting):
+            task.cancel()
+        await asyncio.gather(running, waiting, return_exceptions=True)
+        go.set()
+        await asyncio.to_thread(wait_until, lambda: pool.unfinished == 0, "the pool is idle")
+        assert done == [1]
+
+    with_pool(1, 1, use)
+
+
+def test_an_error_of_the_work_reaches_the_caller() -> None:
+    async def use(pool: ComputePool) -> None:
+        with pytest.raises(ZeroDivisionError):
+            await pool.run(lambda: 1 // 0)
+        assert pool.unfinished == 0
+
+    with_pool(1, 0, use)
+
+
+# ---- images
+
+
+def with_store(budget: int, use: Callable[[ImageStore], Awaitable[None]]) -> None:
+    async def run(pool: ComputePool) -> None:
+        await use(ImageStore(budget, ImageLimits(), pool))
+
+    with_pool(2, 8, run)
+
+
+FILES = [image_file(200, 100, seed) for seed in range(4)]
+ONE = 70_000  # more than one of them takes
+
+
+def test_the_least_recently_used_image_goes() -> None:
+    async def use(store: ImageStore) -> None:
+        found = [(await store.add(data)).image for data in FILES[:2]]
+        store.find(found[0].digest)
+        third = (await store.add(FILES[2])).image
+        assert store.nbytes <= budget
+        assert store.find(found[0].digest) is found[0]
+        assert store.find(third.digest) is third
+        with pytest.raises(ImageNotFoundError, match="send the image"):
+            store.find(found[1].digest)
+
+    budget = 2 * image_bytes() + image_bytes() // 2
+    with_store(budget, use)
+
+
+def image_bytes() -> int:
+    from clickcut.images import prepare
+
+    return prepare(FILES[0]).nbytes
+
+
+def test_a_leased_image_stays() -> None:
+    async def use(store: ImageStore) -> None:
+        first = (await store.add(FILES[0])).image
+        store.lease(first)
+        with pytest.raises(LimitError, match="--image-memory-mib"):
+            await store.add(FILES[1])
+        assert store.find(first.digest) is first
+        store.release(first)
+        await store.add(FILES[1])
+        assert len(store) == 1
+
+    with_store(image_bytes() + image_bytes() // 2, use)
+
+
+def test_the_same_file_at_the_same_time_is_decoded_once() -> None:
+    async def use(store: ImageStore) -> None:
+        found = await asyncio.gather(*(store.add(FILES[0]) for _ in range(5)))
+        assert len({id(f.image) for f in found}) == 1
+
+    with_store(10**9, use)
+
+
+def test_a_bad_file_is_refused_to_all_who_sent_it() -> None:
+    async def use(store: ImageStore) -> None:
+        tasks = [store.add(b"not an image") for _ in range(3)]
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(a) for a in answers] == [ImageError] * 3
+        with pytest.raises(ImageError, match="damaged on its way"):
+            await store.add(FILES[0], "0" * 64)
+        assert len(store) == 0
+
+    with_store(10**9, use)
+
+
+# ---- settings
+
+
+def test_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLICKCUT_MODEL", "a.onnx b.onnx")
+    monkeypatch.setenv("CLICKCUT_MAX_SESSIONS", "7")
+    settings = Settings()
+    assert settings.model == ["a.onnx", "b.onnx"]
+    assert settings.max_sessions == 7
+    assert settings.host == "127.0.0.1"
+    assert Settings(max_sessions=3).max_sessions == 3
+
+
+@pytest.mark.parametrize("address", ["", "50051", ":50051", "localhost:", "localhost:65536"])
+def test_a_bad_address(address: str) -> None:
+    with pytest.raises(ValidationError, match="HOST:PORT"):
+        Settings(address=address)
