@@ -104,7 +104,9 @@ def edges_of(weights: NDArray) -> list[tuple[int, int, float]]:
 def energy(unary: NDArray, weights: NDArray, mask: Mask) -> float:
     """Energy of a mask; unaries count where the mask is object."""
     label = mask.reshape(-1).tolist()
-    cost = -sum(u for u, is_object in zip(unary.reshape(-1).tolist(), label, strict=True) if is_object)
+    cost = -sum(
+        u for u, is_object in zip(unary.reshape(-1).tolist(), label, strict=True) if is_object
+    )
     return cost + sum(w for p, q, w in edges_of(weights) if label[p] != label[q])
 
 

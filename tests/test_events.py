@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from clickcut.errors import EventError
 from clickcut.events import (
     Click,
@@ -17,6 +14,8 @@ from clickcut.events import (
     stroke_pixels,
     to_pixel,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize(

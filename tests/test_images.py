@@ -8,11 +8,10 @@ import zlib
 
 import numpy as np
 import pytest
-from fakes import picture
-from PIL import Image
-
 from clickcut.errors import ImageError
 from clickcut.images import ImageLimits, PreparedImage, decode, prepare, prepare_pixels
+from fakes import picture
+from PIL import Image
 
 
 def encoded(image, kind="PNG", **options):
@@ -145,8 +144,12 @@ def test_a_huge_header_is_refused_before_allocation():
     chunk = b"IHDR" + header
     png = (
         b"\x89PNG\r\n\x1a\n"
-        + struct.pack(">I", len(header)) + chunk + struct.pack(">I", zlib.crc32(chunk))
-        + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+        + struct.pack(">I", len(header))
+        + chunk
+        + struct.pack(">I", zlib.crc32(chunk))
+        + struct.pack(">I", 0)
+        + b"IDAT"
+        + struct.pack(">I", zlib.crc32(b"IDAT"))
     )
     with pytest.raises(ImageError, match="100000 x 100000"):
         decode(png)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import naive
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from clickcut import maps
 from clickcut.maps import DiscMap, DistanceMap, guidance_map
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 shapes = st.tuples(st.integers(1, 14), st.integers(1, 14))
 

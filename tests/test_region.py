@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from clickcut.region import SLACK, Region, around_points, choose_region
+from clickcut.resample import move, resize
 from hypothesis import given
 from hypothesis import strategies as st
-
-from clickcut.network_input import move_probability, resize
-from clickcut.region import SLACK, Region, around_points, choose_region
 
 
 @st.composite
@@ -64,20 +63,22 @@ def test_box_around_points():
 def test_moving_a_probability_to_its_own_region_changes_nothing():
     values = np.random.default_rng(0).random((32, 32), np.float32)
     region = Region(5, 6, 50, 70)
-    assert move_probability(values, region, region) is values
+    assert move(values, region, region, 0.0) is values
 
 
 def test_a_probability_moved_to_a_part_equals_that_part():
     values = np.random.default_rng(0).random((64, 64), np.float32)
     whole, part = Region(0, 0, 64, 64), Region(16, 8, 48, 40)
-    moved = move_probability(values, whole, part)
+    moved = move(values, whole, part, 0.0)
     assert moved.shape == (64, 64)
     back = resize(values[8:40, 16:48], 64)
     np.testing.assert_allclose(moved[2:-2, 2:-2], back[2:-2, 2:-2], atol=1e-2)
 
 
 def test_a_probability_is_zero_outside_its_source():
-    moved = move_probability(np.ones((8, 8), np.float32), Region(0, 0, 8, 8), Region(4, 0, 12, 8))
+    source, target = Region(0, 0, 8, 8), Region(4, 0, 12, 8)
+    moved = move(np.ones((8, 8), np.float32), source, target, 0.0)
+    assert (move(np.ones((8, 8), np.float32), source, target, None) == 1).all()
     np.testing.assert_array_equal(moved[:, :4], 1)
     np.testing.assert_array_equal(moved[:, 5:], 0)
 

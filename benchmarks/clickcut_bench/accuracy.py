@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-
 from clickcut.images import prepare_pixels
 from clickcut.parameters import Parameters
 from clickcut.predictor import Predictor, load_predictor
 from clickcut.session import ClickSession
+
 from clickcut_bench.clicker import Clicker
 from clickcut_bench.datasets import DATASETS, Target
 
@@ -155,7 +155,9 @@ def run(
         curves = list(track(stream, name, total=len(targets), console=console, transient=True))
         results[name] = summary(curves, target)
         curves_of[name] = [asdict(c) for c in curves]
-    table = Table("data set", "objects", "clicks", "95 %", "never", "IoU after 1, 2, 3, 5", "s/click")
+    table = Table(
+        "data set", "objects", "clicks", "95 %", "never", "IoU after 1, 2, 3, 5", "s/click"
+    )
     for name, r in results.items():
         low, high = r["interval"]  # type: ignore[misc]
         table.add_row(

@@ -33,7 +33,9 @@ def latency(
 def accuracy(
     data: Annotated[Path, typer.Argument(help="Folder that holds a folder for each data set.")],
     datasets: Annotated[str, typer.Option(help="Names, with commas between.")] = "grabcut,berkeley",
-    model: Annotated[Path | None, typer.Option(help="A bundle; the packaged default when left out.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="A bundle; the packaged default when left out.")
+    ] = None,
     cut: Annotated[bool, typer.Option(help="Use the graph cut.")] = True,
     cut_lambda: Annotated[float | None, typer.Option(help="Instead of the bundle's.")] = None,
     cut_solver: Annotated[str, typer.Option(help="grid or pymaxflow.")] = "grid",
@@ -42,6 +44,7 @@ def accuracy(
 ) -> None:
     """Mean clicks to reach an IoU, with a simulated user who clicks the deepest error."""
     from clickcut.bundle import bundled_models
+
     from clickcut_bench.accuracy import run
 
     changes: dict[str, float | bool] = {} if cut else {"cut": False}

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 def depth(error: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Distance of each pixel of an error (H, W) bool to its outside, the image's border included."""
+    """Distance of each pixel of an error (H, W) bool to its outside or the image's border."""
     padded = np.pad(error, 1).astype(np.uint8)
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return distance[1:-1, 1:-1]  # type: ignore[no-any-return]
@@ -28,7 +28,7 @@ class Clicker:
         self._free = np.ones(mask.shape, np.bool_)
 
     def next_click(self, selected: NDArray[np.bool_]) -> tuple[int, int, bool] | None:
-        """The next click (x, y, positive) for the present mask (H, W); None when nothing is wrong."""
+        """The next click (x, y, positive) for the mask (H, W); None when nothing is wrong."""
         missed = depth(self._object & ~selected) * self._free
         excess = depth(self._background & selected) * self._free
         positive = bool(missed.max() > excess.max())

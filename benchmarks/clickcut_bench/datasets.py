@@ -8,9 +8,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
-
 from clickcut.images import decode
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """`clickcut bench latency`: a click end to end, through a real server on loopback.
 
-For each image size a number of sessions is played: the photograph is sent (as JPEG, with other bytes
-each time, so that the server cannot know it), the simulated user clicks, and for every click the
-client's clock and the server's timings by stage are kept. In the same run the kernels are compared
-with what a user would write otherwise.
+For each image size a number of sessions is played: the photograph is sent (as JPEG, with other
+bytes each time, so that the server cannot know it), the simulated user clicks, and for every click
+the client's clock and the server's timings by stage are kept. In the same run the kernels are
+compared with what a user would write otherwise.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
-
 from clickcut.client import Client
 from clickcut.demo import packaged_photograph, running_server
+from numpy.typing import NDArray
+
 from clickcut_bench.clicker import Clicker
 from clickcut_bench.datasets import grabcut
 from clickcut_bench.machine import describe
@@ -119,11 +119,10 @@ def median_ms(work: Callable[[], object], repeats: int) -> float:
 
 def compare_kernels(photograph: Photograph, repeats: int = 15) -> dict[str, dict[str, float]]:
     """Ours against what one would write otherwise, 500x375, one thread each; milliseconds."""
-    from scipy.ndimage import distance_transform_edt
-
     from clickcut.cut import Cut, EdgeWeights
     from clickcut.maps import DistanceMap
     from clickcut.region import Region
+    from scipy.ndimage import distance_transform_edt
 
     pixels, mask = _scaled(photograph, 500, 375)
     rng = np.random.default_rng(0)
@@ -176,12 +175,16 @@ def show(document: dict[str, object]) -> None:
     console.print(f"{machine['cpu']}, {machine['cores']} cores; model {document['model']}")  # type: ignore[index]
     for size, parts in document["sizes"].items():  # type: ignore[attr-defined]
         for part, rows in parts.items():
-            table = Table("ms", "p50", "p95", "p99", title=f"{size}, {part} (n={rows['count']['n']})")
+            table = Table(
+                "ms", "p50", "p95", "p99", title=f"{size}, {part} (n={rows['count']['n']})"
+            )
             for stage, row in rows.items():
                 if stage != "count":
                     table.add_row(stage, *(f"{row[p]:.1f}" for p in ("p50", "p95", "p99")))
             console.print(table)
-    table = Table("kernel at 500x375", "way", "median ms", title="Against what one would write otherwise")
+    table = Table(
+        "kernel at 500x375", "way", "median ms", title="Against what one would write otherwise"
+    )
     for kernel, ways in document["kernels"].items():  # type: ignore[attr-defined]
         for way, ms in ways.items():
             table.add_row(kernel, way, f"{ms:.2f}")

@@ -1,6 +1,6 @@
-"""`clickcut demo`: a session on the packaged photograph, through a real server and the real client.
+"""`clickcut demo`: a session on the packaged photograph, through a real server and client.
 
-Writes one overlay per step and a contact sheet, prints latency by stage and the IoU after each step.
+Writes an overlay per step and a contact sheet, prints latency by stage and IoU after each step.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def running_server(*options: str, timeout: float = 120.0) -> Iterator[str]:
 
 
 def _wait_until_serving(lines: queue.Queue[str | None], deadline: float) -> str:
-    address, heard = None, []
+    address: str | None = None
+    heard: list[str] = []
     while (left := deadline - time.monotonic()) > 0:
         try:
             line = lines.get(timeout=left)
@@ -130,7 +131,7 @@ def run(out: Path) -> None:
                 spent = 1e3 * (time.perf_counter() - began)
                 clicks = clicks[:-1] if kind == "undo" else [*clicks, (x, y, kind == "positive")]
                 iou = (mask & truth).sum() / (mask | truth).sum()
-                name = "undo" if kind == "undo" else f"{kind} click at ({x}, {y})"
+                name = "undo" if kind == "undo" else f"{kind} ({x}, {y})"
                 t = session.timings
                 stages = (t.get(s, 0.0) for s in ("maps", "network", "cut", "encode", "total"))
                 table.add_row(name, *(f"{ms:.1f}" for ms in stages), f"{spent:.1f}", f"{iou:.3f}")

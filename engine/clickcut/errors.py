@@ -28,7 +28,7 @@ class BackendError(ClickcutError):
 
 
 class CutError(ClickcutError):
-    """The graph cut got an impossible problem: non-finite unaries, negative weights, a bad shape."""
+    """The graph cut got an impossible problem: values that are not finite, a bad shape."""
 
 
 class SessionNotFoundError(ClickcutError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +54,7 @@ class SetParameters:
 Event = Click | Reset | InitialMask | SetParameters
 
 
-def clicks_in_force(events: list[Event]) -> list[Click]:
+def clicks_in_force(events: Sequence[Event]) -> list[Click]:
     """The clicks after the last reset or initial mask."""
     kept: list[Click] = []
     for event in events:
@@ -63,7 +65,7 @@ def clicks_in_force(events: list[Event]) -> list[Click]:
     return kept
 
 
-def points_in_force(events: list[Event]) -> dict[Point, bool]:
+def points_in_force(events: Sequence[Event]) -> dict[Point, bool]:
     """Clicked pixel -> positive, in the order made; the last click on a pixel decides."""
     signs: dict[Point, bool] = {}
     for click in clicks_in_force(events):
@@ -109,7 +111,7 @@ def stroke_pixels(
         raise EventError(f"a stroke has at most {limit} points, got {len(points)}")
     corners = [to_pixel(x, y, width, height) for x, y in points.tolist()]
     pixels = dict.fromkeys(corners[:1])
-    for (xa, ya), (xb, yb) in zip(corners, corners[1:], strict=False):
+    for (xa, ya), (xb, yb) in itertools.pairwise(corners):
         steps = max(abs(xb - xa), abs(yb - ya))
         if len(pixels) + steps > 4 * limit:
             break

@@ -1,4 +1,4 @@
-"""Encoded bytes -> pixels, checked once: kind, size and limits before anything large is allocated."""
+"""Encoded bytes -> pixels, checked once: kind, size, limits, before anything is allocated."""
 
 from __future__ import annotations
 
@@ -70,18 +70,18 @@ class PreparedImage:
                     cv2.BORDER_REPLICATE,
                 )
                 small = cv2.resize(padded, (width, height), interpolation=cv2.INTER_AREA)
-                self._reduced[factor] = EdgeWeights(small)
+                self._reduced[factor] = EdgeWeights(np.asarray(small, np.uint8))
             return self._reduced[factor]
 
     @property
     def width(self) -> int:
         """Columns."""
-        return self.pixels.shape[1]
+        return int(self.pixels.shape[1])
 
     @property
     def height(self) -> int:
         """Rows."""
-        return self.pixels.shape[0]
+        return int(self.pixels.shape[0])
 
     @property
     def nbytes(self) -> int:
@@ -141,7 +141,9 @@ def decode(data: bytes, limits: ImageLimits | None = None) -> NDArray[np.uint8]:
     if not data:
         raise ImageError("the image is empty (0 bytes)")
     if len(data) > limits.max_bytes:
-        raise ImageError(f"the file has {len(data):,} bytes; at most {limits.max_bytes:,} are taken")
+        raise ImageError(
+            f"the file has {len(data):,} bytes; at most {limits.max_bytes:,} are taken"
+        )
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_header(image, limits)
@@ -162,7 +164,9 @@ def _check_header(image: Image.Image, limits: ImageLimits) -> None:
         )
     # A phone's MPO file is a JPEG followed by previews; its first picture is the photograph.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-        raise ImageError(f"animated or multi-page {image.format} images are not taken; send one frame")
+        raise ImageError(
+            f"animated or multi-page {image.format} images are not taken; send one frame"
+        )
     if image.mode in ("I", "F"):
         raise ImageError(
             f"{image.format} images with 32-bit pixels (mode {image.mode}) are not taken; "

@@ -4,8 +4,8 @@
 at 255; 255 everywhere for no clicks. `disc`: 1 within a radius of a click, else 0.
 
 Both are kept up to date in place. Adding a point touches only pixels it can change; removing one
-recomputes only the pixels that it decided, from the points that remain, so the map always equals one
-built from scratch. All kernels fill arrays given to them and release the interpreter lock.
+recomputes only the pixels that it decided, from the points that remain, so the map always equals
+one built from scratch. All kernels fill arrays given to them and release the interpreter lock.
 """
 
 from __future__ import annotations
@@ -30,7 +30,12 @@ Point = tuple[int, int]
 
 @njit(cache=True, nogil=True)
 def add_to_distance(
-    distance: NDArray[np.float32], nearest: NDArray[np.int32], x: int, y: int, ident: int, reach: int
+    distance: NDArray[np.float32],
+    nearest: NDArray[np.int32],
+    x: int,
+    y: int,
+    ident: int,
+    reach: int,
 ) -> None:
     """Lower `distance` to that of the new point (x, y) where it is nearer.
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from clickcut.bundle import BundleMetadata
 from clickcut.maps import Point, guidance_map
 from clickcut.region import Region
+from clickcut.resample import resize
 
 
 class NetworkInput:
@@ -81,40 +81,3 @@ class NetworkInput:
         at *= (size / region.width, size / region.height)
         cells = np.clip(np.floor(at), 0, size - 1).astype(int)
         return [(int(x), int(y)) for x, y in cells]
-
-
-def resize(array: NDArray[np.generic], size: int) -> NDArray[np.generic]:
-    """Resample (H, W) or (H, W, 3) to `size` x `size`: area average to shrink, bilinear to grow."""
-    shrinks = array.shape[0] >= size and array.shape[1] >= size
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(array, (size, size), interpolation=how)  # type: ignore[no-any-return]
-
-
-def move_probability(
-    probability: NDArray[np.float32], source: Region, target: Region
-) -> NDArray[np.float32]:
-    """Resample a probability from one region to another; 0 outside the source.
-
-    Args:
-        probability: (S, S) float32 over `source`.
-        source: region that it covers.
-        target: region wanted.
-
-    Returns:
-        (S, S) float32 over `target`.
-    """
-    if source == target:
-        return probability
-    size = probability.shape[0]
-    # network pixel of the target -> network pixel of the source, through image coordinates
-    ax, ay = target.width / source.width, target.height / source.height
-    bx = (target.x0 - source.x0) * size / source.width + 0.5 * ax - 0.5
-    by = (target.y0 - source.y0) * size / source.height + 0.5 * ay - 0.5
-    return cv2.warpAffine(  # type: ignore[no-any-return]
-        probability,
-        np.array([[ax, 0, bx], [0, ay, by]]),
-        (size, size),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=0.0,
-    )

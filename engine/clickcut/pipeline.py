@@ -1,7 +1,7 @@
 """The way of a click: maps -> region -> network -> cut, as one function of what came before.
 
-`Pipeline.after` computes the state that follows an event. The result depends on its arguments alone,
-never on what was computed before; buffers and the warm cut only make it fast.
+`Pipeline.after` computes the state that follows an event. The result depends on its arguments
+alone, never on what was computed before; buffers and the warm cut only make it fast.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from clickcut.events import Event, InitialMask, Reset, SetParameters, points_in_force
 from clickcut.images import PreparedImage
 from clickcut.maps import Point
-from clickcut.network_input import NetworkInput, move_probability, resize
+from clickcut.network_input import NetworkInput
 from clickcut.parameters import Parameters
 from clickcut.predictor import Predictor
 from clickcut.region import Region, around_points, choose_region
 from clickcut.region_cut import RegionCut
+from clickcut.resample import move, resize
 from clickcut.selection import EMPTY, Selection
 
 
@@ -116,7 +117,9 @@ class Pipeline:
         with self._stage("cut"):
             logits = state.logits
             if parameters.threshold != 0.5:
-                logits = logits - np.float32(math.log(parameters.threshold / (1 - parameters.threshold)))
+                logits = logits - np.float32(
+                    math.log(parameters.threshold / (1 - parameters.threshold))
+                )
             if parameters.cut:
                 self._use_sigma(parameters.cut_sigma)
                 seeds = [(x, y, 1 if positive else -1) for (x, y), positive in signs.items()]
@@ -161,7 +164,7 @@ class Pipeline:
     def _previous(self, state: State, region: Region) -> NDArray[np.float32] | None:
         """The previous probability over `region`, (S, S) float32; None at the start."""
         if state.region is not None and state.logits is not None:
-            return move_probability(probability(state.logits), state.region, region)
+            return move(probability(state.logits), state.region, region, outside=0.0)
         if state.selection.box is not None:
             inside = state.selection.inside(region).astype(np.float32)
             return resize(inside, self._predictor.metadata.input_size)

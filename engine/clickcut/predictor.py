@@ -99,5 +99,5 @@ class OnnxPredictor:
 
 
 def load_predictor(path: Path, threads: int = 0) -> Predictor:
-    """Load a bundle in the back-end that is installed; see `OnnxPredictor` for arguments and errors."""
+    """Load a bundle in the back-end that is installed; arguments and errors as `OnnxPredictor`."""
     return OnnxPredictor(path, threads)

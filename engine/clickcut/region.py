@@ -23,14 +23,17 @@ class Region:
 
     @property
     def width(self) -> int:
+        """Columns."""
         return self.x1 - self.x0
 
     @property
     def height(self) -> int:
+        """Rows."""
         return self.y1 - self.y0
 
     @property
     def area(self) -> int:
+        """Pixels."""
         return self.width * self.height
 
     @property
@@ -80,7 +83,11 @@ def around_points(points: Iterable[tuple[int, int]]) -> Region | None:
 
 
 def choose_region(
-    width: int, height: int, needed: Region | None, present: Region | None, expansion: float,
+    width: int,
+    height: int,
+    needed: Region | None,
+    present: Region | None,
+    expansion: float,
     min_side: int,
 ) -> Region:
     """The region for the next prediction.

@@ -10,6 +10,7 @@ lambda becomes f lambda.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import cv2
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from clickcut.cut import Cut, EdgeWeights
 from clickcut.images import PreparedImage
 from clickcut.region import Region
+from clickcut.resample import move
 
 MAX_PIXELS = 2_250_000
 """Pixels of the largest region that is cut at full resolution: 1500 x 1500."""
@@ -49,8 +51,8 @@ class RegionCut:
     @property
     def nbytes(self) -> int:
         """Bytes held, what belongs to the image not counted."""
-        held = [*self._cuts.values(), *self._own_edges]
-        return sum(part.nbytes for part in held)
+        cuts = sum(cut.nbytes for cut in self._cuts.values())
+        return cuts + sum(edges.nbytes for edges in self._own_edges)
 
     def reset(self) -> None:
         """Forget the warm state."""
@@ -78,8 +80,9 @@ class RegionCut:
         )
         coarse_seeds = seeds.copy()
         coarse_seeds[:, :2] //= factor
+        covered = Region(*(factor * at for at in dataclasses.astuple(reduced)))
         mask = cut.solve(
-            _moved(logits, region, reduced, factor),
+            move(logits, region, covered, outside=None),
             reduced,
             coarse_seeds,
             cut_lambda * factor,
@@ -95,24 +98,6 @@ class RegionCut:
                 self._own_edges.append(edges)
             self._cuts[factor] = Cut(edges, self._solver)
         return self._cuts[factor]
-
-
-def _moved(
-    logits: NDArray[np.float32], region: Region, reduced: Region, factor: int
-) -> NDArray[np.float32]:
-    """Resample logits over `region` to the pixels that `reduced` covers, a little more."""
-    size_y, size_x = logits.shape
-    ax = reduced.width * factor / region.width
-    ay = reduced.height * factor / region.height
-    bx = (reduced.x0 * factor - region.x0) * size_x / region.width + 0.5 * ax - 0.5
-    by = (reduced.y0 * factor - region.y0) * size_y / region.height + 0.5 * ay - 0.5
-    return cv2.warpAffine(  # type: ignore[no-any-return]
-        logits,
-        np.array([[ax, 0, bx], [0, ay, by]]),
-        (size_x, size_y),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
 
 
 def _enlarged(

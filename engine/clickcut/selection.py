@@ -1,4 +1,4 @@
-"""A selection: a mask cut to its bounding box and packed to bits, so that many of them can be kept."""
+"""A selection: a mask cut to its bounding box and packed to bits, so that many can be kept."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Selection:
         return Selection(moved, np.packbits(inside), int(np.count_nonzero(inside)))
 
     def cropped(self) -> NDArray[np.bool_]:
-        """The mask inside the box: (box.height, box.width) bool; (0, 0) when nothing is selected."""
+        """The mask inside the box: (box.height, box.width) bool; (0, 0) when there is none."""
         if self.box is None:
             return np.zeros((0, 0), np.bool_)
         bits = np.unpackbits(self.bits, count=self.box.area)
@@ -86,12 +86,10 @@ def paint(mask: NDArray[np.bool_], old: Selection, new: Selection) -> Region | N
     Returns:
         The rectangle in which pixels changed; None when none did.
     """
-    if old.box is None or new.box is None:
-        touched = new.box or old.box
-    else:
-        touched = old.box.union(new.box)
-    if touched is None:
+    boxes = [s.box for s in (old, new) if s.box is not None]
+    if not boxes:
         return None
+    touched = boxes[0].union(boxes[-1])
     wanted = new.inside(touched)
     view = mask[touched.slices]
     box = bounding_box(view != wanted)

@@ -240,9 +240,7 @@ class ClickSession:
     def nbytes(self) -> int:
         """Bytes held, the image not counted."""
         states = [e.before for e in self._entries if e.before is not None]
-        masks = [
-            e for e in (*self.events, *self._undone) if isinstance(e, InitialMask)
-        ]
+        masks = [e for e in (*self.events, *self._undone) if isinstance(e, InitialMask)]
         return (
             sum(s.nbytes for s in (*states, self._state))
             + sum(m.packed.nbytes for m in masks)

@@ -1,11 +1,12 @@
 """Write a checkpoint as an ONNX bundle and compare the two.
 
-    python -m clickcut_export.to_onnx runs/default/last.pt --name default --output default.onnx
+python -m clickcut_export.to_onnx runs/default/last.pt --name default --output default.onnx
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import hashlib
 import json
 import tempfile
@@ -15,9 +16,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from torch import Tensor, nn
-from torch.fx.experimental.optimization import fuse
-
 from clickcut.bundle import (
     METADATA_KEY,
     BundleMetadata,
@@ -27,6 +25,8 @@ from clickcut.bundle import (
 )
 from clickcut.predictor import load_predictor
 from clickcut_train.model import ClickFCN
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 TOLERANCE = 1e-3
 """Largest difference in probability between PyTorch and ONNX Runtime that is accepted."""
@@ -43,6 +43,17 @@ class _Plain(nn.Module):
         return self.model(image_and_guidance)[:, 0]
 
 
+def fold_batchnorm(model: nn.Module) -> nn.Module:
+    """A copy with every BatchNorm folded into the convolution before it."""
+    folded = copy.deepcopy(model)
+    for block in [m for m in folded.modules() if isinstance(m, nn.Sequential)]:
+        for k in range(len(block) - 1):
+            conv, norm = block[k], block[k + 1]
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                block[k], block[k + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
+    return folded
+
+
 def export(checkpoint: Path, output: Path, metadata: BundleMetadata) -> float:
     """Write the averaged weights of `checkpoint` as the bundle `output`.
 
@@ -55,7 +66,7 @@ def export(checkpoint: Path, output: Path, metadata: BundleMetadata) -> float:
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     model = ClickFCN(guidance=len(metadata.channels) - 3, width=state["recipe"]["width"])
     model.load_state_dict(state["average"])
-    plain = _Plain(fuse(model.eval())).eval()
+    plain = _Plain(fold_batchnorm(model.eval())).eval()
     size = metadata.input_size
     generator = torch.Generator().manual_seed(0)
     example = torch.rand((2, len(metadata.channels), size, size), generator=generator)
@@ -97,8 +108,10 @@ def export(checkpoint: Path, output: Path, metadata: BundleMetadata) -> float:
     return worst
 
 
-def describe(checkpoint: Path, name: str, version: str, size: int, notes: Path | None) -> BundleMetadata:
-    """The metadata of a checkpoint of `clickcut_train.fit`; `notes` is JSON that overrides fields."""
+def describe(
+    checkpoint: Path, name: str, version: str, size: int, notes: Path | None
+) -> BundleMetadata:
+    """The metadata of a checkpoint of `clickcut_train.fit`; `notes`: JSON that replaces fields."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     recipe = state["recipe"]
     fields = {
@@ -113,7 +126,7 @@ def describe(checkpoint: Path, name: str, version: str, size: int, notes: Path |
         "pixel_offset": -1.0,
         "region": RegionPolicy(zoom=True, expansion=1.4, min_side=128),
         "cut": CutDefaults(cut_lambda=1.0, cut_sigma=0.0, seed_radius=5.0, threshold=0.5),
-        "training": {"samples": state["seen"], **recipe},
+        "training": {**recipe, "samples": state["seen"]},
         "accuracy": {},
         "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
     }

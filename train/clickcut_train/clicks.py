@@ -54,7 +54,7 @@ def spread_pixels(allowed: np.ndarray, count: int, rng: np.random.Generator) -> 
 
 
 def positive_clicks(target: np.ndarray, count: int, rng: np.random.Generator) -> list[Click]:
-    """Up to `count` clicks on the object, `STEP` apart and `MARGIN` inside where it is thick enough."""
+    """Up to `count` clicks on the object, `STEP` apart and, where it is thick, `MARGIN` inside."""
     inside = depth(target)
     allowed = inside > min(MARGIN, 0.5 * float(inside.max()))
     return spread_pixels(allowed, count, rng)
@@ -62,7 +62,9 @@ def positive_clicks(target: np.ndarray, count: int, rng: np.random.Generator) ->
 
 def ring(target: np.ndarray) -> np.ndarray:
     """G^c of the paper: background within `RING_WIDTH` of the object, (H, W) bool."""
-    distance = cv2.distanceTransform((target == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = cv2.distanceTransform(
+        (target == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+    )
     return (distance > MARGIN) & (distance < RING_WIDTH)
 
 

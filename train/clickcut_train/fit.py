@@ -28,7 +28,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .data import Photo, read_coco, read_voc
 from .losses import normalised_focal_loss
@@ -78,6 +77,7 @@ class Supply(threading.Thread):
         self.start()
 
     def run(self) -> None:
+        """Fill the queue; what goes wrong goes into the queue as well."""
         try:
             while not self._closed:
                 self._queue.put(draw(*self._args, self._rng))
@@ -85,6 +85,7 @@ class Supply(threading.Thread):
             self._queue.put(error)
 
     def take(self) -> Sample:
+        """The next sample; raises what `draw` raised."""
         item = self._queue.get()
         if isinstance(item, Exception):
             raise item
@@ -129,10 +130,15 @@ class Run:
         groups = [
             # The zero-initialised click channels sit in the first convolution: full rate.
             {"params": [first], "scale": 1.0, "weight_decay": 0.0},
-            {"params": [p for p in trunk if p is not first and p.ndim > 1],
-             "scale": self.recipe.trunk_lr},
-            {"params": [p for p in trunk if p.ndim == 1],
-             "scale": self.recipe.trunk_lr, "weight_decay": 0.0},
+            {
+                "params": [p for p in trunk if p is not first and p.ndim > 1],
+                "scale": self.recipe.trunk_lr,
+            },
+            {
+                "params": [p for p in trunk if p.ndim == 1],
+                "scale": self.recipe.trunk_lr,
+                "weight_decay": 0.0,
+            },
             {"params": [p for p in head if p.ndim > 1], "scale": 1.0},
             {"params": [p for p in head if p.ndim == 1], "scale": 1.0, "weight_decay": 0.0},
         ]
@@ -143,6 +149,7 @@ class Run:
         self.average = copy.deepcopy(self.model).eval()
 
     def set_rate(self) -> None:
+        """Set the learning rate for the present sample count: warm-up, constant, cosine to 0."""
         r = self.recipe
         rate = min(1.0, self.seen / r.warmup) if r.warmup else 1.0
         left = (r.samples - self.seen) / (r.decay * r.samples)
@@ -172,7 +179,9 @@ class Run:
     @torch.no_grad()
     def _update_average(self) -> None:
         keep = min(self.recipe.ema, self.seen / (self.seen + 50 * self.recipe.batch))
-        pairs = zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True)
+        pairs = zip(
+            self.average.state_dict().values(), self.model.state_dict().values(), strict=True
+        )
         for slow, fast in pairs:
             if slow.is_floating_point():
                 slow.lerp_(fast, 1 - keep)
@@ -196,6 +205,7 @@ class Run:
         partial.replace(self.out / "last.pt")
 
     def load(self, path: Path) -> None:
+        """Go on from a checkpoint of `save`."""
         state = torch.load(path, map_location="cpu", weights_only=True)
         self.model.load_state_dict(state["model"])
         self.prepare()
@@ -269,11 +279,16 @@ class Progress:
 
 
 def main() -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with voc/ and coco_mix/")
-    parser.add_argument("--weights", type=Path, required=True, help="fused DeepLab MobileNetV2 file")
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="fused DeepLab MobileNetV2 file"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--start", type=Path, help="start from the averaged weights of a checkpoint")
+    parser.add_argument(
+        "--start", type=Path, help="start from the averaged weights of a checkpoint"
+    )
     for field in fields(Recipe):
         kind = type(field.default)
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default)

@@ -35,7 +35,7 @@ def _conv(cin: int, cout: int, kernel: int, stride: int = 1, groups: int = 1) ->
 
 
 class InvertedResidual(nn.Module):
-    """MobileNetV2's block: expand 1x1, depthwise 3x3, project 1x1, with a shortcut where it fits."""
+    """MobileNetV2's block: expand 1x1, depthwise 3x3, project 1x1; a shortcut where it fits."""
 
     def __init__(self, cin: int, cout: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -50,6 +50,7 @@ class InvertedResidual(nn.Module):
         self.shortcut = stride == 1 and cin == cout
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, cin, H, W) -> (N, cout, H / stride, W / stride)."""
         return x + self.conv(x) if self.shortcut else self.conv(x)
 
 
@@ -67,6 +68,7 @@ class Trunk(nn.Module):
         self.features = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """(N, C, H, W) -> features of 24, 32, 96 and 320 channels at strides 4, 8, 16, 32."""
         taps = []
         for i, layer in enumerate(self.features):
             x = layer(x)
@@ -76,7 +78,9 @@ class Trunk(nn.Module):
 
 
 def _separable(channels: int) -> nn.Sequential:
-    return nn.Sequential(_conv(channels, channels, 3, groups=channels), _conv(channels, channels, 1))
+    return nn.Sequential(
+        _conv(channels, channels, 3, groups=channels), _conv(channels, channels, 1)
+    )
 
 
 class ClickFCN(nn.Module):
@@ -112,7 +116,9 @@ class ClickFCN(nn.Module):
             if level == 0:
                 top = top + self.echo(F.avg_pool2d(x[:, 3:], 4))
             top = top + self.refine[level](F.relu6(top))
-        return F.interpolate(self.score(top), scale_factor=4.0, mode="bilinear", align_corners=False)
+        return F.interpolate(
+            self.score(top), scale_factor=4.0, mode="bilinear", align_corners=False
+        )
 
 
 def load_fused_trunk(trunk: Trunk, path: Path) -> None:
@@ -134,8 +140,10 @@ def load_fused_trunk(trunk: Trunk, path: Path) -> None:
             value.zero_()
             value[:, :3] = source
         elif source.shape != value.shape:
-            raise ValueError(f"{path.name}: backbone.{name} is {tuple(source.shape)}, "
-                             f"expected {tuple(value.shape)}")
+            raise ValueError(
+                f"{path.name}: backbone.{name} is {tuple(source.shape)}, "
+                f"expected {tuple(value.shape)}"
+            )
         else:
             value.copy_(source)
     trunk.load_state_dict(ours)

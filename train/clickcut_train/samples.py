@@ -99,7 +99,7 @@ def _choose_region(
 
 
 def _colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Random brightness, contrast, colour cast, blur and JPEG damage of an (H, W, 3) uint8 image."""
+    """Random brightness, contrast, cast, blur and JPEG damage of an (H, W, 3) uint8 image."""
     gain = rng.uniform(0.8, 1.25) * rng.uniform(0.93, 1.07, 3)
     offset = rng.uniform(-20, 20)
     ramp = np.arange(256, dtype=np.float64)[None, :, None]

@@ -17,7 +17,12 @@ from clickcut.client.protocol import (
     uploading,
 )
 from clickcut.encoding import from_rle
-from clickcut.errors import ClickcutError, ImageNotFoundError, SessionNotFoundError
+from clickcut.errors import (
+    ClickcutError,
+    ImageNotFoundError,
+    LimitError,
+    SessionNotFoundError,
+)
 from clickcut.server.status import UnavailableError, error_of
 from clickcut.v1 import clickcut_pb2 as pb
 
@@ -56,6 +61,7 @@ class Conversation:
         self._parameters = parameters
         self._retry_seconds = retry_seconds
         self._connected = False
+        self._closed = False
         self._session_id = ""
         self._sequence = 0
         self._unanswered: pb.SessionRequest | None = None
@@ -82,8 +88,7 @@ class Conversation:
         Raises:
             ClickcutError: it cannot be applied, or the server cannot be reached again.
         """
-        if not self._connected:
-            yield from self._recover()
+        yield from self._reach()
         self._sequence += 1
         request.sequence = self._sequence
         try:
@@ -96,8 +101,7 @@ class Conversation:
 
     def showing(self, output: pb.Output) -> Talk[pb.SessionReply]:
         """Get the present state with an output of its own."""
-        if not self._connected:
-            yield from self._recover()
+        yield from self._reach()
         reply = yield from self._insisting(pb.SessionRequest(show=pb.Show(), output=output))
         self._take(reply)
         return reply
@@ -110,7 +114,7 @@ class Conversation:
         except ClickcutError:
             pass
         finally:
-            self._connected = False
+            self._connected, self._closed = False, True
         yield Disconnect()
 
     def interrupted(self) -> None:
@@ -176,6 +180,12 @@ class Conversation:
 
     # ---- opening and recovering
 
+    def _reach(self) -> Talk[None]:
+        if self._closed:
+            raise SessionNotFoundError("this session is closed; open a new one")
+        if not self._connected:
+            yield from self._recover()
+
     def _open_new(self) -> Talk[None]:
         """Open a session, sending the image only when the server lacks it."""
         opening = pb.Open(
@@ -221,7 +231,7 @@ class Conversation:
                 return
             except SessionNotFoundError:
                 self._session_id = ""
-            except UnavailableError as error:
+            except (UnavailableError, LimitError) as error:  # down, or too busy just now
                 yield from patience.wait(error)
 
     def _resume(self) -> Talk[None]:

@@ -50,6 +50,9 @@ X, Y, UNARY = 24, 25, 26
 EXPANDED = 27
 """1 when all neighbours are nodes and all capacities are known."""
 
+JOINED = 28
+"""While a path is in use: the flow it had carried when the edge to the parent joined it."""
+
 FREE, SOURCE, SINK = 0, 1, 2
 
 TERMINAL, ORPHAN = 8, 9

@@ -16,7 +16,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from clickcut.errors import BackendError, BundleError, ClickcutError
+from clickcut.errors import ClickcutError
 from clickcut.server.core import Core
 from clickcut.server.models import Models
 from clickcut.server.service import NAME, ClickcutService
@@ -49,7 +49,7 @@ def run(settings: Settings) -> int:
     try:
         models = Models.load(settings.model, settings.threads)
         return asyncio.run(Server(settings, models, workers).run())
-    except (BundleError, BackendError, StartError) as error:
+    except ClickcutError as error:
         print(f"clickcut: {error}", file=sys.stderr)
         return 2
 
@@ -78,7 +78,7 @@ class Server:
 
         Raises:
             StartError: the address or the certificate cannot be used.
-            BundleError: a model failed its first prediction.
+            ClickcutError: a model failed its first prediction, or its solver is not installed.
         """
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):

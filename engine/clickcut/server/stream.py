@@ -177,6 +177,7 @@ class SessionStream:
                 if kind == "close":
                     self._core.sessions.drop(held)
                     reply = pb.SessionReply()
+                    replies.add_state(reply, session)
                 else:
                     reply = await self._compute(lambda: self._step(held, request))
             except Exception as raised:  # an error of one event must not end the session
@@ -184,8 +185,8 @@ class SessionStream:
                 reply = pb.SessionReply(
                     error=pb.Error(code=number_of(error), message=str(error)),
                 )
+                replies.add_state(reply, session)
             held.used = time.monotonic()
-            replies.add_state(reply, session)
             held.nbytes = reply.memory_bytes
             reply.session_id = held.id
             reply.sequence = request.sequence

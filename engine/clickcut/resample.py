@@ -1,0 +1,52 @@
+"""Resampling between an image, its regions and the network's square."""
+
+from __future__ import annotations
+
+from typing import TypeVar, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from clickcut.region import Region
+
+_Array = TypeVar("_Array", NDArray[np.uint8], NDArray[np.float32])
+
+
+def resize(array: _Array, size: int) -> _Array:
+    """Resample (H, W) or (H, W, 3) to `size` x `size`: area average to shrink, bilinear to grow."""
+    shrinks = array.shape[0] >= size and array.shape[1] >= size
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cast("_Array", cv2.resize(array, (size, size), interpolation=how))
+
+
+def move(
+    values: NDArray[np.float32], source: Region, target: Region, outside: float | None
+) -> NDArray[np.float32]:
+    """Resample a map over one region to another region, bilinear.
+
+    Args:
+        values: (S, S) float32 over `source`.
+        source: region that it covers, image pixels.
+        target: region wanted; may reach beyond the source.
+        outside: value beyond the source; None = that of the nearest border.
+
+    Returns:
+        (S, S) float32 over `target`; `values` itself when the regions are the same.
+    """
+    if source == target:
+        return values
+    size_y, size_x = values.shape
+    # element of the target -> element of the source, through image coordinates
+    ax, ay = target.width / source.width, target.height / source.height
+    bx = (target.x0 - source.x0) * size_x / source.width + 0.5 * ax - 0.5
+    by = (target.y0 - source.y0) * size_y / source.height + 0.5 * ay - 0.5
+    moved = cv2.warpAffine(
+        values,
+        np.array([[ax, 0, bx], [0, ay, by]]),
+        (size_x, size_y),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE if outside is None else cv2.BORDER_CONSTANT,
+        borderValue=outside or 0.0,
+    )
+    return np.asarray(moved, np.float32)
