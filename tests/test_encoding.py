@@ -75,6 +75,11 @@ def test_rle_there_and_back(mask: Mask) -> None:
     np.testing.assert_array_equal(encoding.from_rle(counts, *mask.shape), mask)
 
 
+def test_rle_of_an_empty_box_is_that_of_nothing_selected() -> None:
+    mask = np.zeros((5, 7), np.bool_)
+    assert encoding.to_rle(mask, Region(3, 2, 3, 2)) == coco_counts(mask)
+
+
 def test_rle_of_a_rectangle() -> None:
     mask, rectangle = blob(150, 200), Region(20, 30, 90, 70)
     part = mask[rectangle.slices]

@@ -36,15 +36,15 @@ def to_rle(mask: NDArray[np.bool_], box: Region | None = None) -> bytes:
 
     Args:
         mask: (H, W) bool.
-        box: where its set pixels are, when that is known: only these are looked at.
+        box: what is to be looked at, when it is known that no pixel outside is set; may be empty.
 
     Returns:
         What pycocotools calls `counts`, for an array of `mask`'s shape.
     """
     height, width = mask.shape
-    x0, y0 = (box.x0, box.y0) if box else (0, 0)
-    starts = _run_starts(mask[box.slices] if box else mask, x0, y0, height)
     total = height * width
+    box = box or Region(0, 0, width, height)
+    starts = _run_starts(mask[box.slices], box.x0, box.y0, height)
     lengths = np.diff(starts[starts < total], prepend=0, append=total)
     rle = coco.frPyObjects({"size": [height, width], "counts": lengths.tolist()}, height, width)
     counts: bytes = rle["counts"]
@@ -58,6 +58,8 @@ def _run_starts(part: NDArray[np.bool_], x0: int, y0: int, height: int) -> NDArr
     23 ms for 12 megapixels, where this takes 3 ms.
     """
     rows, columns = part.shape
+    if not part.size:
+        return np.empty(0, np.int64)
     changes = np.empty((rows + 1, columns), np.bool_)
     changes[0], changes[rows] = part[0], part[rows - 1]
     np.not_equal(part[1:], part[:-1], out=changes[1:rows])

@@ -20,12 +20,13 @@ from clickcut.client import (
     UnavailableError,
     UnreachableError,
 )
-from clickcut.errors import EventError, ImageError, LimitError
+from clickcut.errors import EventError, ImageError, LimitError, SessionNotFoundError
 from clickcut.images import digest_of, prepare, prepare_pixels
 from clickcut.predictor import load_predictor
 from clickcut.session import ClickSession
 from clickcut.v1 import clickcut_pb2 as pb
 from server.harness import (
+    DEADLINE,
     Gate,
     RawStream,
     ServerProcess,
@@ -162,8 +163,32 @@ def test_a_large_image_goes_in_chunks(server: ServerProcess) -> None:
     data = encode(noise, ".bmp")  # larger than the server's message limit
     with Client(server.address) as client:
         assert client.segment(data, [(5, 5)]).shape == (1800, 2000)
+        assert client.upload(data) == digest_of(data)  # known: ends before all is sent
         with client.open(encode(noise[1:], ".bmp")) as session:
             assert session.height == 1799
+
+
+def test_the_async_client_s_other_methods(server: ServerProcess) -> None:
+    noise = np.random.default_rng(4).integers(0, 256, (1800, 2000, 3), np.uint8)
+    data = encode(noise, ".bmp")
+
+    async def play() -> None:
+        async with AsyncClient(server.address) as client:
+            assert await client.upload(data) == digest_of(data)
+            assert await client.upload(data) == digest_of(data)
+            assert (await client.segment(data, [(5, 5)])).shape == (1800, 2000)
+            assert [m.name for m in await client.models()] == ["toy"]
+            with pytest.raises(ImageError, match="not an image"):
+                await client.open(b"hello")
+            session = await client.open(image_file())
+            with pytest.raises(EventError, match="nothing to undo"):
+                await session.undo()
+            await session.click(80, 60)
+            assert (await session.probability()).shape == (HEIGHT, WIDTH)
+        with pytest.raises(UnavailableError):
+            await client.models()
+
+    asyncio.run(play())
 
 
 def test_segment(bundle: Path, server: ServerProcess) -> None:
@@ -230,6 +255,28 @@ def test_a_refused_event_changes_nothing(server: ServerProcess) -> None:
             assert session.mask is before
         assert session.click(90, 60).any()
         assert session.clicks == 2
+
+
+def test_a_closed_session_is_closed(server: ServerProcess) -> None:
+    with Client(server.address) as client:
+        with client.open(image_file()) as session:
+            mask = session.click(80, 60)
+        with pytest.raises(SessionNotFoundError, match="closed"):
+            session.click(90, 60)
+        assert session.mask is mask
+        session.close()
+
+
+def test_a_program_that_closes_nothing_ends(server: ServerProcess) -> None:
+    code = (
+        "import sys; from clickcut.client import Client\n"
+        f"session = Client({server.address!r}).open(sys.stdin.buffer.read())\n"
+        "print(session.click(80, 60).any())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=image_file(), capture_output=True, timeout=DEADLINE
+    )
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, b"True", b"")
 
 
 def test_no_server() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 from pathlib import Path
 from typing import Any
@@ -199,3 +200,39 @@ def test_the_async_client_recovers_as_well(bundle: Path, masks: list[NDArray[np.
 
     with ServerProcess(bundle) as first:
         asyncio.run(play(first))
+
+
+def test_a_line_that_breaks_all_the_time_and_a_killed_server(bundle: Path) -> None:
+    events: list[tuple[str, tuple[Any, ...]]] = []
+    for k, click in enumerate(random_clicks(2, 45, 160, 120)):
+        events.append(("undo", ()) if k % 7 == 5 else ("click", click))
+        if k == 15:
+            events.append(("next_object", ()))
+    here = ClickSession(prepare(image_file()), load_predictor(bundle, 1))
+    over = threading.Event()
+    rng = random.Random(4)
+
+    def break_it(line: Line) -> None:
+        while not over.wait(rng.uniform(0.1, 0.3)):
+            line.cut()
+            over.wait(rng.choice((0.0, 0.05)))
+            line.mend()
+
+    with ServerProcess(bundle) as first, Line(first.port) as line:
+        breaking = threading.Thread(target=break_it, args=(line,))
+        breaking.start()
+        try:
+            with Client(line.address) as client:
+                session = client.open(image_file())
+                for k, (name, arguments) in enumerate(events):
+                    getattr(here, name)(*arguments)
+                    mask = getattr(session, name)(*arguments)
+                    np.testing.assert_array_equal(mask, here.mask)
+                    assert (session.clicks, session.can_undo) == (here.clicks, here.can_undo)
+                    if k == 30:
+                        first.kill()
+                        second = ServerProcess(bundle, wait=False, address=first.address)
+        finally:
+            over.set()
+            breaking.join()
+            second.stop()

@@ -29,9 +29,7 @@ class Problem:
     seed_radius: float
 
     def solve(self, cut: Cut) -> NDArray[np.bool_]:
-        return cut.solve(
-            self.logits, self.region, self.seeds, self.cut_lambda, self.seed_radius
-        )
+        return cut.solve(self.logits, self.region, self.seeds, self.cut_lambda, self.seed_radius)
 
     def in_integers(self, edges: EdgeWeights) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Unaries by the naive code, and weights as the solvers use them."""

@@ -30,6 +30,8 @@ from onnx import TensorProto, helper, numpy_helper
 SIZE = 64
 DEADLINE = 60.0
 """Seconds after which something that should happen has not."""
+START_SECONDS = 240.0
+"""The first start on a machine compiles the kernels."""
 
 
 def wait_until(happened: Callable[[], bool], what: str, seconds: float = DEADLINE) -> None:
@@ -166,11 +168,15 @@ class ServerProcess:
         ]
         for reader in self._readers:
             reader.start()
-        self.wait_for("address")
-        self.port = int(self.line("address").split()[1].rpartition(":")[2])
-        self.address = f"127.0.0.1:{self.port}"
-        if wait:
-            self.wait_for("serving")
+        try:
+            self.wait_for("address")
+            self.port = int(self.line("address").split()[1].rpartition(":")[2])
+            self.address = f"127.0.0.1:{self.port}"
+            if wait:
+                self.wait_for("serving", START_SECONDS)
+        except BaseException:
+            self.stop()
+            raise
 
     def _read(self, pipe: Any, lines: list[str]) -> None:
         for line in pipe:
@@ -179,12 +185,12 @@ class ServerProcess:
     def line(self, start: str) -> str:
         return next(line for line in self.lines if line.startswith(start))
 
-    def wait_for(self, start: str) -> None:
+    def wait_for(self, start: str, seconds: float = DEADLINE) -> None:
         def said() -> bool:
             assert self.process.poll() is None, "\n".join(self.errors)
             return any(line.startswith(start) for line in self.lines)
 
-        wait_until(said, f"the server says {start!r}")
+        wait_until(said, f"the server says {start!r}", seconds)
 
     def kill(self) -> None:
         self.process.kill()

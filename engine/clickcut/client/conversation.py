@@ -13,7 +13,7 @@ from clickcut.client.protocol import (
     Exchange,
     Patience,
     Talk,
-    UnreachableError,
+    persisting,
     uploading,
 )
 from clickcut.encoding import from_rle
@@ -32,6 +32,7 @@ _ATTEMPTS = 4
 """How often one event is sent at most; one that breaks every stream must not go on for ever."""
 
 _DELTA = pb.Output(mask=pb.Output.MASK_FORMAT_RLE, changed_only=True)
+_WHOLE = pb.Output(mask=pb.Output.MASK_FORMAT_RLE)
 _NO_MASK = pb.Output(mask=pb.Output.MASK_FORMAT_NONE)
 
 
@@ -62,8 +63,10 @@ class Conversation:
         self._retry_seconds = retry_seconds
         self._connected = False
         self._closed = False
+        self._restoring = False
         self._session_id = ""
         self._sequence = 0
+        self._applied = 0
         self._unanswered: pb.SessionRequest | None = None
         self._events: list[pb.SessionRequest] = []
         self._start_parameters = pb.Parameters()
@@ -73,14 +76,7 @@ class Conversation:
 
     def opening(self) -> Talk[None]:
         """Open the session; wait while the server warms up."""
-        patience = Patience(self._retry_seconds)
-        while True:
-            try:
-                return (yield from self._open_new())
-            except UnreachableError:
-                raise
-            except UnavailableError as error:
-                yield from patience.wait(error)
+        return persisting(self._open_new, self._retry_seconds)
 
     def event(self, request: pb.SessionRequest) -> Talk[None]:
         """Apply an event.
@@ -209,14 +205,16 @@ class Conversation:
         yield Connect()
         reply = yield from self._exchange(pb.SessionRequest(open=opening))
         self._connected = True
-        self.state, self.image = reply, reply.image
-        self._session_id = reply.session_id
+        self._session_id, self.image = reply.session_id, reply.image
+        self._applied = reply.applied_sequence
         if opening.WhichOneof("source") != "session_id":
             self._sequence = 0
-        self._update_mask(reply.result)
+        if not self._restoring:  # else it is not yet what the user has seen
+            self.state = reply
+            self._update_mask(reply.result)
 
     def _recover(self) -> Talk[None]:
-        """Reach the session again, or an equal one.
+        """Reach the session again, or one that is told all that was done.
 
         Raises:
             ClickcutError: the server cannot be reached in time, or refuses.
@@ -227,7 +225,11 @@ class Conversation:
                 if self._session_id:
                     yield from self._resume()
                 else:
-                    yield from self._replay()
+                    self._unanswered = None
+                    self._restoring = True
+                    yield from self._open_new()
+                if self._restoring:
+                    yield from self._restore()
                 return
             except SessionNotFoundError:
                 self._session_id = ""
@@ -237,22 +239,20 @@ class Conversation:
     def _resume(self) -> Talk[None]:
         yield from self._open(pb.Open(session_id=self._session_id, output=_DELTA))
         unanswered, self._unanswered = self._unanswered, None
-        if unanswered is not None and self.state.applied_sequence >= unanswered.sequence:
+        if unanswered is not None and self._applied >= unanswered.sequence:
             self._remember(unanswered)
 
-    def _replay(self) -> Talk[None]:
-        """Open the session again and tell the server all that was done."""
-        self._unanswered = None
-        yield from self._open_new()
-        session_id, self._session_id = self._session_id, ""  # not one to resume until complete
-        for event in self._events:
-            self._sequence += 1
-            request = pb.SessionRequest(sequence=self._sequence, output=_NO_MASK)
+    def _restore(self) -> Talk[None]:
+        """Tell a new session the events that it lacks; a long list may need several tries."""
+        self._sequence = self._applied
+        for event in self._events[self._sequence :]:
+            request = pb.SessionRequest(sequence=self._sequence + 1, output=_NO_MASK)
             request.MergeFrom(event)
             reply = yield from self._exchange(request)
-            if reply.HasField("error"):  # a server just started may be busy: not lost, only later
+            if reply.HasField("error"):  # a server just started may be busy
                 self._connected = False
-                raise UnavailableError(f"the session could not be restored: {reply.error.message}")
-        reply = yield from self._exchange(pb.SessionRequest(show=pb.Show(), output=_DELTA))
+                raise error_of(reply.error.code, reply.error.message)
+            self._sequence += 1
+        reply = yield from self._exchange(pb.SessionRequest(show=pb.Show(), output=_WHOLE))
         self._take(reply)
-        self._session_id = session_id
+        self._restoring = False

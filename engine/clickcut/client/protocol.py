@@ -12,7 +12,7 @@ because it was started anew, the client opens it again and replays its own list 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -29,6 +29,9 @@ INLINE_BYTES = 4 * 2**20 - 2**16
 """A larger file is uploaded in chunks; this fits into gRPC's default message limit."""
 
 CHUNK = 2**19
+
+CONNECT_SECONDS = 1.0
+"""For how long to try to reach a server that has not answered yet."""
 
 FIRST_DELAY, LONGEST_DELAY = 0.05, 1.0
 """Seconds between attempts to reach the server."""
@@ -133,35 +136,41 @@ class Patience:
         self._delay = min(2 * self._delay, LONGEST_DELAY)
 
 
-def calling(method: str, request: Any, retry_seconds: float) -> Talk[Any]:
-    """Call a unary method, again while the server says that it is not ready."""
-    patience = Patience(retry_seconds)
+def persisting(attempt: Callable[[], Talk[T]], retry_seconds: float) -> Talk[T]:
+    """Try again while the server says that it is not ready; for a moment when it is not there."""
+    starting = Patience(retry_seconds)
+    missing = Patience(min(retry_seconds, CONNECT_SECONDS))
     while True:
         try:
-            return (yield Call(method, request))
-        except UnreachableError:
-            raise
+            return (yield from attempt())
+        except UnreachableError as error:
+            yield from missing.wait(error)
         except UnavailableError as error:
-            yield from patience.wait(error)
+            yield from starting.wait(error)
+
+
+def calling(method: str, request: Any, retry_seconds: float) -> Talk[Any]:
+    """Call a unary method."""
+
+    def attempt() -> Talk[Any]:
+        return (yield Call(method, request))
+
+    return persisting(attempt, retry_seconds)
 
 
 def uploading(picture: Picture, retry_seconds: float) -> Talk[pb.UploadImageReply]:
     """Send an image in chunks, unless the server has it."""
-    asking = pb.UploadImageRequest(digest=picture.digest)
     data = picture.data
-    chunks = [
-        pb.UploadImageRequest(chunk=data[at : at + CHUNK]) for at in range(0, len(data), CHUNK)
+    requests = [
+        pb.UploadImageRequest(digest=picture.digest),
+        *(pb.UploadImageRequest(chunk=data[at : at + CHUNK]) for at in range(0, len(data), CHUNK)),
     ]
-    patience = Patience(retry_seconds)
-    while True:
-        try:
-            reply: pb.UploadImageReply = yield Upload([asking, *chunks])
-        except UnreachableError:
-            raise
-        except UnavailableError as error:
-            yield from patience.wait(error)
-        else:
-            return reply
+
+    def attempt() -> Talk[pb.UploadImageReply]:
+        reply: pb.UploadImageReply = yield Upload(requests)
+        return reply
+
+    return persisting(attempt, retry_seconds)
 
 
 def segmenting(

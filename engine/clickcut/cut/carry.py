@@ -54,10 +54,10 @@ def take_flow(
     """
     found = 0
     for i in range(RECORD, end, RECORD):
-        x, y = np.int64(graph[i + X]), np.int64(graph[i + Y])
+        x, y = int(graph[i + X]), int(graph[i + Y])
         number[y * width + x] = 0
         for k in range(0, 8, 2):
-            q = np.int64(graph[i + NEIGHBOUR + k])
+            q = int(graph[i + NEIGHBOUR + k])
             back, forth = graph[q + CAPACITY + k + 1], graph[i + CAPACITY + k]
             if q == 0 or back == forth:
                 continue
@@ -88,12 +88,12 @@ def give_flow(
     for n in range(start, flows.shape[0]):
         if end + 9 * RECORD > graph.size:
             return n, end
-        x, y = np.int64(flows[n, 0]) - field.x0, np.int64(flows[n, 1]) - field.y0
-        k, flow = np.int64(flows[n, 2]), flows[n, 3]
+        x, y = int(flows[n, 0]) - field.x0, int(flows[n, 1]) - field.y0
+        k, flow = int(flows[n, 2]), flows[n, 3]
         u, v = x + DX[k], y + DY[k]
         if not (0 <= x < width and 0 <= y < height and 0 <= u < width and 0 <= v < height):
             continue
-        i = np.int64(field.number[y * width + x])
+        i = int(field.number[y * width + x])
         if i == 0:
             i = end
             add_node(field, graph, x, y, i)
@@ -102,7 +102,7 @@ def give_flow(
             if not can_expand(field, graph, i):
                 continue
             end = expand(field, graph, i, end)
-        q = np.int64(graph[i + NEIGHBOUR + k])
+        q = int(graph[i + NEIGHBOUR + k])
         graph[i + CAPACITY + k] -= flow
         graph[q + CAPACITY + k + 1] += flow
         graph[i + EXCESS] -= flow

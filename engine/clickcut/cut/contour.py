@@ -1,7 +1,7 @@
 """Which sign the unary of each pixel has, and where signs meet, cell by cell.
 
-A *cell* lies between four samples of the network. Interpolation stays between the samples, so a cell
-of one sign is filled without computing a unary in it.
+A *cell* lies between four samples of the network. Interpolation stays between the samples, so a
+cell of one sign is filled without computing a unary in it.
 """
 
 from __future__ import annotations

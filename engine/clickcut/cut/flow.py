@@ -22,7 +22,6 @@ from clickcut.cut.graph import (
     EXCESS,
     EXPANDED,
     FREE,
-    JOINED,
     NEIGHBOUR,
     NEXT,
     NEXT_ORPHAN,
@@ -76,15 +75,14 @@ def search(field: Field, graph: Graph, progress: NDArray[np.int64]) -> int:
                 progress[LAST_ORPHAN] = 0
             else:
                 progress[FIRST_ORPHAN] = graph[i + NEXT_ORPHAN]
-            if not _find_parent(graph, i, progress):
-                _release(graph, i, progress)
+            _adopt(graph, i, progress)
             continue
         i = progress[CURRENT]
         if i == 0:
             i = progress[FIRST]
             if i == 0:
                 return DONE
-            following = np.int64(graph[i + NEXT])
+            following = int(graph[i + NEXT])
             progress[FIRST] = following if following != i else 0
             if following == i:
                 progress[LAST] = 0
@@ -109,9 +107,9 @@ def search(field: Field, graph: Graph, progress: NDArray[np.int64]) -> int:
         progress[DIRECTION] = k
         progress[TIME] += 1
         if graph[i + TREE] == SOURCE:
-            _augment(field, graph, i, k, progress)
+            _augment(graph, i, k, progress)
         else:
-            _augment(field, graph, graph[i + NEIGHBOUR + k], k ^ 1, progress)
+            _augment(graph, graph[i + NEIGHBOUR + k], k ^ 1, progress)
 
 
 @njit(cache=True, nogil=True)
@@ -124,11 +122,8 @@ def _grow(graph: Graph, i: int, k: int, progress: NDArray[np.int64]) -> int:
     mine = graph[i + TREE]
     stamp, depth = graph[i + STAMP], graph[i + DEPTH]
     while k < 8:
-        q = np.int64(graph[i + NEIGHBOUR + k])
-        if mine == SOURCE:
-            residual = graph[i + CAPACITY + k]
-        else:
-            residual = graph[q + CAPACITY + (k ^ 1)]
+        q = int(graph[i + NEIGHBOUR + k])
+        residual = graph[i + CAPACITY + k] if mine == SOURCE else graph[q + CAPACITY + (k ^ 1)]
         if residual > 0:
             other = graph[q + TREE]
             if other == FREE:
@@ -175,143 +170,94 @@ def _orphan(graph: Graph, i: int, progress: NDArray[np.int64]) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _augment(
-    field: Field, graph: Graph, start: int, k: int, progress: NDArray[np.int64]
-) -> None:
-    """Push flow through the edge from node `start` of the source's tree, until an edge is full.
-
-    When a root runs dry it gets a parent, if it can, and the path goes on from there. The flow is
-    written to the edges at the end, once: an edge then carries all that the path has carried since
-    the edge joined it. (Pixels have small unaries beside their weights; a path of its own for each
-    root would walk the same edges again and again.)
-    """
-    other = np.int64(graph[start + NEIGHBOUR + k])
-    total = np.int64(0)
-    source, source_key = _climb(graph, start, total, np.int64(2**31), progress)
-    sink, sink_key = _climb(graph, other, total, np.int64(2**31), progress)
-    edge_key = min(np.int64(graph[start + CAPACITY + k]), min(source_key, sink_key))
-    while True:
-        room = edge_key - total
-        give, take = np.int64(graph[source + EXCESS]), -np.int64(graph[sink + EXCESS])
-        amount = min(room, min(give, take))
-        total += amount
-        graph[source + EXCESS] -= amount
-        graph[sink + EXCESS] += amount
-        progress[PATHS] += 1
-        if amount == room:
-            break
-        if amount == give:
-            if not _reattach(field, graph, source, progress):
-                break
-            source, edge_key = _climb(graph, source, total, edge_key, progress)
-        if amount == take:
-            if not _reattach(field, graph, sink, progress):
-                break
-            sink, edge_key = _climb(graph, sink, total, edge_key, progress)
-    graph[start + CAPACITY + k] -= total
-    graph[other + CAPACITY + (k ^ 1)] += total
-    _write_flow(graph, start, source, total, progress)
-    _write_flow(graph, other, sink, total, progress)
-
-
-@njit(cache=True, nogil=True)
-def _climb(
-    graph: Graph, i: int, total: int, key: int, progress: NDArray[np.int64]
-) -> tuple[int, int]:
-    """Follow parents from node i to the root; the edges join a path that has carried `total`.
-
-    Returns:
-        The root; the least of `key` and capacity + `total` of the edges, which is how much the
-        path can have carried when the first of them is full.
-    """
-    down = graph[i + TREE] == SOURCE
-    up = np.int64(graph[i + PARENT])
+def _augment(graph: Graph, start: int, k: int, progress: NDArray[np.int64]) -> None:
+    """Push flow along the path through the edge from node `start` of the source's tree."""
+    other = int(graph[start + NEIGHBOUR + k])
+    least = int(graph[start + CAPACITY + k])
+    i = int(start)
+    up = int(graph[i + PARENT])
     while up != TERMINAL:
-        above = np.int64(graph[i + ABOVE])
-        graph[i + JOINED] = total
-        capacity = graph[above + CAPACITY + (up ^ 1)] if down else graph[i + CAPACITY + up]
-        key = min(key, total + capacity)
-        i = above
-        up = np.int64(graph[i + PARENT])
-        progress[STEPS] += 1
-    return i, key
+        i = int(graph[i + ABOVE])
+        least = min(least, int(graph[i + CAPACITY + (up ^ 1)]))
+        up = int(graph[i + PARENT])
+    least = min(least, int(graph[i + EXCESS]))
+    i = other
+    up = int(graph[i + PARENT])
+    while up != TERMINAL:
+        least = min(least, int(graph[i + CAPACITY + up]))
+        i = int(graph[i + ABOVE])
+        up = int(graph[i + PARENT])
+    least = min(least, -int(graph[i + EXCESS]))
 
-
-@njit(cache=True, nogil=True)
-def _write_flow(
-    graph: Graph, i: int, root: int, total: int, progress: NDArray[np.int64]
-) -> None:
-    """Write the flow of a path to its edges from node i to the root, and list the orphans."""
-    down = graph[i + TREE] == SOURCE
-    while i != root:
-        above = np.int64(graph[i + ABOVE])
-        up = np.int64(graph[i + PARENT])
-        flow = total - graph[i + JOINED]
-        if not down:
-            flow = -flow
-        graph[i + CAPACITY + up] += flow
-        graph[above + CAPACITY + (up ^ 1)] -= flow
-        rest = graph[above + CAPACITY + (up ^ 1)] if down else graph[i + CAPACITY + up]
-        if rest == 0:
+    steps = 1
+    graph[start + CAPACITY + k] -= least
+    graph[other + CAPACITY + (k ^ 1)] += least
+    i = int(start)
+    up = int(graph[i + PARENT])
+    while up != TERMINAL:
+        above = int(graph[i + ABOVE])
+        graph[i + CAPACITY + up] += least
+        graph[above + CAPACITY + (up ^ 1)] -= least
+        if graph[above + CAPACITY + (up ^ 1)] == 0:
             _orphan(graph, i, progress)
         i = above
-    if graph[root + EXCESS] == 0:
-        _orphan(graph, root, progress)
+        up = int(graph[i + PARENT])
+        steps += 1
+    graph[i + EXCESS] -= least
+    if graph[i + EXCESS] == 0:
+        _orphan(graph, i, progress)
+    i = other
+    up = int(graph[i + PARENT])
+    while up != TERMINAL:
+        above = int(graph[i + ABOVE])
+        graph[i + CAPACITY + up] -= least
+        graph[above + CAPACITY + (up ^ 1)] += least
+        if graph[i + CAPACITY + up] == 0:
+            _orphan(graph, i, progress)
+        i = above
+        up = int(graph[i + PARENT])
+        steps += 1
+    graph[i + EXCESS] += least
+    if graph[i + EXCESS] == 0:
+        _orphan(graph, i, progress)
+    progress[PATHS] += 1
+    progress[STEPS] += steps
 
 
 @njit(cache=True, nogil=True)
-def _reattach(field: Field, graph: Graph, i: int, progress: NDArray[np.int64]) -> bool:
-    """Give a root that ran dry a parent at once, if that needs nothing that is not there."""
-    if not graph[i + EXPANDED]:
-        if not can_expand(field, graph, i) or progress[END] + 8 * RECORD > graph.size:
-            return False
-        progress[END] = expand(field, graph, i, progress[END])
-    graph[i + PARENT] = ORPHAN
-    progress[TIME] += 1
-    return _find_parent(graph, i, progress)
-
-
-@njit(cache=True, nogil=True)
-def _find_parent(graph: Graph, i: int, progress: NDArray[np.int64]) -> bool:
-    """Give an orphan the parent nearest to the terminal, if there is one."""
+def _adopt(graph: Graph, i: int, progress: NDArray[np.int64]) -> None:
+    """Give an orphan the parent nearest to the terminal, or free it and orphan its children."""
     time = progress[TIME]
     progress[ADOPTIONS] += 1
     mine = graph[i + TREE]
     best, best_depth = -1, HANGING
     for k in range(8):
-        q = np.int64(graph[i + NEIGHBOUR + k])
+        q = int(graph[i + NEIGHBOUR + k])
         if graph[q + TREE] != mine:
             continue
-        if mine == SOURCE:
-            residual = graph[q + CAPACITY + (k ^ 1)]
-        else:
-            residual = graph[i + CAPACITY + k]
+        residual = graph[q + CAPACITY + (k ^ 1)] if mine == SOURCE else graph[i + CAPACITY + k]
         if residual > 0:
             depth = _depth_of(graph, q, time)
             if depth < best_depth:
                 best, best_depth = k, depth
-    if best < 0:
-        return False
-    graph[i + PARENT] = best
-    graph[i + ABOVE] = graph[i + NEIGHBOUR + best]
-    graph[i + STAMP] = time
-    graph[i + DEPTH] = best_depth + 1
-    return True
-
-
-@njit(cache=True, nogil=True)
-def _release(graph: Graph, i: int, progress: NDArray[np.int64]) -> None:
-    """Take a node without parent from its tree; its children become orphans."""
-    mine = graph[i + TREE]
+    if best >= 0:
+        graph[i + PARENT] = best
+        graph[i + ABOVE] = graph[i + NEIGHBOUR + best]
+        graph[i + STAMP] = time
+        deeper = best_depth + 1 > graph[i + DEPTH]
+        graph[i + DEPTH] = best_depth + 1
+        if deeper:
+            for k in range(8):
+                q = int(graph[i + NEIGHBOUR + k])
+                if graph[q + TREE] == mine and graph[q + PARENT] == (k ^ 1):
+                    _orphan(graph, q, progress)
+        return
     graph[i + TREE] = FREE
     for k in range(8):
-        q = np.int64(graph[i + NEIGHBOUR + k])
+        q = int(graph[i + NEIGHBOUR + k])
         if graph[q + TREE] != mine:
             continue
-        if mine == SOURCE:
-            residual = graph[q + CAPACITY + (k ^ 1)]
-        else:
-            residual = graph[i + CAPACITY + k]
+        residual = graph[q + CAPACITY + (k ^ 1)] if mine == SOURCE else graph[i + CAPACITY + k]
         if residual > 0:
             _activate(graph, q, progress)
         if graph[q + PARENT] == (k ^ 1):
@@ -324,7 +270,7 @@ def _depth_of(graph: Graph, start: int, time: int) -> int:
     i, steps = start, 0
     while graph[i + STAMP] != time:
         steps += 1
-        up = np.int64(graph[i + PARENT])
+        up = int(graph[i + PARENT])
         if up == TERMINAL:
             graph[i + STAMP] = time
             graph[i + DEPTH] = 1
@@ -332,12 +278,12 @@ def _depth_of(graph: Graph, start: int, time: int) -> int:
             break
         if up == ORPHAN:
             return HANGING
-        i = np.int64(graph[i + ABOVE])
-    depth = steps + np.int64(graph[i + DEPTH])
+        i = int(graph[i + ABOVE])
+    depth = steps + int(graph[i + DEPTH])
     i, here = start, depth
     while graph[i + STAMP] != time:
         graph[i + STAMP] = time
         graph[i + DEPTH] = here
         here -= 1
-        i = np.int64(graph[i + ABOVE])
+        i = int(graph[i + ABOVE])
     return depth

@@ -36,7 +36,7 @@ class FullSolver:
             import maxflow
         except ImportError as error:
             raise CutError(
-                "the cut solver 'pymaxflow' needs PyMaxflow: pip install PyMaxflow, or choose 'grid'"
+                "the cut solver 'pymaxflow' is not installed: pip install PyMaxflow, or use 'grid'"
             ) from error
         self._maxflow: Any = maxflow
         self._edges = edges
@@ -60,28 +60,37 @@ class FullSolver:
     ) -> NDArray[np.bool_]:
         """See `GridSolver.solve`."""
         unary = unaries(samples, region, seeds, seed_radius)
-        warm = region == self._region
-        if warm:
-            # Kohli and Torr 2005: add the differences and mark the nodes they touch.
-            change = unary.astype(np.int64) - self._unary
-            touched = change != 0
-            nodes = np.ascontiguousarray(self._nodes[touched])
-            if nodes.size:
-                self._graph.add_grid_tedges(nodes, change[touched], np.zeros(nodes.size, np.int64))
-                self._graph.mark_grid_nodes(nodes)
-        else:
-            self.reset()
-            weights = self._edges.dense(region)
-            self._graph = self._maxflow.GraphInt(unary.size, 4 * unary.size)
-            self._nodes = self._graph.add_grid_nodes(unary.shape)
-            for k, structure in enumerate(_TOWARDS):
-                self._graph.add_grid_edges(
-                    self._nodes, weights[..., k], np.array(structure), symmetric=True
-                )
-            positive, negative = np.maximum(unary, 0), np.maximum(-unary, 0)
-            self._graph.add_grid_tedges(self._nodes, positive, negative)
-        self._graph.maxflow(reuse_trees=warm)
+        try:
+            if region == self._region:
+                self._change(unary)
+            else:
+                self._build(unary, region)
+            self._graph.maxflow(reuse_trees=region == self._region)
+        except BaseException:
+            self.reset()  # the graph may be half changed
+            raise
         self._unary, self._region = unary, region
         # Pixels in neither tree count as source: the mask with most object pixels.
         sink: NDArray[np.bool_] = self._graph.get_grid_segments(self._nodes)
         return ~sink
+
+    def _change(self, unary: NDArray[np.int32]) -> None:
+        """Kohli and Torr 2005: add the differences, and mark the nodes that they touch."""
+        change = unary.astype(np.int64) - self._unary
+        touched = change != 0
+        nodes = np.ascontiguousarray(self._nodes[touched])
+        if nodes.size:
+            self._graph.add_grid_tedges(nodes, change[touched], np.zeros(nodes.size, np.int64))
+            self._graph.mark_grid_nodes(nodes)
+
+    def _build(self, unary: NDArray[np.int32], region: Region) -> None:
+        self.reset()
+        weights = self._edges.dense(region)
+        self._graph = self._maxflow.GraphInt(unary.size, 4 * unary.size)
+        self._nodes = self._graph.add_grid_nodes(unary.shape)
+        for k, structure in enumerate(_TOWARDS):
+            self._graph.add_grid_edges(
+                self._nodes, weights[..., k], np.array(structure), symmetric=True
+            )
+        positive, negative = np.maximum(unary, 0), np.maximum(-unary, 0)
+        self._graph.add_grid_tedges(self._nodes, positive, negative)

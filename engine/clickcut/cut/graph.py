@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from clickcut.cut.problem import DX, DY, IDLE, NODE, OBJECT, SEED, Samples, unary_with_seeds
 from clickcut.cut.weights import TILE_BITS
+from clickcut.errors import CutError
 
 RECORD = 32
 """Entries of a record; some are unused."""
@@ -32,7 +33,7 @@ EXCESS = 8
 can still take from it."""
 
 TREE, PARENT, ABOVE = 9, 10, 11
-"""FREE, SOURCE or SINK; direction of the parent, TERMINAL or ORPHAN; the parent, if it is a node."""
+"""FREE, SOURCE or SINK; direction of the parent, TERMINAL or ORPHAN; the parent if it is a node."""
 
 STAMP, DEPTH = 12, 13
 """Time at which the depth was found right; edges to the terminal."""
@@ -49,9 +50,6 @@ X, Y, UNARY = 24, 25, 26
 
 EXPANDED = 27
 """1 when all neighbours are nodes and all capacities are known."""
-
-JOINED = 28
-"""While a path is in use: the flow it had carried when the edge to the parent joined it."""
 
 FREE, SOURCE, SINK = 0, 1, 2
 
@@ -92,7 +90,16 @@ def make_graph(room: int) -> Graph:
 
 
 def enlarged(graph: Graph) -> Graph:
-    """The graph with twice the room."""
+    """The graph with twice the room.
+
+    Raises:
+        CutError: it would have more nodes than int32 can name.
+    """
+    if 2 * graph.size > np.iinfo(np.int32).max:
+        raise CutError(
+            f"the cut has more than {graph.size // RECORD:,} undecided pixels; "
+            "use a smaller region or a larger lambda"
+        )
     larger = make_graph(2 * graph.size // RECORD)
     larger[: graph.size] = graph
     return larger
@@ -131,7 +138,7 @@ def plant(graph: Graph, i: int, excess: int) -> None:
 def can_expand(field: Field, graph: Graph, i: int) -> bool:
     """Whether the weights around node i are there."""
     row = (graph[i + Y] + field.y0) >> TILE_BITS
-    return field.ready[row, (graph[i + X] + field.x0) >> TILE_BITS] == 1
+    return bool(field.ready[row, (graph[i + X] + field.x0) >> TILE_BITS] == 1)
 
 
 @njit(cache=True, nogil=True)
@@ -149,13 +156,13 @@ def expand(field: Field, graph: Graph, i: int, end: int) -> int:
     """
     number, store = field.number, field.store
     height, width = field.state.shape
-    x, y = np.int64(graph[i + X]), np.int64(graph[i + Y])
+    x, y = int(graph[i + X]), int(graph[i + Y])
     base = 4 * ((y + field.y0) * field.image_width + x + field.x0)
     for k in range(8):
         u, v = x + DX[k], y + DY[k]
         if not (0 <= u < width and 0 <= v < height) or graph[i + NEIGHBOUR + k] != 0:
             continue
-        q = np.int64(number[v * width + u])
+        q = int(number[v * width + u])
         if q == 0:
             q = end
             add_node(field, graph, u, v, q)
@@ -191,8 +198,8 @@ def find_contour(
     state = field.state
     height, width = state.shape
     for n in range(rectangles):
-        x0, y0 = np.int64(mixed[n, 0]), np.int64(mixed[n, 1])
-        x1, y1 = np.int64(mixed[n, 2]), np.int64(mixed[n, 3])
+        x0, y0 = int(mixed[n, 0]), int(mixed[n, 1])
+        x1, y1 = int(mixed[n, 2]), int(mixed[n, 3])
         for y in range(y0, y1):
             for x in range(x0, x1):
                 mine = state[y, x]
@@ -239,9 +246,7 @@ def renew(field: Field, graph: Graph, end: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def start_search(
-    field: Field, graph: Graph, end: int, progress: NDArray[np.int64]
-) -> bool:
+def start_search(field: Field, graph: Graph, end: int, progress: NDArray[np.int64]) -> bool:
     """Make each node with excess a tree, and list those next to something of another tree.
 
     Only there trees can grow or meet. The search relies on this: the tree of the sink can grow from
@@ -271,7 +276,7 @@ def start_search(
         progress[0] = end
         if end + 8 * RECORD > graph.size:
             return False
-        x, y = np.int64(graph[i + X]), np.int64(graph[i + Y])
+        x, y = int(graph[i + X]), int(graph[i + Y])
         mine = state[y, x]
         active = False
         for k in range(8):

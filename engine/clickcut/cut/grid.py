@@ -1,4 +1,4 @@
-"""The solver of our own: a search that looks at pixels only where the signs meet. See docs/cut.md."""
+"""The solver of our own: a search that looks at pixels only where signs meet. See docs/cut.md."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from clickcut.cut.graph import (
     TREE,
     Field,
     Graph,
+    X,
+    Y,
     enlarged,
     find_contour,
     make_graph,
     renew,
     start_search,
-    X,
-    Y,
 )
 from clickcut.cut.memory import PAGE, count_pages, reserve
 from clickcut.cut.problem import OBJECT, Samples, disc_offsets, stamp_seeds
@@ -31,8 +31,11 @@ from clickcut.region import Region
 FIRST_ROOM = 4096
 """Nodes that a new graph has room for."""
 
-STALE = 3
+STALE = 2
 """A graph is built again, with its flow, when it has so many times the nodes it was built with."""
+
+SPARE = 8
+"""Its memory is given back when that has room for more than this many times the nodes."""
 
 
 class GridSolver:
@@ -53,7 +56,6 @@ class GridSolver:
         self._ready = np.zeros(edges.tiles, np.uint8)
         self._tiles = np.empty(self._ready.size, np.int32)
         self._mixed = np.empty((0, 4), np.int32)
-        self._flows = np.empty((0, 4), np.int32)
         self.reset()
 
     def reset(self) -> None:
@@ -62,22 +64,28 @@ class GridSolver:
         self._number = np.empty(0, np.int32)
         self._most = 0
         self.progress[flow.END] = RECORD
+        self._shrink(RECORD)
+
+    def _shrink(self, end: int) -> None:
+        """Give memory back if the empty graph has far more than it needed up to `end`."""
+        if self.graph.size > SPARE * (end + FIRST_ROOM * RECORD):
+            self.graph = make_graph(FIRST_ROOM)
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
         number = 0
         if self._region is not None:
-            pixels = self._pixels()
+            pixels = self._pixels(RECORD)
             seen = np.zeros(self._number.nbytes // PAGE + 1, np.uint8)
             used = PAGE * count_pages(pixels[:, 1] * self._region.width + pixels[:, 0], seen, PAGE)
             number = min(self._number.nbytes, used)
-        own = (self._ready, self._tiles, self._mixed, self._flows, self.progress, self.graph)
+        own = (self._ready, self._tiles, self._mixed, self.progress, self.graph)
         return number + sum(a.nbytes for a in own)
 
-    def _pixels(self) -> NDArray[np.int32]:
-        """Pixels of the nodes, (N, 2) int32, x and y in the region."""
-        nodes = self.graph[RECORD : self.progress[flow.END]].reshape(-1, RECORD)
+    def _pixels(self, first: int) -> NDArray[np.int32]:
+        """Pixels of the nodes from `first` on, (N, 2) int32, x and y in the region."""
+        nodes = self.graph[first : self.progress[flow.END]].reshape(-1, RECORD)
         return nodes[:, X : Y + 1]
 
     def solve(
@@ -91,6 +99,15 @@ class GridSolver:
             seeds: (N, 3) int32, see `Cut.solve`.
             seed_radius: image pixels.
         """
+        try:
+            return self._solve(samples, region, seeds, seed_radius)
+        except BaseException:
+            self.reset()  # the graph may be half changed
+            raise
+
+    def _solve(
+        self, samples: Samples, region: Region, seeds: NDArray[np.int32], seed_radius: float
+    ) -> NDArray[np.bool_]:
         rows, columns = samples.value.shape
         if self._mixed.shape[0] < rows * (columns // 2 + 1) + 1:
             self._mixed = np.empty((rows * (columns // 2 + 1) + 1, 4), np.int32)
@@ -111,22 +128,20 @@ class GridSolver:
         return state.view(np.bool_)
 
     def _enter(self, region: Region) -> NDArray[np.int32]:
-        """Keep the graph if it fits the region; else empty it and return its flow."""
+        """Keep the graph if it fits the region; else empty it and return its flow, (N, 4) int32."""
         end, last = int(self.progress[flow.END]), self._region
         if region == last and end <= self._most:
-            return self._flows[:0]
+            return np.empty((0, 4), np.int32)
+        flows = np.empty((4 * end // RECORD, 4), np.int32)
         found = 0
         if last is not None:
-            if self._flows.shape[0] < 4 * end // RECORD:
-                self._flows = np.empty((4 * end // RECORD, 4), np.int32)
-            found = take_flow(
-                self.graph, end, self._number, last.width, last.x0, last.y0, self._flows
-            )
+            found = take_flow(self.graph, end, self._number, last.width, last.x0, last.y0, flows)
+            self._shrink(end)
         if region != last:
             self._number = reserve(region.area)
         self._region, self._most = region, 0
         self.progress[flow.END] = RECORD
-        return self._flows[:found]
+        return flows[:found]
 
     def _plant(self, field: Field, flows: NDArray[np.int32], rectangles: int) -> None:
         """Make the nodes to start from, and the queue."""
@@ -147,14 +162,15 @@ class GridSolver:
 
     def _search(self, field: Field, region: Region) -> None:
         """Run the search, fetching tiles and room as it asks for them."""
-        progress = self.progress
+        progress, fetched = self.progress, RECORD
         while True:
             outcome = flow.search(field, self.graph, progress)
             if outcome == flow.NEEDS_TILE:
-                # Fetch the tiles of all nodes at once: the search comes by most of them.
+                # Fetch the tiles of all new nodes at once: the search comes by most of them.
                 missing = missing_tiles(
-                    self._pixels(), region.x0, region.y0, self._ready, self._tiles
+                    self._pixels(fetched), region.x0, region.y0, self._ready, self._tiles
                 )
+                fetched = int(progress[flow.END])
                 self._edges.ensure(self._tiles[:missing], self._ready)
             elif outcome == flow.NEEDS_ROOM:
                 self.graph = enlarged(self.graph)

@@ -33,7 +33,7 @@ def count_pages(entries: NDArray[np.int32], seen: NDArray[np.uint8], page: int) 
     """
     found = 0
     for n in range(entries.size):
-        at = np.int64(entries[n]) * 4 // page
+        at = int(entries[n]) * 4 // page
         if not seen[at]:
             seen[at] = 1
             found += 1

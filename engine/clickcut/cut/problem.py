@@ -35,8 +35,9 @@ in every minimum cut, and still does after clipping, so clipping changes no mini
 also the unary of a seed: a hard constraint."""
 
 OBJECT, SEED, NODE, IDLE = 1, 2, 4, 8
-"""Bits of the state byte of a pixel while a cut is computed. OBJECT: its unary, or the excess of its
-node, is >= 0. SEED: in a disc around a click. NODE: in the graph. IDLE: a node without excess."""
+"""Bits of the state byte of a pixel while a cut is computed. OBJECT: its unary, or the excess of
+its node, is >= 0. SEED: in a disc around a click. NODE: in the graph. IDLE: a node without
+excess."""
 
 DX = np.array([1, -1, 0, 0, 1, -1, -1, 1], np.int64)
 DY = np.array([0, 0, 1, -1, 1, -1, 1, -1], np.int64)
@@ -98,7 +99,8 @@ def _scale(logits: NDArray[np.float32], cut_lambda: float, value: NDArray[np.flo
     for j in range(height + 1):
         for i in range(width + 1):
             z = np.float64(logits[min(j, height - 1), min(i, width - 1)])
-            finite &= abs(z) < np.inf
+            if not abs(z) < np.inf:
+                finite = False
             v = min(max(z, -LOGIT_LIMIT), LOGIT_LIMIT) * cut_lambda * SCALE
             # Numbers so small could vanish in a product, and with them the sign.
             value[j, i] = v if abs(v) > 1e-9 else 0.0
@@ -170,7 +172,7 @@ def stamp_seeds(
         while end < offsets.shape[0] and offsets[end, 2] == offsets[start, 2]:
             end += 1
         for n in range(seeds.shape[0]):
-            cx, cy = np.int64(seeds[n, 0]) - x0, np.int64(seeds[n, 1]) - y0
+            cx, cy = int(seeds[n, 0]) - x0, int(seeds[n, 1]) - y0
             bits = SEED | OBJECT if seeds[n, 2] > 0 else SEED
             for m in range(start, end):
                 x, y = cx + offsets[m, 0], cy + offsets[m, 1]
@@ -210,9 +212,7 @@ def unaries(
     return out
 
 
-def energy_of(
-    unary: NDArray[np.int32], weights: NDArray[np.int32], mask: NDArray[np.bool_]
-) -> int:
+def energy_of(unary: NDArray[np.int32], weights: NDArray[np.int32], mask: NDArray[np.bool_]) -> int:
     """Energy of a mask in capacity units, up to a constant that is the same for all masks.
 
     Args:

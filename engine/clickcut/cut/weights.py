@@ -131,7 +131,9 @@ def _weight_table(sigma: float) -> NDArray[np.int32]:
     doubled = max(2.0 * sigma * sigma, 1e-6)  # smaller ones give the same table
     count = int(min(_LARGEST + 1, doubled * math.log(4.0 * AXIS) + 2))
     fall = np.exp(-np.arange(count + 1) / doubled)
-    table = np.rint(fall[:, None] * np.array([AXIS, AXIS / math.sqrt(2.0)])).astype(np.int32)
+    table: NDArray[np.int32] = np.rint(
+        fall[:, None] * np.array([AXIS, AXIS / math.sqrt(2.0)])
+    ).astype(np.int32)
     table[-1] = 0
     return table
 
@@ -154,7 +156,7 @@ def _squared_differences(image: NDArray[np.uint8], step: int) -> tuple[int, int]
                 continue
             for x in range(max(0, -DX[k]), min(width, width - DX[k])):
                 for c in range(3):
-                    d = np.int64(image[y, x, c]) - np.int64(image[v, x + DX[k], c])
+                    d = int(image[y, x, c]) - int(image[v, x + DX[k], c])
                     total += d * d
             count += width - abs(DX[k])
     return total, count
@@ -213,7 +215,7 @@ def _fill_row(
             if v < height and 0 <= x + dx < width:
                 d2 = 0
                 for c in range(3):
-                    d = np.int32(image[y, x, c]) - np.int32(image[v, x + dx, c])
+                    d = int(image[y, x, c]) - int(image[v, x + dx, c])
                     d2 += d * d
                 weight = table[min(d2, beyond), kind]
             store[4 * (y * width + x) + (k >> 1)] = weight

@@ -80,9 +80,17 @@ def _add_mask(reply: pb.Result, session: ClickSession, png: bool, rectangle: Reg
         reply.png = to_png(part)
         return
     reply.rle.height, reply.rle.width = part.shape
-    box = session.selection.box
-    inside = box is not None and rectangle.contains(box)
-    reply.rle.counts = to_rle(part, box.relative_to(rectangle) if box and inside else None)
+    common = _common(rectangle, session.selection.box)
+    reply.rle.counts = to_rle(part, common.relative_to(rectangle))
+
+
+def _common(rectangle: Region, box: Region | None) -> Region:
+    """Pixels of both; an empty region when there are none."""
+    if box is None:
+        return Region(rectangle.x0, rectangle.y0, rectangle.x0, rectangle.y0)
+    x0, y0 = max(rectangle.x0, box.x0), max(rectangle.y0, box.y0)
+    x1, y1 = min(rectangle.x1, box.x1), min(rectangle.y1, box.y1)
+    return Region(x0, y0, max(x0, x1), max(y0, y1))
 
 
 def _rectangle(region: Region) -> pb.Rectangle:

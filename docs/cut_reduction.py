@@ -1,0 +1,110 @@
+"""Draw docs/cut_reduction.png: which pixels of a photograph a cut looks at.
+
+python docs/cut_reduction.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from clickcut.bundle import bundled_models
+from clickcut.cut import EdgeWeights
+from clickcut.cut.contour import classify
+from clickcut.cut.flow import END
+from clickcut.cut.graph import CAPACITY, NEIGHBOUR, RECORD, X, Y
+from clickcut.cut.grid import GridSolver
+from clickcut.cut.problem import make_samples
+from clickcut.demo import packaged_photograph
+from clickcut.images import prepare_pixels
+from clickcut.predictor import load_predictor
+from clickcut.region import Region
+from clickcut.session import ClickSession
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.patches import Patch
+
+CLICKS = [(250, 300, True), (190, 120, True), (60, 60, False)]
+COLOURS = {
+    "between samples of one sign: filled, not looked at": (0.75, 0.78, 0.82),
+    "sign computed": (0.35, 0.55, 0.80),
+    "reached by the search, no flow": (0.97, 0.80, 0.25),
+    "core: carries flow": (0.82, 0.16, 0.16),
+}
+
+
+class Tap:
+    """A predictor that keeps the last logits."""
+
+    def __init__(self, inner):
+        self.inner, self.metadata, self.backend = inner, inner.metadata, inner.backend
+
+    def predict(self, batch):
+        self.logits = self.inner.predict(batch)[0]
+        return self.logits[None]
+
+
+def kinds(logits, region, seeds, cut_lambda, edges):
+    """Kind of each pixel (h, w), index into COLOURS, and the mask."""
+    samples = make_samples(logits, region.width, region.height, cut_lambda)
+    state = np.zeros((region.height, region.width), np.uint8)
+    mixed = np.empty((100_000, 4), np.int32)
+    kind = np.zeros(state.shape, np.int8)
+    for x0, y0, x1, y1 in mixed[: classify(samples, state, mixed)]:
+        kind[y0:y1, x0:x1] = 1
+    solver = GridSolver(edges)
+    mask = solver.solve(samples, region, seeds, 5.0)
+    graph = solver.graph.astype(np.int64)
+    for i in range(RECORD, int(solver.progress[END]), RECORD):
+        carries = any(
+            graph[i + NEIGHBOUR + k]
+            and graph[i + CAPACITY + k] != graph[graph[i + NEIGHBOUR + k] + CAPACITY + (k ^ 1)]
+            for k in range(8)
+        )
+        kind[graph[i + Y], graph[i + X]] = 3 if carries else 2
+    return kind, mask
+
+
+def main() -> None:
+    pixels, _ = packaged_photograph()
+    tap = Tap(load_predictor(bundled_models()["default"]))
+    session = ClickSession(prepare_pixels(pixels), tap)
+    for click in CLICKS:
+        session.click(*click)
+    region: Region = session.probability[0]
+    seeds = np.array([(x, y, 1 if sign else -1) for x, y, sign in CLICKS], np.int32)
+    edges = EdgeWeights(pixels)
+    figure, panels = plt.subplots(1, 3, figsize=(15, 5.6), layout="constrained")
+    panels[0].imshow(pixels)
+    panels[0].set_title("photograph, clicks, mask")
+    for x, y, sign in CLICKS:
+        panels[0].plot(x, y, "+" if sign else "_", color="lime" if sign else "red", ms=12, mew=3)
+    colours = np.array(list(COLOURS.values()))
+    for panel, multiple in zip(panels[1:], (1.0, 0.1), strict=True):
+        cut_lambda = session.parameters.cut_lambda * multiple
+        kind, mask = kinds(tap.logits, region, seeds, cut_lambda, edges)
+        panel.imshow(colours[kind], extent=(region.x0, region.x1, region.y1, region.y0))
+        share = [100 * np.mean(kind == k) for k in range(4)]
+        shares = ", ".join(f"{s:.1f} %" for s in share)
+        panel.set_title(f"lambda = {cut_lambda:g}: {shares}")
+        if multiple == 1:
+            panels[0].contour(
+                np.arange(region.x0, region.x1),
+                np.arange(region.y0, region.y1),
+                mask,
+                [0.5],
+                colors="white",
+            )
+    for panel in panels:
+        panel.set_axis_off()
+    figure.legend(
+        handles=[Patch(color=c, label=name) for name, c in COLOURS.items()],
+        loc="outside lower center",
+        ncols=4,
+    )
+    figure.savefig(Path(__file__).with_suffix(".png"), dpi=90)
+
+
+main()
