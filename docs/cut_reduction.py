@@ -9,9 +9,9 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+
 from clickcut.bundle import bundled_models
 from clickcut.cut import EdgeWeights
-from clickcut.cut.contour import classify
 from clickcut.cut.flow import END
 from clickcut.cut.graph import CAPACITY, NEIGHBOUR, RECORD, X, Y
 from clickcut.cut.grid import GridSolver
@@ -28,9 +28,8 @@ from matplotlib.patches import Patch
 
 CLICKS = [(250, 300, True), (190, 120, True), (60, 60, False)]
 COLOURS = {
-    "between samples of one sign: filled, not looked at": (0.75, 0.78, 0.82),
-    "sign computed": (0.35, 0.55, 0.80),
-    "reached by the search, no flow": (0.97, 0.80, 0.25),
+    "fixed by the first sweep: same sign all around": (0.75, 0.78, 0.82),
+    "fixed when the search reached them: no flow": (0.97, 0.80, 0.25),
     "core: carries flow": (0.82, 0.16, 0.16),
 }
 
@@ -42,6 +41,7 @@ class Tap:
         self.inner, self.metadata, self.backend = inner, inner.metadata, inner.backend
 
     def predict(self, batch):
+        """See `Predictor.predict`."""
         self.logits = self.inner.predict(batch)[0]
         return self.logits[None]
 
@@ -49,11 +49,7 @@ class Tap:
 def kinds(logits, region, seeds, cut_lambda, edges):
     """Kind of each pixel (h, w), index into COLOURS, and the mask."""
     samples = make_samples(logits, region.width, region.height, cut_lambda)
-    state = np.zeros((region.height, region.width), np.uint8)
-    mixed = np.empty((100_000, 4), np.int32)
-    kind = np.zeros(state.shape, np.int8)
-    for x0, y0, x1, y1 in mixed[: classify(samples, state, mixed)]:
-        kind[y0:y1, x0:x1] = 1
+    kind = np.zeros((region.height, region.width), np.int8)
     solver = GridSolver(edges)
     mask = solver.solve(samples, region, seeds, 5.0)
     graph = solver.graph.astype(np.int64)
@@ -63,11 +59,12 @@ def kinds(logits, region, seeds, cut_lambda, edges):
             and graph[i + CAPACITY + k] != graph[graph[i + NEIGHBOUR + k] + CAPACITY + (k ^ 1)]
             for k in range(8)
         )
-        kind[graph[i + Y], graph[i + X]] = 3 if carries else 2
+        kind[graph[i + Y], graph[i + X]] = 2 if carries else 1
     return kind, mask
 
 
 def main() -> None:
+    """Play three clicks and draw what the cut of the last one looked at."""
     pixels, _ = packaged_photograph()
     tap = Tap(load_predictor(bundled_models()["default"]))
     session = ClickSession(prepare_pixels(pixels), tap)
@@ -86,7 +83,7 @@ def main() -> None:
         cut_lambda = session.parameters.cut_lambda * multiple
         kind, mask = kinds(tap.logits, region, seeds, cut_lambda, edges)
         panel.imshow(colours[kind], extent=(region.x0, region.x1, region.y1, region.y0))
-        share = [100 * np.mean(kind == k) for k in range(4)]
+        share = [100 * np.mean(kind == k) for k in range(3)]
         shares = ", ".join(f"{s:.1f} %" for s in share)
         panel.set_title(f"lambda = {cut_lambda:g}: {shares}")
         if multiple == 1:

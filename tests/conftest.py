@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from clickcut.bundle import bundled_models
 
 SHARED = Path(__file__).parents[2] / "shared"

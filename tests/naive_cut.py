@@ -6,9 +6,10 @@ import itertools
 import math
 
 import numpy as np
+from numpy.typing import NDArray
+
 from clickcut.cut.problem import LIMIT, LOGIT_LIMIT, SCALE
 from clickcut.region import Region
-from numpy.typing import NDArray
 
 FORWARD = ((1, 0), (0, 1), (1, 1), (-1, 1))
 """(dx, dy) of E, S, SE, SW."""

@@ -7,11 +7,12 @@ import json
 import numpy as np
 import onnx
 import pytest
+from fakes import metadata
+from onnx import TensorProto, helper, numpy_helper
+
 from clickcut.bundle import METADATA_KEY, bundled_models, parse_metadata
 from clickcut.errors import BundleError
 from clickcut.predictor import load_predictor
-from fakes import metadata
-from onnx import TensorProto, helper, numpy_helper
 
 SIZE = 64
 

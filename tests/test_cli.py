@@ -13,12 +13,13 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from server.harness import ServerProcess, image_file, picture, server_environment, write_bundle
+
 from clickcut import cli, overlay
 from clickcut.images import prepare
 from clickcut.predictor import load_predictor
 from clickcut.session import ClickSession
-from numpy.typing import NDArray
-from server.harness import ServerProcess, image_file, picture, server_environment, write_bundle
 
 
 def run(*words: object, prelude: str = "") -> subprocess.CompletedProcess[str]:

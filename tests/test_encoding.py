@@ -7,14 +7,15 @@ import warnings
 import cv2
 import numpy as np
 import pytest
-from clickcut import encoding
-from clickcut.errors import EventError
-from clickcut.region import Region
-from clickcut.selection import bounding_box
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pycocotools import mask as coco
+
+from clickcut import encoding
+from clickcut.errors import EventError
+from clickcut.region import Region
+from clickcut.selection import bounding_box
 
 Mask = NDArray[np.bool_]
 

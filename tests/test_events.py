@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from clickcut.errors import EventError
 from clickcut.events import (
     Click,
@@ -14,8 +17,6 @@ from clickcut.events import (
     stroke_pixels,
     to_pixel,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize(

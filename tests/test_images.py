@@ -8,10 +8,11 @@ import zlib
 
 import numpy as np
 import pytest
-from clickcut.errors import ImageError
-from clickcut.images import ImageLimits, PreparedImage, decode, prepare, prepare_pixels
 from fakes import picture
 from PIL import Image
+
+from clickcut.errors import ImageError
+from clickcut.images import ImageLimits, PreparedImage, decode, prepare, prepare_pixels
 
 
 def encoded(image, kind="PNG", **options):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import naive
 import numpy as np
 import pytest
-from clickcut import maps
-from clickcut.maps import DiscMap, DistanceMap, guidance_map
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from clickcut import maps
+from clickcut.maps import DiscMap, DistanceMap, guidance_map
 
 shapes = st.tuples(st.integers(1, 14), st.integers(1, 14))
 

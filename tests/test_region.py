@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from clickcut.region import SLACK, Region, around_points, choose_region
-from clickcut.resample import move, resize
 from hypothesis import given
 from hypothesis import strategies as st
+
+from clickcut.region import SLACK, Region, around_points, choose_region
+from clickcut.resample import move, resize
 
 
 @st.composite

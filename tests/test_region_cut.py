@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fakes import FakePredictor, picture
+
 from clickcut import region_cut
 from clickcut.cut import Cut
 from clickcut.images import prepare_pixels
 from clickcut.region import Region
 from clickcut.region_cut import RegionCut, reduction_factor
 from clickcut.session import ClickSession
-from fakes import FakePredictor, picture
 
 SEEDS = np.array([(53, 60, 1), (10, 10, -1)], np.int32)
 

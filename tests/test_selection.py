@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from clickcut.region import Region
-from clickcut.selection import EMPTY, Selection, bounding_box, paint
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
+from clickcut.region import Region
+from clickcut.selection import EMPTY, Selection, bounding_box, paint
 
 masks = arrays(np.bool_, (9, 13), elements=st.booleans())
 sparse = arrays(np.bool_, (9, 13), elements=st.sampled_from([False] * 30 + [True]))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fakes import FakePredictor, picture
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from clickcut import session as session_module
 from clickcut.errors import EventError, LimitError
 from clickcut.images import prepare_pixels
 from clickcut.session import ClickSession
-from fakes import FakePredictor, picture
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 OBJECT, BOX, GROUND = (53, 60), (120, 48), (10, 10)
 

@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+
 from clickcut.images import prepare_pixels
 from clickcut.parameters import Parameters
 from clickcut.predictor import Predictor, load_predictor
 from clickcut.session import ClickSession
-
 from clickcut_bench.clicker import Clicker
 from clickcut_bench.datasets import DATASETS, Target
 

@@ -44,7 +44,6 @@ def accuracy(
 ) -> None:
     """Mean clicks to reach an IoU, with a simulated user who clicks the deepest error."""
     from clickcut.bundle import bundled_models
-
     from clickcut_bench.accuracy import run
 
     changes: dict[str, float | bool] = {} if cut else {"cut": False}

@@ -19,6 +19,8 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from clickcut.bundle import BundleMetadata, bundled_models
 from clickcut.cut import Cut, EdgeWeights, warm_up
 from clickcut.cut.problem import energy_of, make_samples, unaries
@@ -29,8 +31,6 @@ from clickcut.predictor import Predictor, load_predictor
 from clickcut.region import Region
 from clickcut.region_cut import reduction_factor
 from clickcut.session import ClickSession
-from numpy.typing import NDArray
-
 from clickcut_bench.clicker import Clicker
 from clickcut_bench.datasets import grabcut
 from clickcut_bench.machine import describe
@@ -290,6 +290,9 @@ def plot(document: dict[str, Any], path: Path) -> None:
             if points:
                 panel.plot(*zip(*points, strict=True), marker, label=way, alpha=0.6)
         panel.set(xscale="log", yscale="log", xlabel="pixels of the region, millions", title=level)
+        ticks = (0.1, 0.2, 0.5, 1, 2)
+        panel.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        panel.minorticks_off()
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("milliseconds")
     panels[0].legend()

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from clickcut.images import decode
 from numpy.typing import NDArray
+
+from clickcut.images import decode
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from clickcut.client import Client
-from clickcut.demo import packaged_photograph, running_server
 from numpy.typing import NDArray
 
+from clickcut.client import Client
+from clickcut.demo import packaged_photograph, running_server
 from clickcut_bench.clicker import Clicker
 from clickcut_bench.datasets import grabcut
 from clickcut_bench.machine import describe
@@ -119,10 +119,11 @@ def median_ms(work: Callable[[], object], repeats: int) -> float:
 
 def compare_kernels(photograph: Photograph, repeats: int = 15) -> dict[str, dict[str, float]]:
     """Ours against what one would write otherwise, 500x375, one thread each; milliseconds."""
+    from scipy.ndimage import distance_transform_edt
+
     from clickcut.cut import Cut, EdgeWeights
     from clickcut.maps import DistanceMap
     from clickcut.region import Region
-    from scipy.ndimage import distance_transform_edt
 
     pixels, mask = _scaled(photograph, 500, 375)
     rng = np.random.default_rng(0)

@@ -45,7 +45,7 @@ def packaged_photograph() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
 
 
 @contextmanager
-def running_server(*options: str, timeout: float = 120.0) -> Iterator[str]:
+def running_server(*options: str, timeout: float = 300.0) -> Iterator[str]:
     """A server process on a free loopback port; yields its address, stops it at the end.
 
     Args:

@@ -37,3 +37,19 @@ class SessionNotFoundError(ClickcutError):
 
 class ImageNotFoundError(ClickcutError):
     """No image with this digest is held; send the image itself."""
+
+
+class UnavailableError(ClickcutError):
+    """The server is starting, shutting down or cannot be reached; try again."""
+
+
+class TakenOverError(ClickcutError):
+    """Another stream has resumed this session."""
+
+
+class StalledError(ClickcutError):
+    """An answer or a part of an upload did not come in time."""
+
+
+class ServerError(ClickcutError):
+    """A fault inside the server; its log has the details."""

@@ -23,7 +23,7 @@ def warm_up(predictor: Predictor, solver: str = "grid") -> None:
         CutError: the solver is unknown or not installed.
     """
     predictor.warm_up()
-    cut.warm_up()
+    cut.warm_up(solver)
     channel = np.empty((32, 32), np.float32)
     many = [(k, k) for k in range(REBUILD_FROM + 1)]
     for points in (many, many[:-1], many[:-2], many):

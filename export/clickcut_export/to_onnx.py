@@ -16,6 +16,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
 from clickcut.bundle import (
     METADATA_KEY,
     BundleMetadata,
@@ -25,8 +28,6 @@ from clickcut.bundle import (
 )
 from clickcut.predictor import load_predictor
 from clickcut_train.model import ClickFCN
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 TOLERANCE = 1e-3
 """Largest difference in probability between PyTorch and ONNX Runtime that is accepted."""

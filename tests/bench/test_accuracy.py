@@ -8,13 +8,14 @@ import cv2
 import naive
 import numpy as np
 import pytest
+from fakes import FakePredictor, picture
+from hypothesis import given, settings
+from hypothesis.extra.numpy import arrays
+
 from clickcut_bench import accuracy
 from clickcut_bench.accuracy import Curve, measure_all, summary
 from clickcut_bench.clicker import Clicker
 from clickcut_bench.datasets import DatasetError, Target, binary, grabcut, voc
-from fakes import FakePredictor, picture
-from hypothesis import given, settings
-from hypothesis.extra.numpy import arrays
 
 small = arrays(np.bool_, (8, 11))
 

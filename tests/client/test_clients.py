@@ -12,6 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from server.harness import (
+    DEADLINE,
+    Gate,
+    RawStream,
+    ServerProcess,
+    encode,
+    image_file,
+    picture,
+    random_clicks,
+)
+
 from clickcut.client import (
     AsyncClient,
     Client,
@@ -25,16 +36,6 @@ from clickcut.images import digest_of, prepare, prepare_pixels
 from clickcut.predictor import load_predictor
 from clickcut.session import ClickSession
 from clickcut.v1 import clickcut_pb2 as pb
-from server.harness import (
-    DEADLINE,
-    Gate,
-    RawStream,
-    ServerProcess,
-    encode,
-    image_file,
-    picture,
-    random_clicks,
-)
 
 WIDTH, HEIGHT = 160, 120
 Events = list[Callable[[Any], Any]]

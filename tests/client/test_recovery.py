@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from server.harness import Gate, Line, ServerProcess, image_file, random_clicks
+
 from clickcut.client import AsyncClient, Client, UnavailableError
 from clickcut.images import prepare
 from clickcut.predictor import load_predictor
 from clickcut.session import ClickSession
-from numpy.typing import NDArray
-from server.harness import Gate, Line, ServerProcess, image_file, random_clicks
 
 CLICKS = random_clicks(11, 10, 160, 120)
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from clickcut.cut import Cut, EdgeWeights
-from clickcut.region import Region
 from hypothesis import strategies as st
 from naive_cut import integer_unaries, logits_at_pixels, seed_signs, without_leaving
 from numpy.typing import NDArray
+
+from clickcut.cut import Cut, EdgeWeights
+from clickcut.region import Region
 
 LAMBDAS = (0.0, 0.03, 0.1, 0.5, 1.0, 4.0, 300.0)
 RADII = (0.0, 1.0, 1.5, 5.0)

@@ -6,11 +6,12 @@ import maxflow
 import naive_cut as naive
 import numpy as np
 import pytest
+from cut_cases import KINDS, LAMBDAS, Problem, an_image, problems, some_logits
+from hypothesis import assume, given, settings
+
 from clickcut.cut import SOLVERS, Cut, EdgeWeights
 from clickcut.cut.problem import SCALE, energy_of, make_samples, unaries
 from clickcut.region import Region
-from cut_cases import KINDS, LAMBDAS, Problem, an_image, problems, some_logits
-from hypothesis import assume, given, settings
 
 NO_SEEDS = np.empty((0, 3), np.int32)
 

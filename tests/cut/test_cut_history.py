@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from clickcut.cut import SOLVERS, Cut, EdgeWeights, grid
 from cut_cases import Problem, histories
 from hypothesis import given, settings
+
+from clickcut.cut import SOLVERS, Cut, EdgeWeights, grid
 
 
 def replay(history: list[Problem]) -> None:
@@ -19,7 +20,7 @@ def replay(history: list[Problem]) -> None:
 
 
 @given(histories())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_replay(history: list[Problem]) -> None:
     replay(history)
 

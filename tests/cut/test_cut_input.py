@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from naive_cut import seed_signs
+
 from clickcut.cut import SOLVERS, Cut, EdgeWeights, warm_up
 from clickcut.cut.graph import RECORD
 from clickcut.errors import CutError
 from clickcut.region import Region
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from naive_cut import seed_signs
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 WHOLE = Region(0, 0, 30, 20)
@@ -161,19 +162,19 @@ def test_arrays_need_not_be_contiguous_or_writable() -> None:
 
 
 def test_nbytes() -> None:
-    image = np.random.default_rng(2).integers(0, 30, (600, 600, 3), np.uint8)
+    image = np.random.default_rng(2).integers(0, 30, (300, 300, 3), np.uint8)
     edges = EdgeWeights(image)
-    region = Region(0, 0, 600, 600)
+    region = Region(0, 0, 300, 300)
     logits = np.random.default_rng(3).normal(0, 1, (200, 200)).astype(np.float32)
     for solver in SOLVERS:
         cut = Cut(edges, solver)
         before = cut.nbytes
         cut.solve(logits, region, SEEDS, 1.0, 5.0)
-        assert cut.nbytes > before + 4 * 600 * 600
+        assert cut.nbytes > before + 4 * 300 * 300
         # Noise: nearly every pixel is a node, in an array that grew by doubling.
-        assert cut.nbytes < 600 * 600 * (2 * 4 * RECORD + 4 if solver == "grid" else 400)
+        assert cut.nbytes < 300 * 300 * (2 * 4 * RECORD + 4 if solver == "grid" else 400)
         cut.reset()
-        assert cut.nbytes < 600 * 600 * 20
+        assert cut.nbytes < 300 * 300 * 20
 
 
 def test_a_large_region_is_given_back() -> None:

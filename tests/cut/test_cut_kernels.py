@@ -5,6 +5,9 @@ from __future__ import annotations
 import naive_cut as naive
 import numpy as np
 import pytest
+from cut_cases import Problem, histories, problems
+from hypothesis import given, settings
+
 from clickcut.cut import Cut, EdgeWeights
 from clickcut.cut.carry import give_flow, take_flow
 from clickcut.cut.contour import classify
@@ -35,8 +38,6 @@ from clickcut.cut.problem import DX, DY, disc_offsets, make_samples, stamp_seeds
 from clickcut.cut.weights import TILE, missing_tiles
 from clickcut.errors import CutError
 from clickcut.region import Region
-from cut_cases import Problem, histories, problems
-from hypothesis import given, settings
 
 
 def field_of(problem: Problem, edges: EdgeWeights) -> Field:

@@ -6,6 +6,10 @@ import cv2
 import naive_cut as naive
 import numpy as np
 import pytest
+from cut_cases import KINDS, Problem, an_image, problems
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from clickcut.cut import EdgeWeights
 from clickcut.cut.contour import classify
 from clickcut.cut.memory import PAGE, count_pages, reserve
@@ -21,9 +25,6 @@ from clickcut.cut.problem import (
 )
 from clickcut.cut.weights import TILE
 from clickcut.region import Region
-from cut_cases import KINDS, Problem, an_image, problems
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 @given(problems())

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+
 from clickcut.predictor import load_predictor
 from clickcut_export import to_onnx
 from clickcut_train.fit import Recipe, Run

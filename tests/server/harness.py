@@ -21,11 +21,12 @@ import cv2
 import grpc
 import numpy as np
 import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
 from clickcut.bundle import METADATA_KEY
 from clickcut.v1 import clickcut_pb2 as pb
 from clickcut.v1 import clickcut_pb2_grpc
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 SIZE = 64
 DEADLINE = 60.0

@@ -8,12 +8,6 @@ from pathlib import Path
 
 import grpc
 import numpy as np
-from clickcut.client import Client
-from clickcut.images import prepare
-from clickcut.predictor import load_predictor
-from clickcut.session import ClickSession
-from clickcut.v1 import clickcut_pb2 as pb
-from clickcut.v1 import clickcut_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from numpy.typing import NDArray
 from server.harness import (
@@ -24,6 +18,13 @@ from server.harness import (
     image_file,
     random_clicks,
 )
+
+from clickcut.client import Client
+from clickcut.images import prepare
+from clickcut.predictor import load_predictor
+from clickcut.session import ClickSession
+from clickcut.v1 import clickcut_pb2 as pb
+from clickcut.v1 import clickcut_pb2_grpc
 
 OPEN = pb.SessionRequest(open=pb.Open(image=image_file()))
 CLICK = pb.SessionRequest(click=pb.Click(x=80, y=60))

@@ -10,10 +10,6 @@ from collections.abc import Iterator
 import grpc
 import numpy as np
 import pytest
-from clickcut.encoding import from_rle, to_rle
-from clickcut.images import digest_of
-from clickcut.v1 import clickcut_pb2 as pb
-from clickcut.v1 import clickcut_pb2_grpc
 from numpy.typing import NDArray
 from PIL import Image
 from server.harness import (
@@ -25,6 +21,11 @@ from server.harness import (
     picture,
     wait_until,
 )
+
+from clickcut.encoding import from_rle, to_rle
+from clickcut.images import digest_of
+from clickcut.v1 import clickcut_pb2 as pb
+from clickcut.v1 import clickcut_pb2_grpc
 
 MIB = 2**20
 PIXELS = picture(80, 60)

@@ -14,10 +14,6 @@ from pathlib import Path
 import grpc
 import onnx
 import pytest
-from clickcut.client import Client
-from clickcut.images import digest_of
-from clickcut.v1 import clickcut_pb2 as pb
-from clickcut.v1 import clickcut_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from server.harness import (
@@ -32,6 +28,11 @@ from server.harness import (
     wait_until,
     write_bundle,
 )
+
+from clickcut.client import Client
+from clickcut.images import digest_of
+from clickcut.v1 import clickcut_pb2 as pb
+from clickcut.v1 import clickcut_pb2_grpc
 
 NAME = "clickcut.v1.Clickcut"
 FREE = "127.0.0.1:0"

@@ -7,16 +7,16 @@ import threading
 from collections.abc import Awaitable, Callable
 
 import pytest
-from clickcut import errors
-from clickcut.errors import ClickcutError, EventError, ImageError, ImageNotFoundError, LimitError
-from clickcut.images import ImageLimits
-from clickcut.server import status
-from clickcut.server.images import ImageStore
-from clickcut.server.pool import ComputePool
-from clickcut.server.settings import Settings
 from grpc import StatusCode
 from pydantic import ValidationError
 from server.harness import image_file, wait_until
+
+from clickcut import errors, status
+from clickcut.errors import ClickcutError, EventError, ImageError, ImageNotFoundError, LimitError
+from clickcut.images import ImageLimits
+from clickcut.server.images import ImageStore
+from clickcut.server.pool import ComputePool
+from clickcut.server.settings import Settings
 
 # ---- status
 

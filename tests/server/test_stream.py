@@ -6,11 +6,12 @@ import cv2
 import grpc
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from server.harness import RawStream, ServerProcess, image_file, random_clicks
+
 from clickcut.encoding import from_rle
 from clickcut.images import digest_of
 from clickcut.v1 import clickcut_pb2 as pb
-from numpy.typing import NDArray
-from server.harness import RawStream, ServerProcess, image_file, random_clicks
 
 WIDTH, HEIGHT = 160, 120
 IMAGE = image_file(WIDTH, HEIGHT)

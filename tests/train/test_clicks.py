@@ -6,6 +6,7 @@ import cv2
 import naive
 import numpy as np
 import pytest
+
 from clickcut_train import clicks
 from clickcut_train.clicks import MARGIN, RING_WIDTH, STEP
 

@@ -10,13 +10,14 @@ import naive
 import numpy as np
 import pytest
 import torch
+from fakes import picture
+from pycocotools import mask as coco_mask
+
 from clickcut_train.data import Photo, read_coco, read_voc
 from clickcut_train.fit import Recipe, Run, fit, read_photos, to_batch
 from clickcut_train.losses import normalised_focal_loss
 from clickcut_train.model import ClickFCN, Trunk, load_fused_trunk, restore_batchnorm
 from clickcut_train.samples import disc_channel, draw
-from fakes import picture
-from pycocotools import mask as coco_mask
 
 RECIPE = Recipe(
     size=64,

@@ -22,8 +22,9 @@ from clickcut.errors import (
     ImageNotFoundError,
     LimitError,
     SessionNotFoundError,
+    UnavailableError,
 )
-from clickcut.server.status import UnavailableError, error_of
+from clickcut.status import error_of
 from clickcut.v1 import clickcut_pb2 as pb
 
 Mask = NDArray[np.bool_]

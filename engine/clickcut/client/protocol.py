@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 import grpc
 
 from clickcut.client.picture import Picture
-from clickcut.errors import ClickcutError, ImageNotFoundError
-from clickcut.server.status import ERROR_KEY, UnavailableError, error_of
+from clickcut.errors import ClickcutError, ImageNotFoundError, UnavailableError
+from clickcut.status import ERROR_KEY, error_of
 from clickcut.v1 import clickcut_pb2 as pb
 
 T = TypeVar("T")

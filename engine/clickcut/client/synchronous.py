@@ -39,8 +39,7 @@ from clickcut.client.protocol import (
     uploading,
 )
 from clickcut.client.session import Probability, SessionBase
-from clickcut.errors import ClickcutError
-from clickcut.server.status import StalledError
+from clickcut.errors import ClickcutError, StalledError
 from clickcut.v1 import clickcut_pb2 as pb
 from clickcut.v1 import clickcut_pb2_grpc
 

@@ -244,13 +244,7 @@ def _adopt(graph: Graph, i: int, progress: NDArray[np.int64]) -> None:
         graph[i + PARENT] = best
         graph[i + ABOVE] = graph[i + NEIGHBOUR + best]
         graph[i + STAMP] = time
-        deeper = best_depth + 1 > graph[i + DEPTH]
         graph[i + DEPTH] = best_depth + 1
-        if deeper:
-            for k in range(8):
-                q = int(graph[i + NEIGHBOUR + k])
-                if graph[q + TREE] == mine and graph[q + PARENT] == (k ^ 1):
-                    _orphan(graph, q, progress)
         return
     graph[i + TREE] = FREE
     for k in range(8):

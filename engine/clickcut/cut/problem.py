@@ -85,6 +85,7 @@ def make_samples(
     return Samples(value, _places(columns, width), _places(rows, height))
 
 
+@lru_cache(maxsize=16)
 def _places(samples: int, pixels: int) -> NDArray[np.float64]:
     """Where pixel centres lie between the centres of samples."""
     places = (np.arange(pixels) + 0.5) * (samples / pixels) - 0.5

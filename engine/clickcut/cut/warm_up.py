@@ -10,11 +10,22 @@ from clickcut.region import Region
 
 
 def warm_up(solver: str = "grid") -> None:
-    """Solve a small problem twice with the argument types of real ones; seconds when not cached."""
+    """Solve a small problem in all ways, with the argument types of real ones.
+
+    Takes some seconds when the kernels are not in Numba's cache.
+
+    Args:
+        solver: one of `SOLVERS`.
+
+    Raises:
+        CutError: the solver is unknown or not installed.
+    """
     rng = np.random.default_rng(0)
     edges = EdgeWeights(rng.integers(0, 30, (80, 80, 3), np.uint8))
     cut = Cut(edges, solver)
     seeds = np.array([[10, 10, 1], [70, 70, -1]], np.int32)
-    for _ in range(2):  # the second starts warm
+    whole = Region(0, 0, 80, 80)
+    for region in (whole, whole, Region(8, 8, 72, 72)):  # cold, warm, moved
         logits = rng.normal(0, 2, (16, 16)).astype(np.float32)
-        cut.solve(logits, Region(0, 0, 80, 80), seeds, 0.5, 5.0)
+        cut.solve(logits, region, seeds, 0.5, 5.0)
+    _ = cut.nbytes

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from clickcut.errors import ClickcutError
+from clickcut.errors import ClickcutError, ServerError, UnavailableError
 from clickcut.images import ImageLimits
 from clickcut.server.images import ImageStore
 from clickcut.server.metrics import Metrics
@@ -17,7 +17,7 @@ from clickcut.server.models import Models
 from clickcut.server.pool import ComputePool
 from clickcut.server.sessions import SessionStore
 from clickcut.server.settings import MIB, Settings
-from clickcut.server.status import ERROR_KEY, ServerError, UnavailableError, code_of
+from clickcut.status import ERROR_KEY, code_of
 
 T = TypeVar("T")
 

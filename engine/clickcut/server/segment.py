@@ -6,12 +6,11 @@ import asyncio
 import threading
 import time
 
-from clickcut.errors import EventError
+from clickcut.errors import EventError, UnavailableError
 from clickcut.server import replies
 from clickcut.server.core import Core
 from clickcut.server.images import Found
 from clickcut.server.requests import check_output, parameters_of, start_from
-from clickcut.server.status import UnavailableError
 from clickcut.session import ClickSession
 from clickcut.v1 import clickcut_pb2 as pb
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import grpc
 
+from clickcut.errors import UnavailableError
 from clickcut.server.core import Core
 from clickcut.server.segment import segment
-from clickcut.server.status import UnavailableError
 from clickcut.server.stream import SessionStream
 from clickcut.server.upload import Uploads
 from clickcut.v1 import clickcut_pb2 as pb

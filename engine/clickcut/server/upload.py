@@ -7,12 +7,11 @@ from typing import Any
 
 import grpc
 
-from clickcut.errors import EventError, ImageError, ImageNotFoundError, LimitError
+from clickcut.errors import EventError, ImageError, ImageNotFoundError, LimitError, StalledError
 from clickcut.server.core import Core
 from clickcut.server.images import Found, check_digest
 from clickcut.server.replies import image_info
 from clickcut.server.settings import MIB
-from clickcut.server.status import StalledError
 from clickcut.v1 import clickcut_pb2 as pb
 
 MAX_CHUNK = MIB

@@ -15,22 +15,6 @@ ERROR_KEY = "clickcut-error"
 """Trailing metadata: the class name of the error."""
 
 
-class UnavailableError(ClickcutError):
-    """The server is starting, shutting down or cannot be reached; try again."""
-
-
-class TakenOverError(ClickcutError):
-    """Another stream has resumed this session."""
-
-
-class StalledError(ClickcutError):
-    """An answer or a part of an upload did not come in time."""
-
-
-class ServerError(ClickcutError):
-    """A fault inside the server; its log has the details."""
-
-
 # From the special to the general: the first class that fits gives the code, and the first class
 # with a code is what the client raises when the server names none.
 CODES: tuple[tuple[type[ClickcutError], StatusCode], ...] = (
@@ -39,17 +23,19 @@ CODES: tuple[tuple[type[ClickcutError], StatusCode], ...] = (
     (errors.LimitError, StatusCode.RESOURCE_EXHAUSTED),
     (errors.SessionNotFoundError, StatusCode.NOT_FOUND),
     (errors.ImageNotFoundError, StatusCode.NOT_FOUND),
-    (UnavailableError, StatusCode.UNAVAILABLE),
-    (TakenOverError, StatusCode.ABORTED),
-    (StalledError, StatusCode.DEADLINE_EXCEEDED),
+    (errors.UnavailableError, StatusCode.UNAVAILABLE),
+    (errors.TakenOverError, StatusCode.ABORTED),
+    (errors.StalledError, StatusCode.DEADLINE_EXCEEDED),
     (errors.CutError, StatusCode.INTERNAL),
     (errors.BundleError, StatusCode.INTERNAL),
     (errors.BackendError, StatusCode.INTERNAL),
-    (ServerError, StatusCode.INTERNAL),
+    (errors.ServerError, StatusCode.INTERNAL),
 )
 
 _BY_NAME = {kind.__name__: kind for kind, _ in CODES}
-_BY_CODE = {code: kind for kind, code in reversed(CODES)} | {StatusCode.INTERNAL: ServerError}
+_BY_CODE = {code: kind for kind, code in reversed(CODES)} | {
+    StatusCode.INTERNAL: errors.ServerError
+}
 _BY_NUMBER: dict[int, StatusCode] = {code.value[0]: code for code in StatusCode}
 
 
@@ -73,5 +59,5 @@ def error_of(code: StatusCode | int, message: str, name: str = "") -> ClickcutEr
         name: what its trailing metadata says under `ERROR_KEY`; "" when it says nothing.
     """
     status = code if isinstance(code, StatusCode) else _BY_NUMBER.get(code, StatusCode.UNKNOWN)
-    kind = _BY_NAME.get(name) or _BY_CODE.get(status, ServerError)
+    kind = _BY_NAME.get(name) or _BY_CODE.get(status, errors.ServerError)
     return kind(message or status.name)
