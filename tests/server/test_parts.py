@@ -41,12 +41,12 @@ def test_every_error_survives_the_wire(kind: type[ClickcutError]) -> None:
     [
         (StatusCode.INVALID_ARGUMENT, EventError),
         (StatusCode.RESOURCE_EXHAUSTED, LimitError),
-        (StatusCode.ABORTED, status.TakenOverError),
-        (StatusCode.UNAVAILABLE, status.UnavailableError),
-        (StatusCode.INTERNAL, status.ServerError),
-        (StatusCode.UNIMPLEMENTED, status.ServerError),
+        (StatusCode.ABORTED, errors.TakenOverError),
+        (StatusCode.UNAVAILABLE, errors.UnavailableError),
+        (StatusCode.INTERNAL, errors.ServerError),
+        (StatusCode.UNIMPLEMENTED, errors.ServerError),
         (8, LimitError),
-        (12345, status.ServerError),
+        (12345, errors.ServerError),
     ],
 )
 def test_a_code_without_a_name(code: StatusCode | int, kind: type[ClickcutError]) -> None:
