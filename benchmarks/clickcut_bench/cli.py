@@ -30,13 +30,32 @@ def latency(
 
 
 @app.command()
+def cut(
+    quick: Annotated[bool, typer.Option("--quick", help="One photograph, fewer clicks.")] = False,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder with images/ and masks/; the packaged photograph when left out."),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="A bundle; the packaged default when left out.")
+    ] = None,
+    json_path: Json = None,
+    plot_path: Plot = None,
+) -> None:
+    """The graph cut alone, ours and PyMaxflow, on recorded clicks; masks must be the same."""
+    from clickcut_bench.cut import run
+
+    run(quick, json_path, plot_path, images, model)
+
+
+@app.command()
 def accuracy(
     data: Annotated[Path, typer.Argument(help="Folder that holds a folder for each data set.")],
     datasets: Annotated[str, typer.Option(help="Names, with commas between.")] = "grabcut,berkeley",
     model: Annotated[
         Path | None, typer.Option(help="A bundle; the packaged default when left out.")
     ] = None,
-    cut: Annotated[bool, typer.Option(help="Use the graph cut.")] = True,
+    cut_mask: Annotated[bool, typer.Option("--cut/--no-cut", help="Use the graph cut.")] = True,
     cut_lambda: Annotated[float | None, typer.Option(help="Instead of the bundle's.")] = None,
     cut_solver: Annotated[str, typer.Option(help="grid or pymaxflow.")] = "grid",
     limit: Annotated[int | None, typer.Option(help="Only this many objects of each set.")] = None,
@@ -46,7 +65,7 @@ def accuracy(
     from clickcut.bundle import bundled_models
     from clickcut_bench.accuracy import run
 
-    changes: dict[str, float | bool] = {} if cut else {"cut": False}
+    changes: dict[str, float | bool] = {} if cut_mask else {"cut": False}
     if cut_lambda is not None:
         changes["cut_lambda"] = cut_lambda
     bundle = model or bundled_models()["default"]

@@ -29,15 +29,16 @@ from clickcut.events import points_in_force
 from clickcut.images import prepare_pixels
 from clickcut.predictor import Predictor, load_predictor
 from clickcut.region import Region
-from clickcut.region_cut import reduction_factor
 from clickcut.session import ClickSession
 from clickcut_bench.clicker import Clicker
 from clickcut_bench.datasets import grabcut
 from clickcut_bench.machine import describe
 
 SIZES = {"0.2 MP": 500 * 375, "0.75 MP": 1000 * 750, "2.2 MP": 1500 * 1500, "12 MP": 4000 * 3000}
-"""Pixels of the photograph. Clicks are measured whose region is cut at full resolution, up to 2.2
-MP; `clickcut.region_cut` reduces larger regions to that."""
+"""Pixels of the photograph."""
+
+MOST_PIXELS = 2_300_000
+"""Larger regions are left out. All are cut at full resolution here, whatever a session does."""
 
 SMOOTHNESS = {"weak": 1.0, "medium": 0.3, "strong": 0.1}
 """Lambda, as a multiple of the model's."""
@@ -142,7 +143,7 @@ def measure(recording: Recording, multiple: float, every: int) -> Iterator[dict[
     edges = EdgeWeights(recording.pixels)
     warm = {"ours": Cut(edges), "PyMaxflow": Cut(edges, "pymaxflow")}
     cut_lambda = recording.cut_lambda * multiple
-    clicks = [c for c in recording.clicks if reduction_factor(c.region) == 1]
+    clicks = [c for c in recording.clicks if c.region.area <= MOST_PIXELS]
     for number, click in enumerate(clicks):
         arguments = click.logits, click.region, click.seeds, cut_lambda, recording.seed_radius
         edges.dense(click.region)
@@ -183,7 +184,7 @@ def two_threads(recordings: Sequence[Recording], seconds: float) -> dict[str, fl
     def work(first: int) -> int:
         recording = recordings[first % len(recordings)]
         cut, done = Cut(EdgeWeights(recording.pixels)), 0
-        clicks = [c for c in recording.clicks if reduction_factor(c.region) == 1]
+        clicks = [c for c in recording.clicks if c.region.area <= MOST_PIXELS]
         until = time.perf_counter() + seconds
         while time.perf_counter() < until:
             click = clicks[done % len(clicks)]

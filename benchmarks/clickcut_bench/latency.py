@@ -205,10 +205,10 @@ def plot(document: dict[str, object], path: Path) -> None:
     for axis, part in zip(axes, parts, strict=True):
         names = list(sizes)[::-1]  # type: ignore[call-overload]
         left = np.zeros(len(names))
-        for stage in STAGES[:-1]:
+        for colour, stage in enumerate(STAGES[:-1]):
             ms = np.array([sizes[n][part].get(stage, {"p50": 0.0})["p50"] for n in names])  # type: ignore[index]
             if ms.any():
-                axis.barh(names, ms, left=left, label=stage, height=0.55)
+                axis.barh(names, ms, left=left, label=stage, height=0.55, color=f"C{colour}")
                 left += ms
         whole = [sizes[n][part]["end to end"] for n in names]  # type: ignore[index]
         for y, (row, end) in enumerate(zip(whole, left, strict=True)):

@@ -33,7 +33,7 @@ STEPS: tuple[tuple[str, int, int], ...] = (
     ("positive", 400, 430),
     ("undo", 0, 0),
     ("negative", 400, 430),
-    ("positive", 130, 500),
+    ("negative", 12, 430),
 )
 """What the demo does: the sign of a click and its x, y; the third click is a slip, taken back."""
 
