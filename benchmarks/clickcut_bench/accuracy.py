@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -104,7 +105,7 @@ def confidence(values: list[float], draws: int = 2000) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def summary(curves: list[Curve], target: float) -> dict[str, float | list[float]]:
+def summary(curves: list[Curve], target: float) -> dict[str, Any]:
     """Mean clicks to `target` with its interval, failures, IoU after 1, 2, 3 and 5 clicks."""
     clicks = [float(c.clicks_to(target)) for c in curves]
     padded = np.array([c.ious + [c.ious[-1]] * (MAX_CLICKS - len(c.ious)) for c in curves])
@@ -128,7 +129,7 @@ def run(
     changes: dict[str, float | bool] | None = None,
     solver: str = "grid",
     limit: int | None = None,
-) -> dict[str, dict[str, float | list[float]]]:
+) -> dict[str, dict[str, Any]]:
     """Measure a bundle on data sets under `data`; prints a table, writes JSON when asked.
 
     Args:
@@ -159,14 +160,14 @@ def run(
         "data set", "objects", "clicks", "95 %", "never", "IoU after 1, 2, 3, 5", "s/click"
     )
     for name, r in results.items():
-        low, high = r["interval"]  # type: ignore[misc]
+        low, high = r["interval"]
         table.add_row(
-            f"{name} @{100 * r['target_iou']:.0f}",  # type: ignore[operator]
+            f"{name} @{100 * r['target_iou']:.0f}",
             str(r["objects"]),
             f"{r['mean_clicks']:.2f}",
             f"{low:.2f}-{high:.2f}",
             str(r["never_reached"]),
-            " ".join(f"{100 * v:.1f}" for v in r["iou_after"]),  # type: ignore[union-attr]
+            " ".join(f"{100 * v:.1f}" for v in r["iou_after"]),
             f"{r['seconds_per_click']:.3f}",
         )
     console.print(table)

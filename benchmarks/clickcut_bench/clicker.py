@@ -11,7 +11,7 @@ def depth(error: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Distance of each pixel of an error (H, W) bool to its outside or the image's border."""
     padded = np.pad(error, 1).astype(np.uint8)
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return distance[1:-1, 1:-1]  # type: ignore[no-any-return]
+    return np.asarray(distance[1:-1, 1:-1], np.float32)
 
 
 class Clicker:

@@ -42,7 +42,7 @@ def _grey(path: Path) -> NDArray[np.uint8]:
     mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if mask is None:
         raise DatasetError(f"{path}: not a readable mask")
-    return mask if mask.ndim == 2 else mask[..., :3].max(axis=2)  # type: ignore[no-any-return]
+    return np.asarray(mask if mask.ndim == 2 else mask[..., :3].max(axis=2), np.uint8)
 
 
 def _pairs(root: Path, suffixes: tuple[str, ...] = ("",)) -> Iterator[tuple[Path, Path]]:

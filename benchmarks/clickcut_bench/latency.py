@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -59,7 +60,7 @@ def _scaled(photograph: Photograph, width: int, height: int) -> Photograph:
     how = cv2.INTER_AREA if pixels.shape[1] > width else cv2.INTER_CUBIC
     scaled = cv2.resize(pixels, (width, height), interpolation=how)
     wanted = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
-    return scaled, wanted > 0
+    return np.asarray(scaled, np.uint8), wanted > 0
 
 
 def play(client: Client, photograph: Photograph, nonce: int) -> Iterable[Timing]:
@@ -166,15 +167,15 @@ def compare_kernels(photograph: Photograph, repeats: int = 15) -> dict[str, dict
     }
 
 
-def show(document: dict[str, object]) -> None:
+def show(document: dict[str, Any]) -> None:
     """Print the tables."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
     machine = document["machine"]
-    console.print(f"{machine['cpu']}, {machine['cores']} cores; model {document['model']}")  # type: ignore[index]
-    for size, parts in document["sizes"].items():  # type: ignore[attr-defined]
+    console.print(f"{machine['cpu']}, {machine['cores']} cores; model {document['model']}")
+    for size, parts in document["sizes"].items():
         for part, rows in parts.items():
             table = Table(
                 "ms", "p50", "p95", "p99", title=f"{size}, {part} (n={rows['count']['n']})"
@@ -186,13 +187,13 @@ def show(document: dict[str, object]) -> None:
     table = Table(
         "kernel at 500x375", "way", "median ms", title="Against what one would write otherwise"
     )
-    for kernel, ways in document["kernels"].items():  # type: ignore[attr-defined]
+    for kernel, ways in document["kernels"].items():
         for way, ms in ways.items():
             table.add_row(kernel, way, f"{ms:.2f}")
     console.print(table)
 
 
-def plot(document: dict[str, object], path: Path) -> None:
+def plot(document: dict[str, Any], path: Path) -> None:
     """Stacked bars of the stages' medians, a bar per size, for first and later clicks."""
     import matplotlib
 
@@ -200,17 +201,17 @@ def plot(document: dict[str, object], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     sizes = document["sizes"]
-    parts = list(next(iter(sizes.values())))  # type: ignore[attr-defined]
+    parts = list(next(iter(sizes.values())))
     figure, axes = plt.subplots(1, len(parts), figsize=(10, 3.4), constrained_layout=True)
     for axis, part in zip(axes, parts, strict=True):
-        names = list(sizes)[::-1]  # type: ignore[call-overload]
+        names = list(sizes)[::-1]
         left = np.zeros(len(names))
         for colour, stage in enumerate(STAGES[:-1]):
-            ms = np.array([sizes[n][part].get(stage, {"p50": 0.0})["p50"] for n in names])  # type: ignore[index]
+            ms = np.array([sizes[n][part].get(stage, {"p50": 0.0})["p50"] for n in names])
             if ms.any():
                 axis.barh(names, ms, left=left, label=stage, height=0.55, color=f"C{colour}")
                 left += ms
-        whole = [sizes[n][part]["end to end"] for n in names]  # type: ignore[index]
+        whole = [sizes[n][part]["end to end"] for n in names]
         for y, (row, end) in enumerate(zip(whole, left, strict=True)):
             axis.plot([row["p50"]], [y], "k|", markersize=16)
             text = f" {row['p50']:.0f} ms (p99 {row['p99']:.0f})"
@@ -220,17 +221,17 @@ def plot(document: dict[str, object], path: Path) -> None:
         axis.set_title(part, fontsize=10)
     axes[0].legend(fontsize=8, ncols=2)
     machine = document["machine"]
-    figure.suptitle(f"A click by stage: {machine['cpu']}, {machine['cores']} cores", fontsize=10)  # type: ignore[index]
+    figure.suptitle(f"A click by stage: {machine['cpu']}, {machine['cores']} cores", fontsize=10)
     figure.savefig(path, dpi=130)
     plt.close(figure)
 
 
 def run(
     images: Path | None, sessions: int, json_path: Path | None, plot_path: Path | None
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Measure; print tables; write JSON and plot when paths are given."""
     chosen = photographs(images, sessions)
-    document: dict[str, object] = {"machine": describe(), "sizes": {}}
+    document: dict[str, Any] = {"machine": describe(), "sizes": {}}
     nonce = 0
     with running_server() as address, Client(address) as client:
         document["model"] = client.models()[0].name
@@ -241,7 +242,7 @@ def run(
                 nonce += 1
                 played = list(play(client, scaled[k % len(scaled)], nonce))
                 timings += played if k else []  # the first session warms up client and connection
-            document["sizes"][name] = summarise(timings)  # type: ignore[index]
+            document["sizes"][name] = summarise(timings)
     document["kernels"] = compare_kernels(chosen[0])
     show(document)
     if json_path:

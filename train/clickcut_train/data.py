@@ -13,6 +13,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 IGNORE = 255
@@ -57,25 +58,12 @@ def _rle(mask: np.ndarray) -> dict[str, object]:
 
 
 def _palette_ids(path: Path) -> np.ndarray:
-    """Read a palette PNG as its indices: (H, W) uint8.
-
-    OpenCV applies the palette; the VOC palette is a bijection, so it is undone bit by bit.
-    """
-    bgr = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if bgr is None:
-        raise ValueError(f"{path}: not a readable PNG")
-    if bgr.ndim == 2:
-        return bgr
-    if bgr.dtype != np.uint8 or bgr.shape[2] != 3:
-        raise ValueError(f"{path}: expected an 8-bit palette or grey PNG")
-    blue, green, red = (bgr[..., c].astype(np.uint16) for c in range(3))
-    ids = np.zeros(bgr.shape[:2], np.uint16)
-    for bit in range(3):
-        shift = 7 - bit
-        ids |= ((red >> shift) & 1) << (3 * bit)
-        ids |= ((green >> shift) & 1) << (3 * bit + 1)
-        ids |= ((blue >> shift) & 1) << (3 * bit + 2)
-    return ids.astype(np.uint8)
+    """The indices of a palette PNG: (H, W) uint8."""
+    with Image.open(path) as image:
+        ids = np.array(image)
+    if ids.ndim != 2 or ids.dtype != np.uint8:
+        raise ValueError(f"{path}: expected an 8-bit palette or grey PNG, got mode {image.mode}")
+    return ids
 
 
 def read_voc(root: Path, splits: tuple[str, ...]) -> Iterator[Photo]:
