@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from clickcut import session as session_module
 from clickcut.errors import EventError, LimitError
+from clickcut.events import SetParameters
 from clickcut.images import prepare_pixels
+from clickcut.pipeline import Pipeline, State
+from clickcut.region import Region
 from clickcut.session import ClickSession
 
 OBJECT, BOX, GROUND = (53, 60), (120, 48), (10, 10)
@@ -22,9 +25,13 @@ def start(**changes):
 
 def replayed(session):
     """The mask that a new session has after the events in force of `session`."""
-    fresh = ClickSession(session.image, FakePredictor(), session._first_parameters)
-    fresh._show(fresh._replay(session.events))
-    return fresh.mask
+    pipeline = Pipeline(session.image, FakePredictor(), "grid")
+    state, parameters, events = State(), session._first_parameters, session.events
+    for k, event in enumerate(events):
+        if isinstance(event, SetParameters):
+            parameters = event.parameters
+        state = pipeline.after(state, events[:k], event, parameters)
+    return state.selection.inside(Region(0, 0, 160, 120))
 
 
 def test_a_click_selects_what_it_hits():
@@ -113,10 +120,56 @@ def test_undo_works_beyond_the_states_that_are_kept(monkeypatch):
     for k in range(6):
         masks.append(session.mask.copy())
         session.click(40 + 5 * k, 60)
-    assert sum(e.before is not None for e in session._entries) == 2
+    assert sum(e.before is not None for e in session._entries) == 3  # and the first, a checkpoint
     for mask in reversed(masks):
         session.undo()
         np.testing.assert_array_equal(session.mask, mask)
+
+
+def test_going_far_back_computes_each_state_once(monkeypatch):
+    monkeypatch.setattr(session_module, "KEPT_STATES", 2)
+    monkeypatch.setattr(session_module, "CHECKPOINTS", 8)
+    session = start()
+    masks = []
+    for k in range(40):
+        masks.append(session.mask.copy())
+        session.click(20 + 3 * k, 60)
+        if k % 10 == 5:
+            session.set_parameters(cut_lambda=0.5 + k / 40)
+    session.set_parameters(cut_lambda=1.0)
+    predictor = session._pipeline._predictor
+    for _ in range(40):
+        before = len(predictor.batches)
+        session.undo()
+        assert len(predictor.batches) - before <= 10
+        np.testing.assert_array_equal(session.mask, replayed(session))
+    assert len(predictor.batches) <= 80
+
+
+def test_undo_past_a_reset_does_not_go_back_further(monkeypatch):
+    monkeypatch.setattr(session_module, "KEPT_STATES", 1)
+    session = start()
+    for k in range(10):
+        session.click(20 + 3 * k, 60)
+    session.reset()
+    for k in range(3):
+        session.click(100 + 3 * k, 48)
+    predictor = session._pipeline._predictor
+    session.undo()
+    before = len(predictor.batches)
+    session.undo()
+    assert len(predictor.batches) - before <= 2
+    np.testing.assert_array_equal(session.mask, replayed(session))
+
+
+def test_initial_masks_are_limited(monkeypatch):
+    monkeypatch.setattr(session_module, "MAX_MASKS", 2)
+    session = start()
+    for _ in range(2):
+        session.start_from(np.ones((120, 160), bool))
+    session.undo()
+    with pytest.raises(LimitError, match="at most 2 initial masks"):
+        session.start_from(np.ones((120, 160), bool))
 
 
 def test_undo_and_redo_with_nothing_to_do_are_errors():

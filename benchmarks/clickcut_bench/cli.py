@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from clickcut.errors import BackendError
+
 app = typer.Typer(no_args_is_help=True, help="Measure latency and accuracy on this machine.")
 
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")]
 Plot = Annotated[Path | None, typer.Option("--plot", help="Also draw them to this PNG.")]
+
+
+def _need(*modules: str) -> None:
+    """Stop at once, not after the measurement, when something is not installed."""
+    if missing := [m for m in modules if importlib.util.find_spec(m) is None]:
+        raise BackendError(
+            f"not installed: {', '.join(missing)}; pip install 'clickcut[cpu,bench]'"
+        )
 
 
 @app.command()
@@ -24,6 +35,7 @@ def latency(
     plot_path: Plot = None,
 ) -> None:
     """Milliseconds of a click, by stage, through a real server on loopback."""
+    _need("scipy", "matplotlib")
     from clickcut_bench.latency import run
 
     run(images, sessions, json_path, plot_path)
@@ -43,6 +55,7 @@ def cut(
     plot_path: Plot = None,
 ) -> None:
     """The graph cut alone, ours and PyMaxflow, on recorded clicks; masks must be the same."""
+    _need("scipy", "matplotlib", "maxflow")
     from clickcut_bench.cut import run
 
     run(quick, json_path, plot_path, images, model)

@@ -40,6 +40,12 @@ MAX_POINTS = 50_000
 KEPT_STATES = 24
 """States before the present one that are held for undo; older ones are computed again."""
 
+CHECKPOINTS = 32
+"""Of the older states every so-maniest is held, so that no undo computes more than that."""
+
+MAX_MASKS = 32
+"""Initial masks per object, those taken back included; each holds a bit per pixel."""
+
 
 @dataclass(slots=True)
 class _Entry:
@@ -151,7 +157,7 @@ class ClickSession:
             raise EventError("there is nothing to undo")
         self._pipeline.timings = {}
         before = self._entries[at].before
-        state = self._replay(self.events[:at]) if before is None else before
+        state = self._state_before(at) if before is None else before
         if at + 1 < len(self._entries):  # parameters changed since
             kept = points_in_force(self.events[:at])
             state = self._pipeline.decide(state, kept, self.parameters)
@@ -189,12 +195,15 @@ class ClickSession:
             LimitError: too many events.
         """
         parameters = self.parameters.changed(**changes)
-        self._check_limits(0)
+        # A slider that moves must not grow the list.
+        replaces = bool(self._entries) and isinstance(self._entries[-1].event, SetParameters)
+        if not replaces:
+            self._check_limits()
         self._pipeline.timings = {}
         event = SetParameters(parameters)
         state = self._pipeline.after(self._state, self.events, event, parameters)
-        if self._entries and isinstance(self._entries[-1].event, SetParameters):
-            self._entries.pop()  # a slider that moves must not grow the list
+        if replaces:
+            self._entries.pop()
         self._entries.append(_Entry(event, None))
         self.parameters = parameters
         return self._show(state)
@@ -240,10 +249,9 @@ class ClickSession:
     def nbytes(self) -> int:
         """Bytes held, the image not counted."""
         states = [e.before for e in self._entries if e.before is not None]
-        masks = [e for e in (*self.events, *self._undone) if isinstance(e, InitialMask)]
         return (
             sum(s.nbytes for s in (*states, self._state))
-            + sum(m.packed.nbytes for m in masks)
+            + sum(m.packed.nbytes for m in self._masks())
             + self._mask.nbytes
             + self._pipeline.nbytes
         )
@@ -251,18 +259,29 @@ class ClickSession:
     # ---- how it is kept
 
     def _edit(self, event: Event) -> Step:
-        self._check_limits(len(event.points) if isinstance(event, Click) else 0)
+        self._check_limits(event)
         self._pipeline.timings = {}
         state = self._pipeline.after(self._state, self.events, event, self.parameters)
         self._entries.append(_Entry(event, self._state))
         self._undone.clear()
-        if len(self._entries) > KEPT_STATES:
-            self._entries[-1 - KEPT_STATES].before = None
+        old = len(self._entries) - 1 - KEPT_STATES
+        if old >= 0 and old % CHECKPOINTS:
+            self._entries[old].before = None
         return self._show(state)
 
-    def _check_limits(self, new_points: int) -> None:
+    def _masks(self) -> list[InitialMask]:
+        """Initial masks that are held, those taken back included."""
+        return [e for e in (*self.events, *self._undone) if isinstance(e, InitialMask)]
+
+    def _check_limits(self, event: Event | None = None) -> None:
         if len(self._entries) >= MAX_EVENTS:
             raise LimitError(f"an object has at most {MAX_EVENTS} events; start the next object")
+        others = [mask for mask in self._masks() if mask is not event]  # redo applies a held one
+        if isinstance(event, InitialMask) and len(others) >= MAX_MASKS:
+            raise LimitError(
+                f"an object has at most {MAX_MASKS} initial masks; go to the next object"
+            )
+        new_points = len(event.points) if isinstance(event, Click) else 0
         if new_points and new_points + len(points_in_force(self.events)) > MAX_POINTS:
             raise LimitError(f"an object has at most {MAX_POINTS} clicked pixels, strokes included")
 
@@ -273,13 +292,25 @@ class ClickSession:
                 return at
         return None
 
-    def _replay(self, events: list[Event]) -> State:
-        """The state after `events`, computed from nothing."""
-        state, parameters = State(), self._first_parameters
-        for at, event in enumerate(events):
+    def _state_before(self, at: int) -> State:
+        """The state before an entry, computed from the last one known; keeps those on the way."""
+        events, start = self.events, at
+        while start > 0 and self._entries[start].before is None:
+            start -= 1
+            if isinstance(events[start], Reset | InitialMask):
+                break  # what was before it does not count
+        state = self._entries[start].before or State()
+        parameters = self._first_parameters
+        for event in events[:start]:
             if isinstance(event, SetParameters):
                 parameters = event.parameters
-            state = self._pipeline.after(state, events[:at], event, parameters)
+        for k in range(start, at):
+            event = events[k]
+            if isinstance(event, SetParameters):
+                parameters = event.parameters
+            elif k > start:
+                self._entries[k].before = state
+            state = self._pipeline.after(state, events[:k], event, parameters)
         return state
 
     def _show(self, state: State) -> Step:

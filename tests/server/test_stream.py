@@ -322,6 +322,10 @@ REFUSED_EVENTS = {
         pb.SessionRequest(show=pb.Show(), output=pb.Output(polygon_tolerance=-1)),
         "tolerance",
     ),
+    "huge tolerance": (
+        pb.SessionRequest(show=pb.Show(), output=pb.Output(polygon_tolerance=1e300)),
+        "tolerance",
+    ),
     "format": (pb.SessionRequest(show=pb.Show(), output=pb.Output(mask=99)), "format"),  # type: ignore[arg-type]
 }
 

@@ -28,7 +28,10 @@ def serve(**flags: object) -> None:
     except ValidationError as error:
         for fault in error.errors():
             where = "".join(f"--{str(part).replace('_', '-')}: " for part in fault["loc"][:1])
-            print(f"clickcut serve: {where}{fault['msg']}", file=sys.stderr)
+            print(
+                f"clickcut serve: {where}{fault['msg'].removeprefix('Value error, ')}",
+                file=sys.stderr,
+            )
         raise typer.Exit(2) from error
     from clickcut.server.app import run  # heavy: only once the settings are good
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +11,9 @@ from clickcut.errors import EventError
 from clickcut.parameters import Parameters
 from clickcut.session import ClickSession, Step
 from clickcut.v1 import clickcut_pb2 as pb
+
+MAX_TOLERANCE = 10_000
+"""Largest tolerance of polygons, pixels; beyond it every outline is a point."""
 
 
 def apply_event(session: ClickSession, request: pb.SessionRequest) -> Step | None:
@@ -103,7 +105,8 @@ def check_output(output: pb.Output) -> None:
     """
     if output.mask not in pb.Output.MaskFormat.values():
         raise EventError(f"unknown mask format {output.mask}")
-    if not (math.isfinite(output.polygon_tolerance) and output.polygon_tolerance >= 0):
+    if not 0 <= output.polygon_tolerance <= MAX_TOLERANCE:  # NaN fails as well
         raise EventError(
-            f"the polygon tolerance must be a number of pixels >= 0, got {output.polygon_tolerance}"
+            f"the polygon tolerance must be 0 to {MAX_TOLERANCE} pixels, got "
+            f"{output.polygon_tolerance}"
         )

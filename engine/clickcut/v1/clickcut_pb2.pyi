@@ -18,7 +18,7 @@ busy server) gets a reply with `error` set; session and stream stay as they were
   UNAVAILABLE         starting, shutting down or unreachable; try again
   ABORTED             another stream has taken this session over
   DEADLINE_EXCEEDED   an upload stalled
-  INTERNAL            a fault of the server; the session stays as it was
+  INTERNAL            a fault of the server; `applied_sequence` says whether the event counts
 """
 
 from collections import abc as _abc
@@ -520,7 +520,8 @@ class SessionReply(_message.Message):
     @_builtins.property
     def error(self) -> Global___Error:
         """Set when the event could not be applied; the fields below then describe the unchanged state,
-        without a result.
+        without a result. After INTERNAL compare `applied_sequence`: when it equals `sequence`, the event
+        was applied and only its result could not be made; `show` asks for it again.
         """
 
     @_builtins.property

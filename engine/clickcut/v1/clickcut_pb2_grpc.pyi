@@ -18,7 +18,7 @@ busy server) gets a reply with `error` set; session and stream stay as they were
   UNAVAILABLE         starting, shutting down or unreachable; try again
   ABORTED             another stream has taken this session over
   DEADLINE_EXCEEDED   an upload stalled
-  INTERNAL            a fault of the server; the session stays as it was
+  INTERNAL            a fault of the server; `applied_sequence` says whether the event counts
 """
 
 from clickcut.v1 import clickcut_pb2 as _clickcut_pb2
