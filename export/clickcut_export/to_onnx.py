@@ -29,6 +29,8 @@ from clickcut.bundle import (
 from clickcut.predictor import load_predictor
 from clickcut_train.model import ClickFCN
 
+CHANNELS = ("red", "green", "blue", "positive", "negative")
+
 TOLERANCE = 1e-3
 """Largest difference in probability between PyTorch and ONNX Runtime that is accepted."""
 
@@ -65,7 +67,12 @@ def export(checkpoint: Path, output: Path, metadata: BundleMetadata) -> float:
         ValueError: the difference exceeds `TOLERANCE`; `output` is then not written.
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    model = ClickFCN(guidance=len(metadata.channels) - 3, width=state["recipe"]["width"])
+    encoding = metadata.guidance.encoding
+    model = ClickFCN(
+        guidance=len(metadata.channels) - 3,
+        width=state["recipe"]["width"],
+        guidance_scale=1.0 if encoding == "disc" else 1 / 255,
+    )
     model.load_state_dict(state["average"])
     plain = _Plain(fold_batchnorm(model.eval())).eval()
     size = metadata.input_size
@@ -121,11 +128,11 @@ def describe(
         "version": version,
         "architecture": "fcn4s-mobilenet_v2",
         "input_size": size,
-        "channels": ("red", "green", "blue", "positive", "negative", "probability"),
-        "guidance": Guidance(encoding="disc", radius=recipe["disc_radius"]),
+        "channels": (*CHANNELS, "probability") if recipe.get("previous", 1) else CHANNELS,
+        "guidance": Guidance(encoding=recipe.get("encoding", "disc"), radius=recipe["disc_radius"]),
         "pixel_scale": 1 / 127.5,
         "pixel_offset": -1.0,
-        "region": RegionPolicy(zoom=True, expansion=1.4, min_side=128),
+        "region": RegionPolicy(zoom=bool(recipe.get("zoom", 1)), expansion=1.4, min_side=128),
         "cut": CutDefaults(cut_lambda=1.0, cut_sigma=0.0, seed_radius=5.0, threshold=0.5),
         "training": {**recipe, "samples": state["seen"]},
         "accuracy": {},

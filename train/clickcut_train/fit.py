@@ -30,9 +30,9 @@ import torch
 from torch import Tensor, nn
 
 from .data import Photo, read_coco, read_voc
-from .losses import normalised_focal_loss
+from .losses import cross_entropy, near_outline, normalised_focal_loss
 from .model import ClickFCN, load_fused_trunk, restore_batchnorm
-from .samples import Sample, disc_channel, draw
+from .samples import Options, Sample, disc_channel, distance_channel, draw
 
 
 @dataclass
@@ -52,6 +52,14 @@ class Recipe:
     go_on: float = 0.72  # probability that a session gets one more click
     disc_radius: int = 5
     width: int = 96
+    encoding: str = "disc"  # of clicks: disc or distance
+    previous: int = 1  # 1: the previous probability is an input
+    loss: str = "focal"  # normalised focal, or cross-entropy
+    boundary: float = 0.0  # extra weight of pixels near the object's outline
+    first: str = "mixed"  # clicks that a session starts with: mixed, or paper (section 3.2)
+    zoom: int = 1  # 1: crops around the object, as at inference
+    augment: int = 1  # 1: colour, blur, JPEG
+    merge: float = 0.12  # probability that two touching instances become one target
     coco_weight: float = 2.0  # a COCO photograph is drawn this many times as often as a VOC one
     seed: int = 0
     threads: int = 2
@@ -68,9 +76,12 @@ def read_photos(data: Path, coco_weight: float) -> tuple[list[Photo], np.ndarray
 class Supply(threading.Thread):
     """Draws samples in the background until it is closed."""
 
-    def __init__(self, photos: list[Photo], weights: np.ndarray, size: int, seed: int) -> None:
+    def __init__(
+        self, photos: list[Photo], weights: np.ndarray, size: int, seed: int, options: Options
+    ) -> None:
         super().__init__(daemon=True)
         self._args = (photos, weights, size)
+        self._options = options
         self._rng = np.random.default_rng(seed)
         self._queue: queue.Queue[Sample | Exception] = queue.Queue(16)
         self._closed = False
@@ -80,7 +91,7 @@ class Supply(threading.Thread):
         """Fill the queue; what goes wrong goes into the queue as well."""
         try:
             while not self._closed:
-                self._queue.put(draw(*self._args, self._rng))
+                self._queue.put(draw(*self._args, self._rng, self._options))
         except Exception as error:  # handed to the training thread, which raises it
             self._queue.put(error)
 
@@ -99,15 +110,21 @@ class Supply(threading.Thread):
                 self._queue.get(timeout=0.05)
 
 
-def to_batch(samples: list[Sample], radius: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Network input (N, 6, S, S), target (N, S, S) and validity (N, S, S), all float32."""
+def to_batch(
+    samples: list[Sample], radius: int, encoding: str = "disc", previous: bool = True
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Network input (N, 5 or 6, S, S), target (N, S, S) and validity (N, S, S), all float32."""
     size = samples[0].image.shape[0]
-    x = np.empty((len(samples), 6, size, size), np.float32)
+    x = np.empty((len(samples), 6 if previous else 5, size, size), np.float32)
     for row, s in zip(x, samples, strict=True):
         row[:3] = s.image.transpose(2, 0, 1)
-        row[3] = disc_channel(s.positive, size, radius)
-        row[4] = disc_channel(s.negative, size, radius)
-        row[5] = s.probability
+        for channel, points in ((row[3], s.positive), (row[4], s.negative)):
+            if encoding == "disc":
+                channel[...] = disc_channel(points, size, radius)
+            else:
+                channel[...] = distance_channel(points, size)
+        if previous:
+            row[5] = s.probability
     x[:, :3] = x[:, :3] / 127.5 - 1
     target = torch.from_numpy(np.stack([s.target for s in samples])).float()
     valid = torch.from_numpy(np.stack([~s.ignore for s in samples])).float()
@@ -119,7 +136,11 @@ class Run:
 
     def __init__(self, recipe: Recipe, out: Path) -> None:
         self.recipe, self.out = recipe, out
-        self.model = ClickFCN(guidance=3, width=recipe.width)
+        self.model = ClickFCN(
+            guidance=3 if recipe.previous else 2,
+            width=recipe.width,
+            guidance_scale=1.0 if recipe.encoding == "disc" else 1 / 255,
+        )
         self.seen = 0
 
     def prepare(self) -> None:
@@ -163,7 +184,11 @@ class Run:
         self.set_rate()
         with torch.autocast("cpu", torch.bfloat16):
             logits = self.model(x)[:, 0]
-        loss = normalised_focal_loss(logits, target, valid)
+        weight = valid
+        if self.recipe.boundary:
+            weight = valid * (1 + self.recipe.boundary * near_outline(target))
+        criterion = normalised_focal_loss if self.recipe.loss == "focal" else cross_entropy
+        loss = criterion(logits, target, weight)
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {loss.item()} after {self.seen} samples; lower --lr and resume"
@@ -234,12 +259,14 @@ def fit(run: Run, photos: list[Photo], weights: np.ndarray) -> None:
     rng = np.random.default_rng([recipe.seed, run.seen])
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    supply = Supply(photos, weights, recipe.size, recipe.seed + run.seen + 1)
+    options = Options(recipe.first, bool(recipe.zoom), bool(recipe.augment), recipe.merge)
+    supply = Supply(photos, weights, recipe.size, recipe.seed + run.seen + 1, options)
     pool = [supply.take() for _ in range(recipe.pool)]
     progress, saved = Progress(run, pool), time.monotonic()
     while run.seen < recipe.samples and not stop.is_set():
         chosen = rng.choice(recipe.pool, recipe.batch, replace=False)
-        batch = to_batch([pool[i] for i in chosen], recipe.disc_radius)
+        samples = [pool[i] for i in chosen]
+        batch = to_batch(samples, recipe.disc_radius, recipe.encoding, bool(recipe.previous))
         loss, probabilities = run.step(*batch)
         for i, probability in zip(chosen, probabilities.numpy(), strict=True):
             pool[i] = advance(pool[i], probability, recipe.go_on, supply, rng)
@@ -316,7 +343,10 @@ def main() -> None:
         load_fused_trunk(run.model.trunk, trunk)
         rng = np.random.default_rng(recipe.seed)
         typical = [draw(photos, weights, recipe.size, rng) for _ in range(64)]
-        restore_batchnorm(run.model.trunk, to_batch(typical, recipe.disc_radius)[0])
+        restore_batchnorm(
+            run.model.trunk,
+            to_batch(typical, recipe.disc_radius, recipe.encoding, bool(recipe.previous))[0],
+        )
         run.prepare()
     fit(run, photos, weights)
 

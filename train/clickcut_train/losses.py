@@ -35,3 +35,17 @@ def normalised_focal_loss(
     side = torch.where(target > 0.5, alpha, 1 - alpha)
     per_image = (side * focal * bce * valid).sum((1, 2)) * scale / valid.sum((1, 2)).clamp_min(1)
     return 2 * per_image.mean()
+
+
+def cross_entropy(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Mean binary cross-entropy over the pixels that count; arguments as the focal loss."""
+    bce = F.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")
+    return ((bce * valid).sum((1, 2)) / valid.sum((1, 2)).clamp_min(1)).mean()
+
+
+def near_outline(target: Tensor, reach: int = 3) -> Tensor:
+    """1 within `reach` pixels of the object's outline, else 0: (N, H, W) float -> (N, H, W)."""
+    padded = F.pad(target[:, None], [reach] * 4, mode="replicate")
+    grown = F.max_pool2d(padded, 2 * reach + 1, 1)
+    shrunk = -F.max_pool2d(-padded, 2 * reach + 1, 1)
+    return (grown - shrunk)[:, 0]

@@ -89,11 +89,12 @@ class ClickFCN(nn.Module):
     Args:
         guidance: number of input channels besides R, G, B.
         width: channels of the head.
+        guidance_scale: factor on the guidance maps; 1/255 for distances in pixels.
     """
 
-    def __init__(self, guidance: int = 3, width: int = 96) -> None:
+    def __init__(self, guidance: int = 3, width: int = 96, guidance_scale: float = 1.0) -> None:
         super().__init__()
-        self.guidance, self.width = guidance, width
+        self.guidance, self.width, self.guidance_scale = guidance, width, guidance_scale
         self.trunk = Trunk(3 + guidance)
         self.pooled = nn.Conv2d(_TAPS[17], width, 1)
         self.lateral = nn.ModuleList(
@@ -107,6 +108,8 @@ class ClickFCN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3 + guidance, H, W) -> logits (N, 1, H, W); H and W divisible by 32."""
+        if self.guidance_scale != 1:
+            x = torch.cat([x[:, :3], x[:, 3:5] * self.guidance_scale, x[:, 5:]], 1)
         taps = self.trunk(x)
         top = self.lateral[3](taps[3]) + self.pooled(taps[3].mean((2, 3), keepdim=True))
         top = top + self.refine[3](F.relu6(top))

@@ -43,6 +43,34 @@ class Sample:
         return True
 
 
+@dataclass(frozen=True)
+class Options:
+    """How samples are drawn.
+
+    Attributes:
+        first: clicks that a session starts with: "mixed" or "paper" (section 3.2 alone).
+        zoom: crops around the object as well as whole images.
+        augment: colour, blur and JPEG damage.
+        merge: probability that two touching instances become one target.
+    """
+
+    first: str = "mixed"
+    zoom: bool = True
+    augment: bool = True
+    merge: float = 0.12
+
+
+def distance_channel(points: list[Click], size: int) -> np.ndarray:
+    """Guidance map of equation 1: (size, size) float32, distance to a click, at most 255."""
+    if not points:
+        return np.full((size, size), 255, np.float32)
+    free = np.ones((size, size), np.uint8)
+    for x, y in points:
+        free[y, x] = 0
+    distance = cv2.distanceTransform(free, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.minimum(distance, 255, out=distance)
+
+
 def disc_channel(points: list[Click], size: int, radius: int) -> np.ndarray:
     """Guidance map of discs: (size, size) float32, 1 within `radius` pixels of a click."""
     channel = np.zeros((size, size), np.float32)
@@ -57,14 +85,14 @@ def disc_channel(points: list[Click], size: int, radius: int) -> np.ndarray:
 
 
 def _choose_object(
-    masks: np.ndarray, rng: np.random.Generator
+    masks: np.ndarray, rng: np.random.Generator, merge: float
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Draw the target among the instances (larger ones more often), sometimes two merged."""
     areas = masks.reshape(len(masks), -1).sum(1).astype(np.float64)
     chosen = int(rng.choice(len(masks), p=np.sqrt(areas) / np.sqrt(areas).sum()))
     target = masks[chosen].copy()
     rest = [i for i in range(len(masks)) if i != chosen]
-    if rest and rng.random() < 0.12:
+    if rest and rng.random() < merge:
         grown = cv2.dilate(target, np.ones((7, 7), np.uint8))
         for i in rest:
             if (masks[i] & grown).any():
@@ -76,16 +104,18 @@ def _choose_object(
 
 
 def _choose_region(
-    target: np.ndarray, rng: np.random.Generator
+    target: np.ndarray, rng: np.random.Generator, zoom: bool
 ) -> tuple[float, float, float, float]:
     """Region to crop, as at inference: the whole image, or the object's box with a margin."""
     height, width = target.shape
-    if rng.random() < 0.4:
+    if not zoom or rng.random() < 0.4:
         shrink = rng.uniform(0.85, 1.0, 2)
         w, h = width * shrink[0], height * shrink[1]
         x0, y0 = rng.uniform(0, width - w), rng.uniform(0, height - h)
         if target[int(y0) : int(y0 + h), int(x0) : int(x0 + w)].sum() >= 0.7 * target.sum():
             return x0, y0, x0 + w, y0 + h
+    if not zoom:
+        return 0.0, 0.0, float(width), float(height)
     ys, xs = np.flatnonzero(target.any(1)), np.flatnonzero(target.any(0))
     box_w, box_h = xs[-1] + 1 - xs[0], ys[-1] + 1 - ys[0]
     side = max(box_w, box_h) * rng.uniform(1.1, 2.0)
@@ -130,33 +160,45 @@ def _damaged(target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return out
 
 
-def _first_clicks(sample: Sample, others: list[np.ndarray], rng: np.random.Generator) -> None:
+def _first_clicks(
+    sample: Sample, others: list[np.ndarray], rng: np.random.Generator, paper: bool
+) -> None:
     """The clicks that a session starts with: mostly one, sometimes several of the paper's kinds."""
     target = sample.target.astype(np.uint8)
-    if rng.random() < 0.7:
+    if not paper and rng.random() < 0.7:
         inside = clicks.depth(target)
         pixel = clicks.random_pixel(inside > inside.max() * rng.choice([0.25, 0.5, 0.8]), rng)
         sample.positive = [pixel] if pixel else []
         return
     sample.positive = clicks.positive_clicks(target, int(rng.integers(1, 6)), rng)
-    strategy = rng.integers(4)
+    strategy = rng.integers(1, 4) if paper else rng.integers(4)
     if strategy == 1:
         sample.negative = clicks.negatives_in_ring(target, int(rng.integers(0, 11)), rng)
     elif strategy == 2:
-        sample.negative = clicks.negatives_on_others(others, int(rng.integers(0, 3)), rng)
+        most = 6 if paper else 3
+        sample.negative = clicks.negatives_on_others(others, int(rng.integers(0, most)), rng)
     elif strategy == 3:
-        sample.negative = clicks.negatives_around(target, int(rng.integers(3, 11)), rng)
+        count = 10 if paper else int(rng.integers(3, 11))
+        sample.negative = clicks.negatives_around(target, count, rng)
 
 
-def draw(photos: list[Photo], weights: np.ndarray, size: int, rng: np.random.Generator) -> Sample:
+def draw(
+    photos: list[Photo],
+    weights: np.ndarray,
+    size: int,
+    rng: np.random.Generator,
+    options: Options | None = None,
+) -> Sample:
     """Draw a training sample of `size` x `size` pixels; photos are drawn with `weights`."""
+    options = options or Options()
+    paper = options.first == "paper"
     while True:
         photo = photos[int(rng.choice(len(photos), p=weights))]
         image, masks = photo.image(), photo.masks()
-        target, others = _choose_object(masks, rng)
+        target, others = _choose_object(masks, rng, options.merge)
         void = photo.void_mask()
         ignore = np.zeros_like(target) if void is None else void & (1 - target)
-        x0, y0, x1, y1 = _choose_region(target, rng)
+        x0, y0, x1, y1 = _choose_region(target, rng, options.zoom)
         sx, sy = size / (x1 - x0), size / (y1 - y0)
         to_crop = np.array([[sx, 0, (0.5 - x0) * sx - 0.5], [0, sy, (0.5 - y0) * sy - 0.5]])
         if rng.random() < 0.5:
@@ -170,16 +212,17 @@ def draw(photos: list[Photo], weights: np.ndarray, size: int, rng: np.random.Gen
             continue
         if min(sx, sy) < 0.7:
             image = cv2.GaussianBlur(image, (0, 0), 0.4 / min(sx, sy))
+        shown = crop(image, cv2.INTER_LINEAR)
         sample = Sample(
-            image=_colour(crop(image, cv2.INTER_LINEAR), rng),
+            image=_colour(shown, rng) if options.augment else shown,
             target=target.astype(bool),
             ignore=crop(ignore, cv2.INTER_NEAREST).astype(bool),
             probability=np.zeros((size, size), np.float16),
         )
-        if rng.random() < 0.06:
+        if not paper and rng.random() < 0.06:
             sample.probability = _damaged(target, rng).astype(np.float16)
             if sample.correct(rng):
                 return sample
-        _first_clicks(sample, [crop(o, cv2.INTER_NEAREST) for o in others], rng)
+        _first_clicks(sample, [crop(o, cv2.INTER_NEAREST) for o in others], rng, paper)
         if sample.positive:
             return sample
