@@ -43,14 +43,50 @@ def distance_to(mask, x, y):
     return float(np.sqrt(((np.argwhere(mask) - (y, x)) ** 2).sum(1).min()))
 
 
-def farthest_at(candidates, clicked, x, y):
-    """f of equation 2 at a pixel: distance to the nearest pixel of G or earlier click."""
-    blocked = ~np.asarray(candidates, bool)
-    for cx, cy in clicked:
-        blocked[cy, cx] = True
-    return distance_to(blocked, x, y) if blocked.any() else math.inf
+def surroundings(target, width):
+    """G^c of the paper: background pixels nearer to the object than `width`."""
+    out = np.zeros(target.shape, bool)
+    if not target.any():
+        return out
+    for row, col in np.argwhere(~np.asarray(target, bool)):
+        out[row, col] = distance_to(target, col, row) < width
+    return out
 
 
-def farthest_value(candidates, clicked):
-    """Maximum of f of equation 2 over the candidates."""
-    return max(farthest_at(candidates, clicked, x, y) for y, x in np.argwhere(candidates))
+def click_pixels(mask, margin):
+    """Pixels of an object at least `margin` deep; its inner half where it is thin everywhere."""
+    into = depth(mask)
+    return into >= margin if into.max() >= margin else into > into.max() / 2
+
+
+def ring(target, ignore, width, margin):
+    """Where strategy 1 clicks: G^c without ignored pixels and those near the outline."""
+    out = surroundings(target, width) & ~ignore
+    for row, col in np.argwhere(out):
+        out[row, col] = distance_to(target, col, row) >= margin
+    return out
+
+
+def farthest(target, ignore, width, clicked):
+    """Equation 2 by its definition: the largest f(p | S0 + G) over G^c, and where it is reached."""
+    g = ~surroundings(target, width)
+    blocked = g.copy()
+    for x, y in clicked:
+        blocked[y, x] = True
+    value = {
+        (int(col), int(row)): distance_to(blocked, col, row) if blocked.any() else math.inf
+        for row, col in np.argwhere(~g & ~ignore)
+    }
+    best = max(value.values())
+    return best, {pixel for pixel, v in value.items() if v >= best - 1e-4}
+
+
+def correction_pixels(selected, target, ignore, taken):
+    """Where a simulated correction may fall, and whether it is positive."""
+    errors = [depth(target & ~selected & ~ignore), depth(selected & ~target & ~ignore)]
+    for x, y in taken:
+        for error in errors:
+            error[y, x] = 0
+    positive = errors[0].max() > errors[1].max()
+    error = errors[0] if positive else errors[1]
+    return {(int(col), int(row)) for row, col in np.argwhere(error > error.max() / 2)}, positive

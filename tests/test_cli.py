@@ -47,6 +47,8 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # ---- help
 
+MODEL_COMMANDS = ("list", "inspect", "verify", "seal", "reload")
+
 
 @pytest.mark.parametrize("words", [["--help"], []], ids=["--help", "nothing"])
 def test_help_names_the_commands(words: list[str]) -> None:
@@ -56,16 +58,28 @@ def test_help_names_the_commands(words: list[str]) -> None:
         assert f"\n  {command} " in text
 
 
-@pytest.mark.parametrize("command", ["serve", "segment", "models", "demo"])
+@pytest.mark.parametrize(
+    "command",
+    ["serve", "segment", "demo", "models", *(f"models {c}" for c in MODEL_COMMANDS)],
+)
 def test_every_command_has_help(command: str) -> None:
-    done = run(command, "--help")
+    done = run(*command.split(), "--help")
     assert done.returncode == 0
     assert "Options:" in done.stdout
 
 
 def test_serve_help_has_flags_and_environment() -> None:
     text = run("serve", "--help").stdout
-    for word in ("--address", "--cut-solver grid|pymaxflow", "CLICKCUT_MAX_SESSIONS", "--tls-key"):
+    for word in (
+        "--models PATH",
+        "--split",
+        "--admin-address",
+        "CLICKCUT_BACKEND",
+        "--address",
+        "--cut-solver grid|pymaxflow",
+        "CLICKCUT_MAX_SESSIONS",
+        "--tls-key",
+    ):
         assert word in text
 
 
@@ -157,8 +171,99 @@ def test_models_describes_given_files(model: Path) -> None:
     assert done.returncode == 0, done.stderr
     for word in ("toy", "one convolution", "64 x 64", "disc"):
         assert word in done.stdout
+    assert run("models", "list", model).stdout == done.stdout
     described = json.loads(run("models", model, "--json").stdout)
+    assert [d["name"] for d in described] == ["default", "toy"]
     assert described[-1]["architecture"] == "one convolution"
+
+
+def test_models_needs_no_back_end_to_list(model: Path) -> None:
+    done = run("models", model, prelude="import sys; sys.modules['onnxruntime'] = None")
+    assert done.returncode == 0, done.stderr
+    assert "toy" in done.stdout
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    folder = tmp_path / "models"
+    write_bundle(folder / "toy" / "1.onnx", "toy", "1", sealed=True)
+    write_bundle(folder / "toy" / "2.onnx", "toy", "2")
+    return folder
+
+
+def test_models_of_a_repository(repository: Path) -> None:
+    lines = run("models", "list", "--models", repository).stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["toy@2", "toy@1"]
+    lines = run("models", "list", "toy@1", "--models", repository).stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["toy@1"]
+    inspected = run("models", "inspect", "toy@2", "--models", repository)
+    assert inspected.returncode == 0, inspected.stderr
+    for words in ("no seal and no hash file", "guidance.encoding", "channels", "version "):
+        assert words in inspected.stdout
+    (document,) = json.loads(
+        run("models", "inspect", "toy@1", "--models", repository, "--json").stdout
+    )
+    assert (document["protected"], document["version"]) == ("yes", "1")
+    assert document["training"] == {"data": "none"}
+
+
+def test_models_verify_names_what_is_wrong(repository: Path) -> None:
+    done = run("models", "verify", "--models", repository)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["ok", "ok"]
+    damaged = repository / "toy" / "1.onnx"
+    data = bytearray(damaged.read_bytes())
+    data[len(data) // 2] ^= 1
+    damaged.write_bytes(data)
+    (repository / "other").mkdir()
+    (repository / "other" / "7.plan").write_bytes(b"plan")
+    done = run("models", "verify", "--models", repository)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    lines = {Path(line.split()[1].rstrip(":")).name: line for line in done.stdout.splitlines()}
+    assert lines["2.onnx"].startswith("ok")
+    assert lines["1.onnx"].startswith("BAD")
+    assert "wrong hash" in lines["1.onnx"]
+    assert "7.plan.json is not beside it" in lines["7.plan"]
+
+
+def test_models_verify_in_another_back_end(model: Path) -> None:
+    done = run("models", "verify", model, "--backend", "onnxruntime-cuda")
+    assert done.returncode == 2
+    assert "onnxruntime-gpu" in done.stdout
+
+
+def test_models_seal(repository: Path) -> None:
+    path = repository / "toy" / "2.onnx"
+    done = run("models", "seal", path)
+    assert done.returncode == 0, done.stderr
+    (document,) = json.loads(run("models", "inspect", path, "--json").stdout)
+    assert document["protected"] == "yes"
+    assert document["sha256"] in done.stdout
+    refused = run("models", "seal", repository / "toy")
+    assert refused.returncode == 2
+    assert "no such file" in refused.stderr
+
+
+def test_models_reload(repository: Path) -> None:
+    with ServerProcess(None, models=repository, model=None, admin_address="127.0.0.1:0") as server:
+        admin = server.line("admin").split()[1]
+        (repository / "toy" / "2.onnx").unlink()
+        write_bundle(repository / "toy" / "3.onnx", "toy", "3")
+        done = run("models", "reload", admin)
+        assert done.returncode == 0, done.stderr
+        words = [line.split() for line in done.stdout.splitlines()]
+        assert words == [["added", "toy@3"], ["removed", "toy@2"], ["kept", "toy@1"]]
+        listed = run("models", "--server", server.address).stdout
+        assert [line.split()[0] for line in listed.splitlines()[1:]] == ["toy", "toy@1"]
+        write_bundle(repository / "toy" / "4.onnx", "toy", "5")
+        refused = run("models", "reload", admin)
+        assert refused.returncode == 2
+        assert "lies where toy@4 belongs" in refused.stderr
+    silent = run("models", "reload", admin)
+    assert silent.returncode == 2
+    assert "--admin-address" in silent.stderr
+    assert "Traceback" not in silent.stderr
 
 
 # ---- commands of other packages

@@ -1,4 +1,4 @@
-"""`clickcut bench`: measure this machine and a model."""
+"""`clickcut bench`: how fast this machine is. How good a model is: `clickcut eval`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from clickcut.errors import BackendError
 
-app = typer.Typer(no_args_is_help=True, help="Measure latency and accuracy on this machine.")
+app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
 
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")]
 Plot = Annotated[Path | None, typer.Option("--plot", help="Also draw them to this PNG.")]
@@ -62,24 +62,49 @@ def cut(
 
 
 @app.command()
-def accuracy(
-    data: Annotated[Path, typer.Argument(help="Folder that holds a folder for each data set.")],
-    datasets: Annotated[str, typer.Option(help="Names, with commas between.")] = "grabcut,berkeley",
+def backends(
     model: Annotated[
-        Path | None, typer.Option(help="A bundle; the packaged default when left out.")
+        list[Path] | None,
+        typer.Argument(help="Bundles and plans; the packaged default when left out."),
     ] = None,
-    cut_mask: Annotated[bool, typer.Option("--cut/--no-cut", help="Use the graph cut.")] = True,
-    cut_lambda: Annotated[float | None, typer.Option(help="Instead of the bundle's.")] = None,
-    cut_solver: Annotated[str, typer.Option(help="grid or pymaxflow.")] = "grid",
-    limit: Annotated[int | None, typer.Option(help="Only this many objects of each set.")] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this back-end; several times for several. Else all available."),
+    ] = None,
+    sizes: Annotated[
+        str,
+        typer.Option(
+            help="Pixels, with commas between; the model's own when left out. A bundle "
+            "with a fixed size is measured at no other."
+        ),
+    ] = "",
+    batches: Annotated[str, typer.Option(help="Batch sizes, with commas between.")] = "1,2,4,8",
+    repeats: Annotated[int, typer.Option(min=3, help="Predictions of each measurement.")] = 100,
+    threads: Annotated[int, typer.Option(min=0, help="Per prediction; 0 for one per core.")] = 0,
     json_path: Json = None,
+    plot_path: Plot = None,
 ) -> None:
-    """Mean clicks to reach an IoU, with a simulated user who clicks the deepest error."""
-    from clickcut.bundle import bundled_models
-    from clickcut_bench.accuracy import run
+    """The network alone, warm: every available back-end x bundle x size."""
+    _need("psutil", "matplotlib")
+    from clickcut_bench.backends import run
 
-    changes: dict[str, float | bool] = {} if cut_mask else {"cut": False}
-    if cut_lambda is not None:
-        changes["cut_lambda"] = cut_lambda
-    bundle = model or bundled_models()["default"]
-    run(data, bundle, datasets.split(","), json_path, changes, cut_solver, limit)
+    run(
+        model or [],
+        backend or [],
+        _numbers("--sizes", sizes),
+        _numbers("--batches", batches) or [1],
+        repeats,
+        threads,
+        json_path,
+        plot_path,
+    )
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    """Positive whole numbers with commas between."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not all(word.isdecimal() and 0 < int(word) <= 4096 for word in words):
+        raise typer.BadParameter(
+            f"whole numbers from 1 to 4096 and not {text!r}", param_hint=option
+        )
+    return [int(word) for word in words]

@@ -30,9 +30,9 @@ from clickcut.images import prepare_pixels
 from clickcut.predictor import Predictor, load_predictor
 from clickcut.region import Region
 from clickcut.session import ClickSession
-from clickcut_bench.clicker import Clicker
-from clickcut_bench.datasets import grabcut
 from clickcut_bench.machine import describe
+from clickcut_eval.clicker import Clicker
+from clickcut_eval.datasets import open_dataset
 
 SIZES = {"0.2 MP": 500 * 375, "0.75 MP": 1000 * 750, "2.2 MP": 1500 * 1500, "12 MP": 4000 * 3000}
 """Pixels of the photograph."""
@@ -112,9 +112,10 @@ def photographs(folder: Path | None, limit: int) -> Iterator[Photograph]:
         pixels, mask = packaged_photograph()
         yield pixels, mask, np.zeros_like(mask)
         return
-    targets = list(grabcut(folder))
+    _, targets = open_dataset("grabcut", folder)
     for target in targets[:: max(1, len(targets) // limit)][:limit]:
-        yield target.pixels(), target.mask, target.ignore
+        truth = target.truth()
+        yield target.pixels(), truth.mask, truth.ignore
 
 
 def scaled(photograph: Photograph, pixels: int) -> Photograph:

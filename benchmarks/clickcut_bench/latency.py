@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from clickcut.client import Client
 from clickcut.demo import packaged_photograph, running_server
-from clickcut_bench.clicker import Clicker
-from clickcut_bench.datasets import grabcut
 from clickcut_bench.machine import describe
+from clickcut_eval.clicker import Clicker
+from clickcut_eval.datasets import open_dataset
 
 SIZES = {"500x375": (500, 375), "1080p": (1920, 1080), "12 MP": (4000, 3000)}
 STAGES = ("decode", "queue", "maps", "network", "cut", "encode", "total")
@@ -52,7 +52,8 @@ def photographs(folder: Path | None, limit: int) -> list[Photograph]:
     """Photographs with an object: of a folder with `images/` and `masks/`, or the packaged one."""
     if folder is None:
         return [packaged_photograph()]
-    return [(t.pixels(), t.mask) for t, _ in zip(grabcut(folder), range(limit), strict=False)]
+    _, targets = open_dataset("grabcut", folder)
+    return [(t.pixels(), t.truth().mask) for t in targets[:limit]]
 
 
 def _scaled(photograph: Photograph, width: int, height: int) -> Photograph:

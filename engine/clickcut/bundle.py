@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -81,8 +81,19 @@ class BundleMetadata(BaseModel):
         return Parameters(**self.cut.model_dump())
 
 
+def faults_of(error: ValidationError) -> str:
+    """Each field that is wrong, and what is wrong with it, in one line."""
+    return "; ".join(
+        f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}" for e in error.errors()
+    )
+
+
 def parse_metadata(document: str, where: str) -> BundleMetadata:
     """Check the JSON of a bundle.
+
+    Args:
+        document: JSON.
+        where: file, for messages.
 
     Raises:
         BundleError: not JSON, an unknown metadata version, a missing, unknown or wrong field; the
@@ -90,8 +101,13 @@ def parse_metadata(document: str, where: str) -> BundleMetadata:
     """
     try:
         raw = json.loads(document)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise BundleError(f"{where}: its clickcut metadata is not JSON ({error})") from error
+    return check_metadata(raw, where)
+
+
+def check_metadata(raw: Any, where: str) -> BundleMetadata:
+    """Check the metadata of a bundle, parsed from its JSON; errors as `parse_metadata`."""
     version = raw.get("metadata_version") if isinstance(raw, dict) else None
     if version != METADATA_VERSION:
         raise BundleError(
@@ -101,10 +117,7 @@ def parse_metadata(document: str, where: str) -> BundleMetadata:
     try:
         metadata = BundleMetadata.model_validate(raw)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}" for e in error.errors()
-        )
-        raise BundleError(f"{where}: {faults}") from error
+        raise BundleError(f"{where}: {faults_of(error)}") from error
     colours = ("red", "green", "blue", "positive", "negative")
     if metadata.channels not in (colours, (*colours, "probability")):
         raise BundleError(

@@ -1,12 +1,12 @@
 """The command line. Nothing heavy is imported before a command needs it, so help comes at once.
 
-`serve` and the commands of other packages (entry points of the group `clickcut.commands`) are
-applications of their own; this one hands their arguments on without looking at them.
+`serve`, `models` and the commands of other packages (entry points of the group
+`clickcut.commands`) are applications of their own; this one hands their arguments on without
+looking at them.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
@@ -18,8 +18,6 @@ import typer
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from clickcut.bundle import BundleMetadata
 
 COMMANDS = "clickcut.commands"
 """Entry-point group of further commands."""
@@ -48,9 +46,10 @@ def main() -> None:
 
 
 def add_commands() -> None:
-    """Add `serve` and the commands of other packages, without importing them."""
+    """Add `serve`, `models` and the commands of other packages, without importing them."""
     taken = {"serve", "segment", "models", "demo"}
     _hand_on("serve", "Start the gRPC server.", _load_serve)
+    _hand_on("models", "List, inspect, verify, seal and reload models.", _load_models)
     for point in sorted(entry_points(group=COMMANDS), key=lambda p: p.name):
         if point.name not in taken:
             taken.add(point.name)
@@ -62,6 +61,12 @@ def _load_serve() -> Any:
     from clickcut.server.command import app as serve
 
     return serve
+
+
+def _load_models() -> Any:
+    from clickcut.model_commands import app as models
+
+    return models
 
 
 def _hand_on(name: str, text: str, load: Callable[[], Any]) -> None:
@@ -189,16 +194,9 @@ def find_model(name: str) -> Path:
     Raises:
         BundleError: there is none.
     """
-    from clickcut.bundle import bundled_models
-    from clickcut.errors import BundleError
-    from clickcut.server.models import find_bundle
+    from clickcut.repository import find_models
 
-    if name:
-        return find_bundle(name)
-    bundled = list(bundled_models().values())
-    if not bundled:
-        raise BundleError("no model comes with this installation: give --model PATH")
-    return bundled[0]
+    return find_models([name] if name else [])[0]
 
 
 def _write(path: Path, pixels: Any) -> None:
@@ -215,63 +213,7 @@ def _write(path: Path, pixels: Any) -> None:
         raise ImageError(f"{path}: cannot be written ({error.strerror})") from error
 
 
-# ---- models, demo
-
-
-@app.command()
-def models(
-    path: Annotated[
-        list[Path] | None, typer.Argument(help="Bundles to describe besides the bundled ones.")
-    ] = None,
-    server: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Ask a running server instead.")
-    ] = "",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Everything that the bundles say of themselves.")
-    ] = False,
-) -> None:
-    """List the models: those that come with clickcut, and given files."""
-    from clickcut.bundle import BundleMetadata, bundled_models
-
-    if server:
-        from clickcut.client import Client
-
-        with Client(server) as client:
-            rows = [(m.name, BundleMetadata.model_validate(m.metadata)) for m in client.models()]
-    else:
-        from clickcut.predictor import load_predictor
-
-        files = {name: str(file) for name, file in bundled_models().items()}
-        files |= {str(file): str(file) for file in path or ()}
-        rows = [(name, load_predictor(Path(f)).metadata) for name, f in files.items()]
-    if as_json:
-        print(json.dumps([m.model_dump(mode="json") for _, m in rows], indent=2))
-        return
-    _print_models(rows)
-
-
-def _print_models(rows: list[tuple[str, BundleMetadata]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    if not rows:
-        print("no models: none comes with this installation, and no file was given")
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("use as", "name", "version", "architecture", "input", "clicks", "accuracy"):
-        table.add_column(title, overflow="fold")
-    for use_as, m in rows:
-        accuracy = ", ".join(f"{name} {value:.2f}" for name, value in m.accuracy.items())
-        table.add_row(
-            use_as,
-            m.name,
-            m.version,
-            m.architecture,
-            f"{m.input_size} x {m.input_size}",
-            m.guidance.encoding,
-            accuracy or "not stated",
-        )
-    Console().print(table)
+# ---- demo
 
 
 @app.command()

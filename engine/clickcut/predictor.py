@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clickcut.bundle import METADATA_KEY, BundleMetadata, parse_metadata
-from clickcut.errors import BackendError, BundleError
+from clickcut.errors import BackendError, BundleError, ClickcutError
+
+if TYPE_CHECKING:
+    from clickcut.bundle import BundleMetadata
+
+BACKENDS = ("onnxruntime-cpu", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt")
+"""Names of all back-ends; which of them can be used depends on what is installed."""
+
+DEFAULT_BACKENDS = {".onnx": "onnxruntime-cpu", ".plan": "tensorrt"}
+"""The back-end of a file when none is asked for."""
 
 
 class Predictor(Protocol):
@@ -19,85 +27,98 @@ class Predictor(Protocol):
     backend: str
 
     def warm_up(self) -> None:
-        """Do all that would slow down the first prediction."""
+        """Do all that would slow down the first prediction.
+
+        Raises:
+            BundleError: the network does not give finite logits of the right shape.
+        """
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(N, C, S, S) float32 -> logits (N, S, S) float32; see `BundleMetadata`."""
+        """(N, C, S, S) float32 -> logits (N, S, S) float32; see `BundleMetadata`.
+
+        Any N. S is the metadata's `input_size`; a graph with symbolic sizes takes others as well.
+
+        Raises:
+            BundleError: the graph does not take this S.
+        """
 
 
-class OnnxPredictor:
-    """ONNX Runtime on the CPU.
+def load_predictor(
+    path: Path, threads: int = 0, backend: str = "", max_batch: int = 1
+) -> Predictor:
+    """Load a model in a back-end.
 
     Args:
-        path: a bundle.
-        threads: threads per prediction; 0 = one per core.
+        path: a bundle (`.onnx`), or for `tensorrt` a plan (`.plan`) with its metadata beside it.
+        threads: threads per prediction on the CPU; 0 = one per core.
+        backend: of `BACKENDS`; "" = what the file is for, an `.onnx` file runs on the CPU.
+        max_batch: largest N that will be asked for often; TensorRT prepares for it.
 
     Raises:
-        BackendError: ONNX Runtime is not installed.
-        BundleError: no such file, not an ONNX model, not one of clickcut's, or its graph does not
-            fit its metadata.
+        BackendError: the back-end is unknown or not available here; the message says what to
+            install.
+        BundleError: no such file, damaged, not one of clickcut's, operators that the back-end does
+            not have, or a graph that does not fit its metadata.
     """
-
-    backend = "onnxruntime-cpu"
-
-    def __init__(self, path: Path, threads: int = 0) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise BackendError(
-                "ONNX Runtime is not installed: pip install 'clickcut[cpu]' (or 'clickcut[gpu]')"
-            ) from error
-        if not path.is_file():
-            raise BundleError(f"{path}: no such file")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        # Threads that spin after a prediction would take the cores from the cut of other sessions.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
+    chosen = backend or DEFAULT_BACKENDS.get(path.suffix, "onnxruntime-cpu")
+    if chosen not in BACKENDS:
+        raise BackendError(f"no back-end {chosen!r}; there are {', '.join(BACKENDS)}")
+    if not takes(chosen, path):
+        raise BundleError(
+            f"{path}: the back-end {chosen} takes "
+            + (
+                "plans: make one with `clickcut export tensorrt MODEL.onnx -o MODEL.plan`"
+                if chosen == "tensorrt"
+                else ".onnx files; a plan needs the back-end tensorrt"
             )
-        except Exception as error:  # ONNX Runtime's errors share no public base class
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise BundleError(f"{path}: not a model that can be loaded ({reason})") from error
-        document = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-        if document is None:
-            raise BundleError(
-                f"{path}: an ONNX model, but not a clickcut bundle (no metadata '{METADATA_KEY}')"
-            )
-        self.metadata = parse_metadata(document, str(path))
-        self._check_graph(path)
+        )
+    if chosen == "tensorrt":
+        from clickcut.backends.tensorrt import TensorRTPredictor
 
-    def _check_graph(self, path: Path) -> None:
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        size, channels = self.metadata.input_size, len(self.metadata.channels)
-        if len(inputs) != 1 or len(outputs) != 1:
-            raise BundleError(f"{path}: has {len(inputs)} inputs and {len(outputs)} outputs, not 1")
-        wanted = [channels, size, size]
-        if inputs[0].type != "tensor(float)" or list(inputs[0].shape[1:]) != wanted:
-            raise BundleError(
-                f"{path}: the graph takes {inputs[0].type} {inputs[0].shape}, "
-                f"the metadata says float32 [N, {channels}, {size}, {size}]"
-            )
-        self._input, self._output = inputs[0].name, outputs[0].name
+        return TensorRTPredictor(path)
+    from clickcut.backends.onnx_runtime import OnnxPredictor
 
-    def warm_up(self) -> None:
-        """See `Predictor.warm_up`."""
-        size, channels = self.metadata.input_size, len(self.metadata.channels)
-        logits = self.predict(np.zeros((1, channels, size, size), np.float32))
-        if logits.shape != (1, size, size) or not np.isfinite(logits).all():
-            raise BundleError(
-                f"model {self.metadata.name}: a blank image gave an output of shape "
-                f"{logits.shape} or one that is not finite; expected (1, {size}, {size})"
-            )
-
-    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `Predictor.predict`."""
-        logits: NDArray[np.float32] = self._session.run([self._output], {self._input: batch})[0]
-        return logits
+    return OnnxPredictor(path, threads, chosen, max_batch)
 
 
-def load_predictor(path: Path, threads: int = 0) -> Predictor:
-    """Load a bundle in the back-end that is installed; arguments and errors as `OnnxPredictor`."""
-    return OnnxPredictor(path, threads)
+def takes(backend: str, path: Path) -> bool:
+    """Whether a back-end loads files of this kind: `tensorrt` plans, the others bundles."""
+    return (backend == "tensorrt") == (path.suffix == ".plan")
+
+
+def why_unavailable(backend: str) -> str:
+    """Why a back-end cannot be used here and what to install; "" when it can."""
+    try:
+        if backend == "tensorrt":
+            from clickcut.backends.tensorrt import check_available
+
+            check_available()
+        else:
+            from clickcut.backends.onnx_runtime import check_provider
+
+            check_provider(backend)
+    except BackendError as error:
+        return str(error)
+    return ""
+
+
+def check_first_prediction(predictor: Predictor) -> None:
+    """Predict a blank image.
+
+    Raises:
+        BundleError: it fails, or the logits are not finite or of another shape.
+    """
+    size, channels = predictor.metadata.input_size, len(predictor.metadata.channels)
+    try:
+        logits = predictor.predict(np.zeros((1, channels, size, size), np.float32))
+    except ClickcutError:
+        raise
+    except Exception as error:  # whatever the back-end raises for a graph that does not work
+        raise BundleError(
+            f"model {predictor.metadata.name}: its first prediction failed ({error})"
+        ) from error
+    if logits.shape != (1, size, size) or not np.isfinite(logits).all():
+        raise BundleError(
+            f"model {predictor.metadata.name}: a blank image gave an output of shape "
+            f"{logits.shape} or one that is not finite; expected (1, {size}, {size})"
+        )

@@ -27,8 +27,8 @@ CODES: tuple[tuple[type[ClickcutError], StatusCode], ...] = (
     (errors.TakenOverError, StatusCode.ABORTED),
     (errors.StalledError, StatusCode.DEADLINE_EXCEEDED),
     (errors.CutError, StatusCode.INTERNAL),
-    (errors.BundleError, StatusCode.INTERNAL),
-    (errors.BackendError, StatusCode.INTERNAL),
+    (errors.BundleError, StatusCode.FAILED_PRECONDITION),
+    (errors.BackendError, StatusCode.FAILED_PRECONDITION),
     (errors.ServerError, StatusCode.INTERNAL),
 )
 

@@ -1,163 +1,206 @@
-"""Write a checkpoint as an ONNX bundle and compare the two.
-
-python -m clickcut_export.to_onnx runs/default/last.pt --name default --output default.onnx
-"""
+"""A checkpoint of the training sidecar -> a bundle, proved equal to PyTorch on real inputs."""
 
 from __future__ import annotations
 
-import argparse
 import copy
-import hashlib
 import json
+import logging
 import tempfile
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import onnx
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from clickcut.bundle import (
-    METADATA_KEY,
-    BundleMetadata,
-    CutDefaults,
-    Guidance,
-    RegionPolicy,
-)
+from clickcut.bundle import BundleMetadata, faults_of
 from clickcut.predictor import load_predictor
-from clickcut_train.model import ClickFCN
+from clickcut_eval.targets import Target
+from clickcut_export.errors import ExportError
+from clickcut_export.graph import INPUT, OUTPUT, drop_empty_pads, finish, write_file
+from clickcut_export.parity import FLOAT32, Parity, Tolerance, compare
+from clickcut_export.sessions import packaged_target, record
+from clickcut_train.checkpoint import file_sha256, load_model, read_checkpoint
+from clickcut_train.config import TrainConfig
+from clickcut_train.metadata import bundle_metadata
+from clickcut_train.validation import TorchPredictor
 
-CHANNELS = ("red", "green", "blue", "positive", "negative")
+MAX_BATCH = 64
 
-TOLERANCE = 1e-3
-"""Largest difference in probability between PyTorch and ONNX Runtime that is accepted."""
+_CLICKS = 5
+"""Simulated clicks on each object on which ONNX and PyTorch are compared."""
+
+
+@dataclass(frozen=True)
+class OnnxOptions:
+    """How a checkpoint becomes a bundle.
+
+    Attributes:
+        size: S, pixels, a multiple of 32; the checkpoint's own when None.
+        dynamic: height and width stay symbolic, any multiple of 32; the batch always is.
+        name: of the model.
+        version: of the model.
+        notes: metadata fields that replace the checkpoint's.
+        tolerance: to PyTorch.
+    """
+
+    size: int | None = None
+    dynamic: bool = False
+    name: str = "default"
+    version: str = "1"
+    notes: dict[str, Any] = field(default_factory=dict)
+    tolerance: Tolerance = FLOAT32
 
 
 class _Plain(nn.Module):
-    """(N, 6, S, S) -> logits (N, S, S)."""
+    """(N, C, H, W) -> logits (N, H, W)."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        self.network = network
 
     def forward(self, image_and_guidance: Tensor) -> Tensor:
-        return self.model(image_and_guidance)[:, 0]
+        logits: Tensor = self.network(image_and_guidance)
+        return logits.squeeze(1)
 
 
 def fold_batchnorm(model: nn.Module) -> nn.Module:
-    """A copy with every BatchNorm folded into the convolution before it."""
+    """A copy with every BatchNorm folded into the convolution before it.
+
+    Raises:
+        ExportError: a BatchNorm follows something else than a convolution.
+    """
     folded = copy.deepcopy(model)
     for block in [m for m in folded.modules() if isinstance(m, nn.Sequential)]:
         for k in range(len(block) - 1):
             conv, norm = block[k], block[k + 1]
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 block[k], block[k + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
+    left = [n for n, m in folded.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if left:
+        raise ExportError(f"BatchNorm without a convolution before it: {', '.join(left)}")
     return folded
 
 
-def export(checkpoint: Path, output: Path, metadata: BundleMetadata) -> float:
-    """Write the averaged weights of `checkpoint` as the bundle `output`.
+def export_onnx(
+    checkpoint: Path, output: Path, options: OnnxOptions, targets: Sequence[Target] = ()
+) -> Parity:
+    """Write the averaged weights of a checkpoint as a bundle.
+
+    Args:
+        checkpoint: of `clickcut_train`.
+        output: the bundle.
+        options: of the export.
+        targets: objects on which ONNX and PyTorch are compared; the packaged one when empty.
 
     Returns:
-        The largest difference in probability from PyTorch on random inputs.
+        How far ONNX Runtime is from PyTorch.
 
     Raises:
-        ValueError: the difference exceeds `TOLERANCE`; `output` is then not written.
+        CheckpointError: the checkpoint cannot be read.
+        ExportError: an option that does not fit, or a file that cannot be written.
+        ParityError: ONNX Runtime says something else than PyTorch; nothing is written.
     """
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    encoding = metadata.guidance.encoding
-    model = ClickFCN(
-        guidance=len(metadata.channels) - 3,
-        width=state["recipe"]["width"],
-        guidance_scale=1.0 if encoding == "disc" else 1 / 255,
-    )
-    model.load_state_dict(state["average"])
-    plain = _Plain(fold_batchnorm(model.eval())).eval()
+    network, config, seen = load_model(checkpoint)
+    metadata = describe(checkpoint, config, seen, options)
+    model = to_graph(network, metadata, options.dynamic)
+    data = finish(model, metadata)
+    reference = TorchPredictor(network, metadata, torch.device("cpu"))
+    with tempfile.TemporaryDirectory() as folder:
+        candidate = Path(folder) / "candidate.onnx"
+        candidate.write_bytes(data)
+        predictor = load_predictor(candidate)
+        shown = targets or [packaged_target()]
+        inputs = [batch for target in shown for batch in record(target, reference, _CLICKS)]
+        parity = compare(reference.predict, predictor.predict, inputs, metadata.cut.threshold)
+        parity.check(options.tolerance, f"the ONNX form of {checkpoint.name}")
+    write_file(output, data)
+    return parity
+
+
+def to_graph(network: nn.Module, metadata: BundleMetadata, dynamic: bool) -> onnx.ModelProto:
+    """The ONNX graph of a network: input (N, C, S, S) float32, logits (N, S, S) float32."""
+    plain = _Plain(fold_batchnorm(network)).eval()
     size = metadata.input_size
-    generator = torch.Generator().manual_seed(0)
-    example = torch.rand((2, len(metadata.channels), size, size), generator=generator)
-    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
-        partial = Path(folder) / output.name
+    # Two different sides, so that nothing is taken to be square.
+    sides = (96, 64) if dynamic else (size, size)
+    example = torch.zeros((2, len(metadata.channels), *sides))
+    symbolic: dict[int, Any] = {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}
+    if dynamic:
+        symbolic |= {
+            axis: 32 * torch.export.Dim(name, min=1, max=64)
+            for axis, name in ((2, "rows"), (3, "columns"))
+        }
+    level = logging.getLogger("torch.onnx").level
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # notices on torchvision's absence
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter's own deprecation notices
-            torch.onnx.export(
+            program = torch.onnx.export(
                 plain,
                 (example,),
-                str(partial),
                 dynamo=True,
+                optimize=True,  # constants folded, no-ops removed: onnxscript.optimizer
                 external_data=False,
-                input_names=["input"],
-                output_names=["logits"],
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=(symbolic,),
                 verbose=False,
             )
-        graph = onnx.load(str(partial))
-        for node in graph.graph.node:  # names of source files and stack traces do not ship
-            del node.metadata_props[:]
-            node.doc_string = ""
-        for value in (*graph.graph.value_info, *graph.graph.input, *graph.graph.output):
-            del value.metadata_props[:]
-        for tensor in graph.graph.initializer:
-            del tensor.metadata_props[:]
-        del graph.graph.metadata_props[:], graph.metadata_props[:], graph.functions[:]
-        entry = graph.metadata_props.add()
-        entry.key, entry.value = METADATA_KEY, metadata.model_dump_json()
-        onnx.checker.check_model(graph, full_check=True)
-        onnx.save(graph, str(partial))
-        with torch.no_grad():
-            expected = torch.sigmoid(model(example)[:, 0]).numpy()
-        logits = load_predictor(partial).predict(example.numpy())
-        worst = float(np.abs(1 / (1 + np.exp(-logits)) - expected).max())
-        if not worst <= TOLERANCE:
-            raise ValueError(f"ONNX differs from PyTorch by {worst:.2g} in probability")
-        partial.replace(output)
-    return worst
+    finally:
+        logging.getLogger("torch.onnx").setLevel(level)
+    if program is None:
+        raise ExportError("PyTorch's exporter gave no graph")
+    model = program.model_proto
+    drop_empty_pads(model)
+    return model
 
 
 def describe(
-    checkpoint: Path, name: str, version: str, size: int, notes: Path | None
+    checkpoint: Path, config: TrainConfig, seen: int, options: OnnxOptions
 ) -> BundleMetadata:
-    """The metadata of a checkpoint of `clickcut_train.fit`; `notes`: JSON that replaces fields."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    recipe = state["recipe"]
-    fields = {
-        "metadata_version": 1,
-        "name": name,
-        "version": version,
-        "architecture": "fcn4s-mobilenet_v2",
-        "input_size": size,
-        "channels": (*CHANNELS, "probability") if recipe.get("previous", 1) else CHANNELS,
-        "guidance": Guidance(encoding=recipe.get("encoding", "disc"), radius=recipe["disc_radius"]),
-        "pixel_scale": 1 / 127.5,
-        "pixel_offset": -1.0,
-        "region": RegionPolicy(zoom=bool(recipe.get("zoom", 1)), expansion=1.4, min_side=128),
-        "cut": CutDefaults(cut_lambda=1.0, cut_sigma=0.0, seed_radius=5.0, threshold=0.5),
-        "training": {**recipe, "samples": state["seen"]},
-        "accuracy": {},
-        "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+    """The metadata of a checkpoint; `options.notes` replace fields.
+
+    Raises:
+        ExportError: a size or a note that does not fit.
+    """
+    fields: dict[str, Any] = {
+        "name": options.name,
+        "version": options.version,
+        "input_size": options.size or config.model.input_size,
+        "training": training_facts(config, seen) | initial_facts(checkpoint),
+        "checkpoint_sha256": file_sha256(checkpoint),
     }
-    if notes:
-        fields |= json.loads(notes.read_text())
-    return BundleMetadata.model_validate(fields)
+    try:
+        return bundle_metadata(config.model, config.samples.zoom, **(fields | options.notes))
+    except ValidationError as error:
+        raise ExportError(f"metadata: {faults_of(error)}") from error
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--name", default="default")
-    parser.add_argument("--version", default="1")
-    parser.add_argument("--size", type=int, default=320, help="S, pixels; a multiple of 32")
-    parser.add_argument("--notes", type=Path, help="JSON file with metadata fields to override")
-    args = parser.parse_args()
-    metadata = describe(args.checkpoint, args.name, args.version, args.size, args.notes)
-    worst = export(args.checkpoint, args.output, metadata)
-    size = args.output.stat().st_size / 2**20
-    print(f"{args.output}: {size:.1f} MiB, differs from PyTorch by at most {worst:.1e}")
+def training_facts(config: TrainConfig, seen: int) -> dict[str, str | int | float]:
+    """What the metadata say of the training. Folders are left out: they mean nothing elsewhere."""
+    sources = [s.kind + (":" + ",".join(s.splits) if s.splits else "") for s in config.data.sources]
+    return {
+        "data": "; ".join(sources) or "not recorded",
+        "samples": seen,
+        "crop_size": config.model.input_size,
+        "batch": config.schedule.batch,
+        "loss": config.loss.kind,
+        "clicks": config.samples.first,
+        "corrections": config.sessions.go_on,
+        "previous_probability": "yes" if config.model.previous else "no",
+        "optimiser": config.optimiser.kind,
+        "learning_rate": config.optimiser.rate,
+        "seed": config.schedule.seed,
+    }
 
 
-if __name__ == "__main__":
-    main()
+def initial_facts(checkpoint: Path) -> dict[str, str]:
+    """Where the weights come from, by the checkpoint's own record."""
+    provenance = read_checkpoint(checkpoint).provenance
+    return {f"from_{k}": json.dumps(v, sort_keys=True) for k, v in sorted(provenance.items())}

@@ -20,11 +20,11 @@ from typing import Any
 import cv2
 import grpc
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from clickcut.bundle import METADATA_KEY
+from clickcut.bundle_file import seal
 from clickcut.v1 import clickcut_pb2 as pb
 from clickcut.v1 import clickcut_pb2_grpc
 
@@ -46,9 +46,18 @@ def wait_until(happened: Callable[[], bool], what: str, seconds: float = DEADLIN
 # ---- a model and an image
 
 
-def write_bundle(path: Path, name: str = "toy") -> Path:
-    """A bundle whose logits grow near positive clicks and fall near negative ones."""
-    radius = 12
+def write_bundle(
+    path: Path, name: str = "toy", version: str = "1", radius: int = 12, sealed: bool = False
+) -> Path:
+    """A bundle whose logits grow near positive clicks and fall near negative ones.
+
+    Args:
+        path: of the file, which appears as a whole.
+        name: of the model.
+        version: of the model.
+        radius: of what a click reaches, in network pixels.
+        sealed: whether it holds a seal.
+    """
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
     bump = np.exp(-(x**2 + y**2) / (0.3 * radius**2)).astype(np.float32)
     kernel = np.zeros((1, 6, *bump.shape), np.float32)
@@ -74,8 +83,13 @@ def write_bundle(path: Path, name: str = "toy") -> Path:
         weights,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    model.metadata_props.add(key=METADATA_KEY, value=json.dumps(metadata(name)))
-    onnx.save(model, path)
+    document = metadata(name) | {"version": version}
+    model.metadata_props.add(key=METADATA_KEY, value=json.dumps(document))
+    data: bytes = model.SerializeToString()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(seal(data) if sealed else data)
+    partial.replace(path)
     return path
 
 
@@ -135,13 +149,15 @@ class ServerProcess:
     """A server in a process of its own.
 
     Args:
-        bundle: to serve.
+        bundle: to serve; None: what the flags say.
         wait: for "serving".
         prelude: Python to run in it first.
         flags: of `clickcut serve`, as keywords.
     """
 
-    def __init__(self, bundle: Path, wait: bool = True, prelude: str = "", **flags: object) -> None:
+    def __init__(
+        self, bundle: Path | None, wait: bool = True, prelude: str = "", **flags: object
+    ) -> None:
         settings: dict[str, object] = {
             "model": bundle,
             "address": "127.0.0.1:0",
@@ -150,7 +166,13 @@ class ServerProcess:
             "threads": 1,
         }
         settings |= flags
-        words = [w for k, v in settings.items() for w in (f"--{k.replace('_', '-')}", str(v))]
+        words = [
+            word
+            for name, value in settings.items()
+            for single in (value if isinstance(value, list) else [value])
+            if single is not None
+            for word in (f"--{name.replace('_', '-')}", str(single))
+        ]
         self.process = subprocess.Popen(
             [sys.executable, "-c", f"{prelude}\n{_MAIN}", "serve", *words],
             stdout=subprocess.PIPE,
@@ -197,6 +219,10 @@ class ServerProcess:
         self.process.kill()
         self.join()
 
+    def hang_up(self) -> None:
+        """Have it load its models again."""
+        self.process.send_signal(signal.SIGHUP)
+
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 
@@ -233,7 +259,7 @@ class Gate:
     def prelude(self) -> str:
         return f"""
 import pathlib, time
-from clickcut.predictor import OnnxPredictor
+from clickcut.backends.onnx_runtime import OnnxPredictor
 closed, reached = pathlib.Path({str(self._closed)!r}), pathlib.Path({str(self._reached)!r})
 real = OnnxPredictor.predict
 def predict(self, batch):

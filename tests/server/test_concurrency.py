@@ -119,7 +119,7 @@ def test_one_image_sent_by_many_is_held_once(server: ServerProcess) -> None:
 
 def test_an_error_inside_leaves_the_session(bundle: Path) -> None:
     broken = """
-from clickcut.predictor import OnnxPredictor
+from clickcut.backends.onnx_runtime import OnnxPredictor
 real = OnnxPredictor.predict
 def predict(self, batch):
     if (batch[0, 4] != 0).any() and batch.shape[0] == 1 and predict.ready:

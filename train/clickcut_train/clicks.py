@@ -1,25 +1,42 @@
-"""Simulated clicks for training (paper section 3.2, then iterative corrections).
+"""Simulated clicks for training: the paper's strategies (section 3.2), then corrections.
 
-Clicks are (x, y) integer pixels of the training crop. Every function takes the random generator it
-uses, so that a sample is reproducible from its seed.
+Clicks are (x, y) integer pixels of the training crop; masks are (H, W), True = set. Every function
+takes the random generator that it uses, so that a sample is reproducible from its seed. Names of
+the paper: O is the object, G is the object with everything at least d away from it, and its
+complement G^c, here the *surroundings*, is the band of background around the object.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 Click = tuple[int, int]
+Mask = NDArray[np.bool_]
 
 RING_WIDTH = 40
-"""d of the paper: how far from the object negative clicks are drawn, in pixels."""
+"""d: width of the surroundings, pixels."""
+MOST_POSITIVE = 5
+"""N_pos: positive clicks are 1 to this many."""
+MOST_IN_RING = 10
+"""N_neg1: clicks of strategy 1 are 0 to this many."""
+MOST_ON_OTHERS = 5
+"""N_neg2: clicks of strategy 2 are 0 to this many on each other object."""
+AROUND = 10
+"""N_neg3: clicks of strategy 3."""
 STEP = 10
-"""d_step: least distance between two clicks of one sign. The paper gives no value."""
+"""d_step: least distance between two clicks of one sign, pixels. The paper gives no value: two
+discs of radius 5, as clicks are shown to a network, then touch at most."""
 MARGIN = 5
-"""d_margin: least distance of a click from the object's boundary. The paper gives no value."""
+"""d_margin: least distance of a click from the object's outline, pixels. The paper gives no value:
+the disc of a click then stays on its side of the outline."""
 
 
-def depth(mask: np.ndarray) -> np.ndarray:
+def depth(mask: NDArray[Any]) -> NDArray[np.float32]:
     """Distance of every set pixel to the nearest unset one or to the outside of the image.
 
     Args:
@@ -29,10 +46,14 @@ def depth(mask: np.ndarray) -> np.ndarray:
         (H, W) float32, pixels; 0 where the mask is unset.
     """
     padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    return cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    return _distance_to_unset(padded)[1:-1, 1:-1]
 
 
-def random_pixel(allowed: np.ndarray, rng: np.random.Generator) -> Click | None:
+def _distance_to_unset(mask: NDArray[Any]) -> NDArray[np.float32]:
+    return np.asarray(cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32)
+
+
+def random_pixel(allowed: Mask, rng: np.random.Generator) -> Click | None:
     """A uniformly drawn set pixel of `allowed` (H, W), or None when there is none."""
     flat = np.flatnonzero(allowed)
     if flat.size == 0:
@@ -41,70 +62,112 @@ def random_pixel(allowed: np.ndarray, rng: np.random.Generator) -> Click | None:
     return x, y
 
 
-def spread_pixels(allowed: np.ndarray, count: int, rng: np.random.Generator) -> list[Click]:
-    """Up to `count` random pixels of `allowed` (H, W), at least `STEP` apart."""
-    free = allowed.astype(bool)
-    rows, columns = np.ogrid[: free.shape[0], : free.shape[1]]
+def spread_pixels(
+    allowed: Mask, count: int, rng: np.random.Generator, step: int = STEP
+) -> list[Click]:
+    """Up to `count` random pixels of `allowed` (H, W), at least `step` apart; fewer if full."""
+    flat = np.flatnonzero(allowed)
     chosen: list[Click] = []
-    while len(chosen) < count and (pixel := random_pixel(free, rng)) is not None:
-        chosen.append(pixel)
-        x, y = pixel
-        free &= (columns - x) ** 2 + (rows - y) ** 2 >= STEP**2
+    while len(chosen) < count and flat.size:
+        y, x = divmod(int(flat[rng.integers(flat.size)]), allowed.shape[1])
+        chosen.append((x, y))
+        rows, columns = np.divmod(flat, allowed.shape[1])
+        flat = flat[(columns - x) ** 2 + (rows - y) ** 2 >= step**2]
     return chosen
 
 
-def positive_clicks(target: np.ndarray, count: int, rng: np.random.Generator) -> list[Click]:
-    """Up to `count` clicks on the object, `STEP` apart and, where it is thick, `MARGIN` inside."""
-    inside = depth(target)
-    allowed = inside > min(MARGIN, 0.5 * float(inside.max()))
-    return spread_pixels(allowed, count, rng)
+def inside(mask: NDArray[Any], margin: int = MARGIN) -> Mask:
+    """Pixels of an object at least `margin` from its outline, (H, W) bool.
+
+    An object that is nowhere that thick keeps its inner half, so that thin things get clicks too.
+    """
+    into = depth(mask)
+    thickest = float(into.max(initial=0.0))
+    return into >= margin if thickest >= margin else into > thickest / 2
 
 
-def ring(target: np.ndarray) -> np.ndarray:
-    """G^c of the paper: background within `RING_WIDTH` of the object, (H, W) bool."""
-    distance = cv2.distanceTransform(
-        (target == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
-    )
-    return (distance > MARGIN) & (distance < RING_WIDTH)
+def surroundings(target: NDArray[Any], width: int = RING_WIDTH) -> Mask:
+    """G^c: background nearer to the object than `width` pixels; (H, W) bool."""
+    distance = _distance_to_unset((target == 0).astype(np.uint8))
+    return (distance > 0) & (distance < width)
 
 
-def negatives_in_ring(target: np.ndarray, count: int, rng: np.random.Generator) -> list[Click]:
-    """Strategy 1: up to `count` clicks drawn uniformly in the ring around the object."""
-    return spread_pixels(ring(target), count, rng)
+def positive_clicks(
+    target: NDArray[Any],
+    count: int,
+    rng: np.random.Generator,
+    step: int = STEP,
+    margin: int = MARGIN,
+) -> list[Click]:
+    """Up to `count` clicks in O, `step` from one another and `margin` from the outline."""
+    return spread_pixels(inside(target, margin), count, rng, step)
+
+
+def negatives_in_ring(
+    target: NDArray[Any],
+    ignore: Mask,
+    count: int,
+    rng: np.random.Generator,
+    width: int = RING_WIDTH,
+    step: int = STEP,
+    margin: int = MARGIN,
+) -> list[Click]:
+    """Strategy 1: up to `count` clicks drawn uniformly in G^c, filtered as positive ones are."""
+    distance = _distance_to_unset((target == 0).astype(np.uint8))
+    ring = (distance >= margin) & (distance < width) & ~ignore
+    return spread_pixels(ring, count, rng, step)
 
 
 def negatives_on_others(
-    others: list[np.ndarray], count: int, rng: np.random.Generator
+    others: Iterable[NDArray[Any]],
+    most: int,
+    rng: np.random.Generator,
+    step: int = STEP,
+    margin: int = MARGIN,
 ) -> list[Click]:
-    """Strategy 2: up to `count` clicks on each other object."""
-    return [c for other in others for c in positive_clicks(other, count, rng)]
+    """Strategy 2: on each other object, 0 to `most` clicks, drawn as positive ones are."""
+    clicks: list[Click] = []
+    for other in others:
+        clicks += positive_clicks(other, int(rng.integers(0, most + 1)), rng, step, margin)
+    return clicks
 
 
-def negatives_around(target: np.ndarray, count: int, rng: np.random.Generator) -> list[Click]:
-    """Strategy 3: clicks that surround the object, each farthest from it and the others (eq. 2)."""
-    candidates = ring(target)
+def negatives_around(
+    target: NDArray[Any],
+    ignore: Mask,
+    count: int,
+    rng: np.random.Generator,
+    width: int = RING_WIDTH,
+) -> list[Click]:
+    """Strategy 3: clicks that cover the object's surroundings evenly (equation 2).
+
+    The first is drawn in G^c; each following one is the pixel of G^c that is farthest from G and
+    the earlier ones. Fewer than `count` when G^c has fewer pixels.
+    """
+    outside_g = surroundings(target, width)
+    candidates = outside_g & ~ignore
     first = random_pixel(candidates, rng)
     if first is None:
         return []
+    # f(p | S0 + G) is the smaller of f(p | G), once, and the distance to each click as it comes.
+    rows, columns = np.nonzero(candidates)
+    squared = _distance_to_unset(outside_g.astype(np.uint8))[rows, columns] ** 2
     chosen = [first]
-    outside_g = (candidates & (target == 0)).astype(np.uint8)
     while len(chosen) < count:
-        free = outside_g.copy()
-        for x, y in chosen:
-            free[y, x] = 0
-        distance = cv2.distanceTransform(free, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        y, x = divmod(int(distance.argmax()), target.shape[1])
-        if distance[y, x] <= 0:
+        x, y = chosen[-1]
+        np.minimum(squared, (columns - x) ** 2 + (rows - y) ** 2, out=squared)
+        best = int(squared.argmax())
+        if squared[best] <= 0:
             break
-        chosen.append((x, y))
+        chosen.append((int(columns[best]), int(rows[best])))
     return chosen
 
 
 def correction(
-    selected: np.ndarray,
-    target: np.ndarray,
-    ignore: np.ndarray,
-    taken: list[Click],
+    selected: Mask,
+    target: Mask,
+    ignore: Mask,
+    taken: Sequence[Click],
     rng: np.random.Generator,
 ) -> tuple[Click, bool] | None:
     """The next simulated click: a random pixel of the worse error, deeper than half its maximum.

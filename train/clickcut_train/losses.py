@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 def normalised_focal_loss(
-    logits: Tensor, target: Tensor, valid: Tensor, gamma: float = 2.0, alpha: float = 0.5
+    logits: Tensor, target: Tensor, weight: Tensor, gamma: float = 2.0, alpha: float = 0.5
 ) -> Tensor:
     """Focal loss whose weights are rescaled per image to sum to the number of pixels.
 
@@ -17,8 +17,8 @@ def normalised_focal_loss(
 
     Args:
         logits: (N, H, W) float.
-        target: (N, H, W) float, 1 = object.
-        valid: (N, H, W) float, 0 = ignore.
+        target: (N, H, W) float in [0, 1], 1 = object; in between for soft targets.
+        weight: (N, H, W) float, 0 = ignore.
         gamma: focusing exponent.
         alpha: weight of object against background.
 
@@ -27,20 +27,19 @@ def normalised_focal_loss(
     """
     logits = logits.float()
     bce = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    missing = 1 - torch.exp(-bce)
-    focal = missing.pow(gamma)
+    focal = (target - torch.sigmoid(logits)).abs().pow(gamma)
     with torch.no_grad():
-        total = (focal * valid).sum((1, 2))
-        scale = (valid.sum((1, 2)) / total.clamp_min(1e-6)).clamp_max(1e3)
+        total = (focal * weight).sum((1, 2))
+        scale = (weight.sum((1, 2)) / total.clamp_min(1e-6)).clamp_max(1e3)
     side = torch.where(target > 0.5, alpha, 1 - alpha)
-    per_image = (side * focal * bce * valid).sum((1, 2)) * scale / valid.sum((1, 2)).clamp_min(1)
+    per_image = (side * focal * bce * weight).sum((1, 2)) * scale / weight.sum((1, 2)).clamp_min(1)
     return 2 * per_image.mean()
 
 
-def cross_entropy(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """Mean binary cross-entropy over the pixels that count; arguments as the focal loss."""
+def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean of the binary cross-entropy; arguments as the focal loss."""
     bce = F.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")
-    return ((bce * valid).sum((1, 2)) / valid.sum((1, 2)).clamp_min(1)).mean()
+    return ((bce * weight).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1)).mean()
 
 
 def near_outline(target: Tensor, reach: int = 3) -> Tensor:

@@ -3,13 +3,93 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from . import clicks
-from .clicks import Click
-from .data import Photo
+from clickcut_train import clicks
+from clickcut_train.augment import damage, damaged_mask
+from clickcut_train.clicks import Click
+from clickcut_train.data.photo import Photo
+from clickcut_train.target import Target, choose_target
+
+MIN_TARGET_AREA = 64
+"""Targets with fewer pixels of the crop are not trained on."""
+
+
+class SampleOptions(BaseModel):
+    """How samples are drawn; lengths are pixels of the training crop.
+
+    The defaults are the paper's; `mixed()` is the recipe of the default model.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    first: Literal["paper", "mixed"] = Field(
+        default="paper",
+        description="clicks that a session starts with: those of section 3.2, or mostly a single "
+        "one, as the sessions of corrections need it",
+    )
+    pairs_per_object: int = Field(
+        default=15,
+        ge=0,
+        description="samples of every object in an epoch; 0: photos are drawn instead",
+    )
+    choose: Literal["uniform", "area"] = Field(
+        default="uniform", description="which object of a photo: any, or larger ones more often"
+    )
+    zoom: bool = Field(default=False, description="crops around the object as well as whole images")
+    augment: bool = Field(default=False, description="scale, colour, blur and JPEG damage")
+    flip: bool = Field(default=True, description="mirror half of the samples")
+    merge: float = Field(
+        default=0.0, ge=0, le=1, description="probability that touching objects are one"
+    )
+    part: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="probability that a part of an object is the target, if it has",
+    )
+    damaged: float = Field(
+        default=0.0, ge=0, le=1, description="probability that a session starts from a damaged mask"
+    )
+    strategies: tuple[float, float, float] = Field(
+        default=(1.0, 1.0, 1.0), description="weights of the negative strategies 1, 2 and 3"
+    )
+    positive_most: int = Field(default=clicks.MOST_POSITIVE, ge=1, description="N_pos")
+    ring_most: int = Field(default=clicks.MOST_IN_RING, ge=0, description="N_neg1")
+    others_most: int = Field(default=clicks.MOST_ON_OTHERS, ge=0, description="N_neg2")
+    around: int = Field(default=clicks.AROUND, ge=0, description="N_neg3")
+    ring_width: int = Field(default=clicks.RING_WIDTH, ge=2, description="d")
+    step: int = Field(default=clicks.STEP, ge=1, description="d_step")
+    margin: int = Field(default=clicks.MARGIN, ge=1, description="d_margin")
+
+    @model_validator(mode="after")
+    def _some_strategy_is_used(self) -> SampleOptions:
+        if min(self.strategies) < 0 or sum(self.strategies) <= 0:
+            raise ValueError("strategies: weights of at least 0, and one of them above 0")
+        return self
+
+    @classmethod
+    def paper(cls) -> SampleOptions:
+        """Section 3.2 and nothing else: whole images, flips, 15 pairs of every object."""
+        return cls()
+
+    @classmethod
+    def mixed(cls) -> SampleOptions:
+        """Single first clicks, zoomed and augmented crops, merged objects: for corrections."""
+        return cls(
+            first="mixed",
+            pairs_per_object=0,
+            choose="area",
+            zoom=True,
+            augment=True,
+            merge=0.12,
+            damaged=0.06,
+        )
 
 
 @dataclass
@@ -25,10 +105,10 @@ class Sample:
         negative: negative clicks so far.
     """
 
-    image: np.ndarray
-    target: np.ndarray
-    ignore: np.ndarray
-    probability: np.ndarray
+    image: NDArray[np.uint8]
+    target: NDArray[np.bool_]
+    ignore: NDArray[np.bool_]
+    probability: NDArray[np.float16]
     positive: list[Click] = field(default_factory=list)
     negative: list[Click] = field(default_factory=list)
 
@@ -43,78 +123,97 @@ class Sample:
         return True
 
 
+def draw(
+    photo: Photo, size: int, options: SampleOptions, rng: np.random.Generator
+) -> Sample | None:
+    """Draw a training sample of `size` x `size` pixels from a photo.
+
+    Returns:
+        The sample, or None when what fell into the crop cannot be trained on.
+
+    Raises:
+        DataError: the photo cannot be decoded.
+    """
+    target = choose_target(photo, rng, options.choose, options.merge, options.part)
+    crop = Crop.around(target.mask, size, options, rng)
+    shown = crop.mask(target.mask)
+    if np.count_nonzero(shown) < MIN_TARGET_AREA:
+        return None
+    void = photo.void_mask()
+    ignore = np.zeros_like(shown) if void is None else crop.mask(void) & ~shown
+    image = crop.image(photo.image())
+    sample = Sample(
+        image=damage(image, rng) if options.augment else image,
+        target=shown,
+        ignore=ignore,
+        probability=np.zeros((size, size), np.float16),
+    )
+    if rng.random() < options.damaged:
+        sample.probability = damaged_mask(shown, rng).astype(np.float16)
+        if sample.correct(rng):
+            return sample
+        sample.probability[...] = 0
+    (_paper_clicks if options.first == "paper" else _mixed_clicks)(
+        sample, target, crop, options, rng
+    )
+    return sample if sample.positive else None
+
+
 @dataclass(frozen=True)
-class Options:
-    """How samples are drawn.
+class Crop:
+    """A square view of a photo.
 
     Attributes:
-        first: clicks that a session starts with: "mixed" or "paper" (section 3.2 alone).
-        zoom: crops around the object as well as whole images.
-        augment: colour, blur and JPEG damage.
-        merge: probability that two touching instances become one target.
+        size: side of the view, pixels.
+        matrix: (2, 3) float64, pixels (x, y, 1) of the photo -> pixels of the view.
     """
 
-    first: str = "mixed"
-    zoom: bool = True
-    augment: bool = True
-    merge: float = 0.12
+    size: int
+    matrix: NDArray[np.float64]
 
+    @staticmethod
+    def around(
+        target: NDArray[np.uint8], size: int, options: SampleOptions, rng: np.random.Generator
+    ) -> Crop:
+        """Draw a crop for a target (H, W)."""
+        x0, y0, x1, y1 = _choose_region(target, options, rng)
+        sx, sy = size / (x1 - x0), size / (y1 - y0)
+        matrix = np.array([[sx, 0, (0.5 - x0) * sx - 0.5], [0, sy, (0.5 - y0) * sy - 0.5]])
+        if options.flip and rng.random() < 0.5:
+            matrix[0] = -matrix[0] + (0, 0, size - 1)
+        return Crop(size, matrix)
 
-def distance_channel(points: list[Click], size: int) -> np.ndarray:
-    """Guidance map of equation 1: (size, size) float32, distance to a click, at most 255."""
-    if not points:
-        return np.full((size, size), 255, np.float32)
-    free = np.ones((size, size), np.uint8)
-    for x, y in points:
-        free[y, x] = 0
-    distance = cv2.distanceTransform(free, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.minimum(distance, 255, out=distance)
+    def image(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The view of an (H, W, 3) uint8 photo: (S, S, 3) uint8."""
+        smaller = min(abs(self.matrix[0, 0]), self.matrix[1, 1])
+        if smaller < 0.7:
+            pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), 0.4 / smaller), np.uint8)
+        return np.asarray(self._warp(pixels, cv2.INTER_LINEAR), np.uint8)
 
+    def mask(self, mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """The view of an (H, W) uint8 mask: (S, S) bool."""
+        return self._warp(mask, cv2.INTER_NEAREST).astype(bool)
 
-def disc_channel(points: list[Click], size: int, radius: int) -> np.ndarray:
-    """Guidance map of discs: (size, size) float32, 1 within `radius` pixels of a click."""
-    channel = np.zeros((size, size), np.float32)
-    reach = np.arange(-radius, radius + 1)
-    disc = reach[:, None] ** 2 + reach[None, :] ** 2 <= radius**2
-    for x, y in points:
-        top, left = max(0, y - radius), max(0, x - radius)
-        bottom, right = min(size, y + radius + 1), min(size, x + radius + 1)
-        part = disc[top - y + radius : bottom - y + radius, left - x + radius : right - x + radius]
-        channel[top:bottom, left:right][part] = 1
-    return channel
-
-
-def _choose_object(
-    masks: np.ndarray, rng: np.random.Generator, merge: float
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Draw the target among the instances (larger ones more often), sometimes two merged."""
-    areas = masks.reshape(len(masks), -1).sum(1).astype(np.float64)
-    chosen = int(rng.choice(len(masks), p=np.sqrt(areas) / np.sqrt(areas).sum()))
-    target = masks[chosen].copy()
-    rest = [i for i in range(len(masks)) if i != chosen]
-    if rest and rng.random() < merge:
-        grown = cv2.dilate(target, np.ones((7, 7), np.uint8))
-        for i in rest:
-            if (masks[i] & grown).any():
-                target |= masks[i]
-                rest.remove(i)
-                break
-    # Overlapping annotations (a person's tie) stay part of the target.
-    return target, [masks[i] & (1 - target) for i in rest]
+    def _warp(self, pixels: NDArray[np.uint8], how: int) -> NDArray[Any]:
+        side = (self.size, self.size)
+        return cv2.warpAffine(pixels, self.matrix, side, flags=how, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _choose_region(
-    target: np.ndarray, rng: np.random.Generator, zoom: bool
+    target: NDArray[np.uint8], options: SampleOptions, rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
-    """Region to crop, as at inference: the whole image, or the object's box with a margin."""
+    """Region (x0, y0, x1, y1), as at inference: the image, or the object's box with a margin."""
     height, width = target.shape
-    if not zoom or rng.random() < 0.4:
+    if not options.zoom and not options.augment:
+        return 0.0, 0.0, float(width), float(height)
+    if not options.zoom or rng.random() < 0.4:
         shrink = rng.uniform(0.85, 1.0, 2)
         w, h = width * shrink[0], height * shrink[1]
         x0, y0 = rng.uniform(0, width - w), rng.uniform(0, height - h)
-        if target[int(y0) : int(y0 + h), int(x0) : int(x0 + w)].sum() >= 0.7 * target.sum():
+        kept = np.count_nonzero(target[int(y0) : int(y0 + h), int(x0) : int(x0 + w)])
+        if kept >= 0.7 * np.count_nonzero(target):
             return x0, y0, x0 + w, y0 + h
-    if not zoom:
+    if not options.zoom:
         return 0.0, 0.0, float(width), float(height)
     ys, xs = np.flatnonzero(target.any(1)), np.flatnonzero(target.any(0))
     box_w, box_h = xs[-1] + 1 - xs[0], ys[-1] + 1 - ys[0]
@@ -128,101 +227,59 @@ def _choose_region(
     return x0, y0, x0 + w, y0 + h
 
 
-def _colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Random brightness, contrast, cast, blur and JPEG damage of an (H, W, 3) uint8 image."""
-    gain = rng.uniform(0.8, 1.25) * rng.uniform(0.93, 1.07, 3)
-    offset = rng.uniform(-20, 20)
-    ramp = np.arange(256, dtype=np.float64)[None, :, None]
-    table = np.clip((ramp - 128) * gain + 128 + offset, 0, 255).astype(np.uint8)
-    image = cv2.LUT(image, table)
-    if rng.random() < 0.15:
-        grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-        image = cv2.addWeighted(image, 1 - (k := rng.uniform(0.3, 1.0)), grey, k, 0)
-    if rng.random() < 0.15:
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.5))
-    if rng.random() < 0.15:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 85))]
-        image = cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR)
-    return image
-
-
-def _damaged(target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A plausible wrong mask near `target` (S, S), for learning to repair an existing mask."""
-    size = len(target)
-    out = target.astype(np.uint8)
-    k = int(rng.integers(3, 15))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (k, k))
-    out = (cv2.dilate if rng.random() < 0.5 else cv2.erode)(out, kernel)
-    for _ in range(int(rng.integers(1, 4))):
-        centre = tuple(int(v) for v in rng.integers(0, size, 2))
-        axes = tuple(int(v) for v in rng.integers(size // 16, size // 4, 2))
-        cv2.ellipse(out, centre, axes, float(rng.uniform(0, 180)), 0, 360, int(rng.integers(2)), -1)
-    return out
-
-
-def _first_clicks(
-    sample: Sample, others: list[np.ndarray], rng: np.random.Generator, paper: bool
+def _paper_clicks(
+    sample: Sample, target: Target, crop: Crop, options: SampleOptions, rng: np.random.Generator
 ) -> None:
-    """The clicks that a session starts with: mostly one, sometimes several of the paper's kinds."""
-    target = sample.target.astype(np.uint8)
-    if not paper and rng.random() < 0.7:
-        inside = clicks.depth(target)
-        pixel = clicks.random_pixel(inside > inside.max() * rng.choice([0.25, 0.5, 0.8]), rng)
+    """Positive clicks, and negative ones by one of the three strategies (section 3.2)."""
+    count = int(rng.integers(1, options.positive_most + 1))
+    sample.positive = clicks.positive_clicks(
+        sample.target, count, rng, options.step, options.margin
+    )
+    weights = np.array(options.strategies)
+    strategy = 1 + int(rng.choice(3, p=weights / weights.sum()))
+    sample.negative = negatives(strategy, sample, target, crop, options, rng)
+
+
+def negatives(
+    strategy: int,
+    sample: Sample,
+    target: Target,
+    crop: Crop,
+    options: SampleOptions,
+    rng: np.random.Generator,
+) -> list[Click]:
+    """Negative clicks of the paper's strategy 1, 2 or 3 for a sample."""
+    o = options
+    if strategy == 1:
+        count = int(rng.integers(0, o.ring_most + 1))
+        return clicks.negatives_in_ring(
+            sample.target, sample.ignore, count, rng, o.ring_width, o.step, o.margin
+        )
+    if strategy == 2:
+        others = (crop.mask(other) for other in target.others())
+        return clicks.negatives_on_others(others, o.others_most, rng, o.step, o.margin)
+    return clicks.negatives_around(sample.target, sample.ignore, o.around, rng, o.ring_width)
+
+
+def _mixed_clicks(
+    sample: Sample, target: Target, crop: Crop, options: SampleOptions, rng: np.random.Generator
+) -> None:
+    """Mostly one positive click; sometimes the paper's, fewer of them or none on the background."""
+    if rng.random() < 0.7:
+        into = clicks.depth(sample.target)
+        pixel = clicks.random_pixel(into > into.max() * rng.choice([0.25, 0.5, 0.8]), rng)
         sample.positive = [pixel] if pixel else []
         return
-    sample.positive = clicks.positive_clicks(target, int(rng.integers(1, 6)), rng)
-    strategy = rng.integers(1, 4) if paper else rng.integers(4)
-    if strategy == 1:
-        sample.negative = clicks.negatives_in_ring(target, int(rng.integers(0, 11)), rng)
-    elif strategy == 2:
-        most = 6 if paper else 3
-        sample.negative = clicks.negatives_on_others(others, int(rng.integers(0, most)), rng)
-    elif strategy == 3:
-        count = 10 if paper else int(rng.integers(3, 11))
-        sample.negative = clicks.negatives_around(target, count, rng)
-
-
-def draw(
-    photos: list[Photo],
-    weights: np.ndarray,
-    size: int,
-    rng: np.random.Generator,
-    options: Options | None = None,
-) -> Sample:
-    """Draw a training sample of `size` x `size` pixels; photos are drawn with `weights`."""
-    options = options or Options()
-    paper = options.first == "paper"
-    while True:
-        photo = photos[int(rng.choice(len(photos), p=weights))]
-        image, masks = photo.image(), photo.masks()
-        target, others = _choose_object(masks, rng, options.merge)
-        void = photo.void_mask()
-        ignore = np.zeros_like(target) if void is None else void & (1 - target)
-        x0, y0, x1, y1 = _choose_region(target, rng, options.zoom)
-        sx, sy = size / (x1 - x0), size / (y1 - y0)
-        to_crop = np.array([[sx, 0, (0.5 - x0) * sx - 0.5], [0, sy, (0.5 - y0) * sy - 0.5]])
-        if rng.random() < 0.5:
-            to_crop[0] = -to_crop[0] + (0, 0, size - 1)
-
-        def crop(a: np.ndarray, how: int, m: np.ndarray = to_crop) -> np.ndarray:
-            return cv2.warpAffine(a, m, (size, size), flags=how, borderMode=cv2.BORDER_REPLICATE)
-
-        target = crop(target, cv2.INTER_NEAREST)
-        if target.sum() < 64:
-            continue
-        if min(sx, sy) < 0.7:
-            image = cv2.GaussianBlur(image, (0, 0), 0.4 / min(sx, sy))
-        shown = crop(image, cv2.INTER_LINEAR)
-        sample = Sample(
-            image=_colour(shown, rng) if options.augment else shown,
-            target=target.astype(bool),
-            ignore=crop(ignore, cv2.INTER_NEAREST).astype(bool),
-            probability=np.zeros((size, size), np.float16),
+    count = int(rng.integers(1, options.positive_most + 1))
+    sample.positive = clicks.positive_clicks(
+        sample.target, count, rng, options.step, options.margin
+    )
+    strategy = int(rng.integers(4))
+    if strategy:
+        some = options.model_copy(
+            update={
+                "others_most": min(2, options.others_most),
+                "around": int(rng.integers(min(3, options.around), options.around + 1)),
+            }
         )
-        if not paper and rng.random() < 0.06:
-            sample.probability = _damaged(target, rng).astype(np.float16)
-            if sample.correct(rng):
-                return sample
-        _first_clicks(sample, [crop(o, cv2.INTER_NEAREST) for o in others], rng, paper)
-        if sample.positive:
-            return sample
+        sample.negative = negatives(strategy, sample, target, crop, some, rng)

@@ -28,6 +28,7 @@ class ModelInfo:
 
     Attributes:
         metadata: everything that the bundle says of itself.
+        share: of the sessions that give `name` without a version, the part that gets this one.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ModelInfo:
     is_default: bool
     input_size: int
     metadata: dict[str, Any]
+    share: float
 
 
 def parameters_message(values: ParameterValues | None) -> pb.Parameters:
@@ -89,6 +91,7 @@ def models_of(reply: pb.ListModelsReply) -> list[ModelInfo]:
             is_default=m.is_default,
             input_size=m.input_size,
             metadata=json.loads(m.metadata_json),
+            share=m.share,
         )
         for m in reply.models
     ]

@@ -190,6 +190,11 @@ class SessionBase(Generic[M, P]):
         return self._conversation.image.model
 
     @property
+    def model_version(self) -> str:
+        """Version of the model in use."""
+        return self._conversation.image.model_version
+
+    @property
     def estimated_sigma(self) -> float:
         """Sigma of the contrast term as estimated from the image, grey levels."""
         return self._conversation.image.estimated_sigma

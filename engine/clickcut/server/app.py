@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -17,11 +16,14 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from clickcut.errors import ClickcutError
+from clickcut.server.admin import NAME as ADMIN_NAME
+from clickcut.server.admin import AdminService, Reloader
+from clickcut.server.background import in_background
 from clickcut.server.core import Core
-from clickcut.server.models import Models
+from clickcut.server.models import GPU_BATCH, Models
 from clickcut.server.service import NAME, ClickcutService
 from clickcut.server.settings import MIB, Settings
-from clickcut.v1 import clickcut_pb2_grpc
+from clickcut.v1 import admin_pb2_grpc, clickcut_pb2_grpc
 from clickcut.warm_up import warm_up
 
 STOP_SECONDS = 20.0
@@ -45,13 +47,20 @@ def run(settings: Settings) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    workers = settings.workers or os.cpu_count() or 1
     try:
-        models = Models.load(settings.model, settings.threads)
-        return asyncio.run(Server(settings, models, workers).run())
+        models = Models(settings)
+        return asyncio.run(Server(settings, models, _workers(settings, models)).run())
     except ClickcutError as error:
         print(f"clickcut: {error}", file=sys.stderr)
         return 2
+
+
+def _workers(settings: Settings, models: Models) -> int:
+    """Threads of the compute pool; as many as a batch may hold, where batches pay."""
+    if settings.workers:
+        return settings.workers
+    most = settings.max_batch or (GPU_BATCH if models.on_gpu else 1)
+    return max(os.cpu_count() or 1, most)
 
 
 class StartError(ClickcutError):
@@ -81,11 +90,15 @@ class Server:
             ClickcutError: a model failed its first prediction, or its solver is not installed.
         """
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._told_to_stop)
+            loop.add_signal_handler(number, self._told_to_stop)
         core = Core(self._settings, self._models, self._workers)
         service = ClickcutService(core)
+        reloader = Reloader(core)
+        loop.add_signal_handler(signal.SIGHUP, self._told_to_reload, core, reloader)
         server = await self._start(core, service)
+        admin = await self._start_admin(core, reloader)
         sweeper = asyncio.create_task(core.sweep())
         try:
             if await self._unless_stopped(self._warm_up):
@@ -96,6 +109,8 @@ class Server:
             await self._drain(core, service)
         finally:
             sweeper.cancel()
+            if admin is not None:
+                await admin.stop(0)
             await server.stop(0 if self._hurry.is_set() else STOP_SECONDS)
             core.pool.close()
         _say("stopped")
@@ -132,6 +147,22 @@ class Server:
         _say("warming up")
         return server
 
+    async def _start_admin(self, core: Core, reloader: Reloader) -> grpc.aio.Server | None:
+        address = self._settings.admin_address
+        if address is None:
+            return None
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        admin_pb2_grpc.add_AdminServicer_to_server(AdminService(core, reloader), server)
+        reflection.enable_server_reflection((ADMIN_NAME, reflection.SERVICE_NAME), server)
+        try:
+            port = server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise StartError(f"cannot listen on {address} (--admin-address): {error}") from error
+        await server.start()
+        host, _, _ = address.rpartition(":")
+        _say(f"admin     {address if address.startswith('unix:') else f'{host}:{port}'}")
+        return server
+
     def _serve_metrics(self, core: Core, port: int) -> None:
         try:
             port = core.metrics.serve(self._settings.host.strip("[]"), port)
@@ -157,9 +188,11 @@ class Server:
         s = self._settings
         tls = "TLS" if s.tls_cert else "no TLS"
         _say(f"address   {s.host}:{port} ({tls})")
-        for predictor in self._models:
-            m = predictor.metadata
-            _say(f"model     {m.name} {m.version} ({m.architecture}, {predictor.backend})")
+        for arm in self._models:
+            m = arm.predictor.metadata
+            share = f", {arm.share:.0%} of {m.name}" if arm.share < 1 else ""
+            how = f"{m.architecture}, {arm.predictor.backend}{share}"
+            _say(f"model     {m.name} {m.version} ({how})")
         threads = f"{s.threads or os.cpu_count()} threads per prediction"
         _say(f"compute   {self._workers} workers, {threads}, at most {s.queue} requests wait")
         _say(f"cut       {s.cut_solver}")
@@ -170,32 +203,12 @@ class Server:
         )
 
     def _warm_up(self) -> None:
-        for predictor in self._models:
-            warm_up(predictor, self._settings.cut_solver)
+        for arm in self._models:
+            warm_up(arm.predictor, self._settings.cut_solver)
 
     async def _unless_stopped(self, work: Callable[[], None]) -> bool:
-        """Run `work` in a thread that does not keep the process; False when told to stop first."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-
-        def tell(error: Exception | None) -> None:
-            if done.cancelled():
-                return
-            if error is None:
-                done.set_result(None)
-            else:
-                done.set_exception(error)
-
-        def target() -> None:
-            error: Exception | None = None
-            try:
-                work()
-            except Exception as raised:  # handed to the event loop
-                error = raised
-            with contextlib.suppress(RuntimeError):  # the loop has closed: told to stop
-                loop.call_soon_threadsafe(tell, error)
-
-        threading.Thread(target=target, name="warm-up", daemon=True).start()
+        """Run `work` in the background; False when told to stop first."""
+        done = in_background(work, "warm-up")
         stopped: asyncio.Future[bool] = asyncio.create_task(self._stop.wait())
         waits: set[asyncio.Future[Any]] = {done, stopped}
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -205,6 +218,11 @@ class Server:
             return False
         done.result()
         return True
+
+    # ---- while it runs
+
+    def _told_to_reload(self, core: Core, reloader: Reloader) -> None:
+        core.start(reloader.reload_quietly())
 
     # ---- stop
 

@@ -61,7 +61,7 @@ def _metavar(annotation: Any) -> str:
     return next((text for kind, text in _METAVARS if kind in kinds), "TEXT")
 
 
-_METAVARS = ((Path, "FILE"), (int, "NUMBER"), (float, "NUMBER"))
+_METAVARS = ((Path, "PATH"), (int, "NUMBER"), (float, "NUMBER"))
 
 
 def _with_flags_of_settings() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
 
 import grpc
+from grpc import StatusCode
 
 from clickcut.errors import ClickcutError, ServerError, UnavailableError
 from clickcut.images import ImageLimits
@@ -71,10 +72,14 @@ class Core:
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Await work that goes on to its end also when the caller is cancelled."""
+        return await asyncio.shield(self.start(work))
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Begin work that goes on to its end; nobody need wait for it."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
-        return await asyncio.shield(task)
+        return task
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -98,12 +103,16 @@ class Core:
         except Exception as raised:
             if context.cancelled():  # nobody is left to be told
                 raise
-            error = self.known_error(raised)
-            await context.abort(
-                code_of(error),
-                str(error)[:_MESSAGE_CHARACTERS],
-                ((ERROR_KEY, type(error).__name__),),
-            )
+            status = self._status_of(raised)
+        # Out here, and without a name for the error: gRPC keeps what `abort` raises; that would
+        # keep the error, its traceback, and with it a session and a model.
+        return await context.abort(*status)
+
+    def _status_of(self, raised: Exception) -> tuple[StatusCode, str, tuple[tuple[str, str]]]:
+        """Code, message and trailing metadata."""
+        error = self.known_error(raised)
+        name = type(error).__name__
+        return code_of(error), str(error)[:_MESSAGE_CHARACTERS], ((ERROR_KEY, name),)
 
     async def sweep(self) -> None:
         """Drop what nobody uses any more, for ever."""

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from clickcut.v1 import clickcut_pb2 as pb
 
 if TYPE_CHECKING:
+    from clickcut.bundle import BundleMetadata
     from clickcut.server.images import ImageStore
     from clickcut.server.pool import ComputePool
     from clickcut.server.sessions import SessionStore
@@ -24,6 +25,12 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "clickcut_requests", "Answered requests by kind", ["kind"], registry=self._registry
+        )
+        self._models = Counter(
+            "clickcut_model_uses",
+            "Sessions and segmentations by model",
+            ["name", "version"],
+            registry=self._registry,
         )
         self._errors = Counter(
             "clickcut_errors", "Refused requests by error", ["error"], registry=self._registry
@@ -52,6 +59,10 @@ class Metrics:
             spent = getattr(timings, stage)
             if spent or stage == "total":
                 self._seconds.labels(stage).observe(1e-3 * spent)
+
+    def count_model(self, model: BundleMetadata) -> None:
+        """Count that a session or a segmentation got this model."""
+        self._models.labels(model.name, model.version).inc()
 
     def count_error(self, name: str) -> None:
         """Count a refused request by the class name of its error."""

@@ -63,13 +63,17 @@ class ComputePool:
             waited = 1e3 * (time.perf_counter() - asked)
             return work(), waited
 
+        # No name for the future: with an error it would keep this frame, and that the work.
+        return await asyncio.wrap_future(self._submit(timed))
+
+    def _submit(self, work: Callable[[], T]) -> Future[T]:
         try:
-            future = self._executor.submit(timed)
+            future = self._executor.submit(work)
         except RuntimeError:  # shut down
             self._count_down()
             raise
         future.add_done_callback(self._count_down)
-        return await asyncio.wrap_future(future)
+        return future
 
     def close(self) -> None:
         """Drop what waits, let what runs come to its end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clickcut.bundle import BundleMetadata
 from clickcut.encoding import to_png, to_polygons, to_rle
 from clickcut.images import PreparedImage
 from clickcut.region import Region
@@ -9,13 +10,14 @@ from clickcut.session import ClickSession, Step
 from clickcut.v1 import clickcut_pb2 as pb
 
 
-def image_info(image: PreparedImage, model: str = "") -> pb.ImageInfo:
-    """What a client learns of its image."""
+def image_info(image: PreparedImage, model: BundleMetadata | None = None) -> pb.ImageInfo:
+    """What a client learns of its image and of the model in use."""
     return pb.ImageInfo(
         width=image.width,
         height=image.height,
         digest=image.digest,
-        model=model,
+        model=model.name if model else "",
+        model_version=model.version if model else "",
         estimated_sigma=image.edges.sigma,
     )
 

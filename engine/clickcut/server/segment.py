@@ -24,9 +24,10 @@ async def segment(core: Core, request: pb.SegmentRequest) -> pb.SegmentReply:
     arrived = time.perf_counter()
     core.check_accepting()
     check_output(request.output)
-    predictor = core.models.get(request.model)
-    parameters = parameters_of(request.parameters, predictor.metadata.parameters)
+    choice = core.models.find(request.model)
     found = await _find_image(core, request)
+    predictor = choice.of(found.image.digest)
+    parameters = parameters_of(request.parameters, predictor.metadata.parameters)
     core.images.lease(found.image)
     gone = threading.Event()
 
@@ -41,11 +42,12 @@ async def segment(core: Core, request: pb.SegmentRequest) -> pb.SegmentReply:
         raise
     finally:
         core.images.release(found.image)
-    reply.image.CopyFrom(replies.image_info(found.image, predictor.metadata.name))
+    reply.image.CopyFrom(replies.image_info(found.image, predictor.metadata))
     reply.timings.decode = found.decode
     reply.timings.queue = found.queue + queue
     reply.timings.total = 1e3 * (time.perf_counter() - arrived)
     core.metrics.count("segment", reply.timings)
+    core.metrics.count_model(predictor.metadata)
     return reply
 
 

@@ -6,6 +6,10 @@ bounded queue. A session is touched by one thread at a time, which its asyncio l
 predictor and an image are shared by many, and are safe for that. Nothing is awaited between looking
 at a store and changing it, so the stores need no lock.
 
+Models are loaded again in a thread of its own (`clickcut.server.admin`), which touches nothing that
+is served; the event loop then swaps one reference. Predictions may be merged into batches inside a
+predictor (`clickcut.backends.batching`); its lock is held by threads of the pool only.
+
 A stream that is cancelled leaves its running event to a task that ends it (`Core.finish`). Lock
 order: a session's lock, then the pool's counter; no other lock is held across an await.
 """
@@ -73,4 +77,4 @@ class ClickcutService(clickcut_pb2_grpc.ClickcutServicer):
         self, request: pb.ListModelsRequest, context: Context
     ) -> pb.ListModelsReply:
         """See the contract."""
-        return self._core.models.listing()
+        return pb.ListModelsReply(models=self._core.models.listing())

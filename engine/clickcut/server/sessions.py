@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from clickcut.bundle import BundleMetadata
 from clickcut.errors import ClickcutError, LimitError, SessionNotFoundError
 from clickcut.server.images import ImageStore
 from clickcut.server.settings import MIB
@@ -33,7 +34,7 @@ class HeldSession:
 
     Attributes:
         session: touched by one thread at a time, under `lock`.
-        model: name of its predictor.
+        model: what its predictor's bundle says of itself.
         id: hard to guess; whoever knows it can resume.
         lock: held while an event is applied.
         applied: sequence of the last event that was applied.
@@ -43,7 +44,7 @@ class HeldSession:
     """
 
     session: ClickSession
-    model: str
+    model: BundleMetadata
     id: str = field(default_factory=lambda: secrets.token_urlsafe(18))
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     applied: int = 0
@@ -106,7 +107,7 @@ class SessionStore:
                 "one, try again later, or start the server with a larger --session-memory-mib"
             )
 
-    def add(self, session: ClickSession, model: str) -> HeldSession:
+    def add(self, session: ClickSession, model: BundleMetadata) -> HeldSession:
         """Hold a new session, which brings its lease of the image.
 
         Raises:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,11 +26,45 @@ class Settings(BaseSettings):
     )
     model: Annotated[list[str], NoDecode] = Field(
         default=[],
-        description="Model to serve: a name from `clickcut models` or the path of a bundle. Give "
-        "it several times for several models; the first is the default. Without it: all bundled.",
+        description="Model to serve: NAME or NAME@VERSION of --models, a name from `clickcut "
+        "models`, or the path of a bundle or plan. Give it several times for several models; the "
+        "first is the default. Without it: all of --models, or all bundled.",
+    )
+    models: Path | None = Field(
+        None,
+        description="Folder of models, NAME/VERSION.onnx; SIGHUP loads what has changed there.",
+    )
+    split: Annotated[list[str], NoDecode] = Field(
+        default=[],
+        description="A/B: NAME@VERSION=WEIGHT. Give it for each version that sessions which name "
+        "no version are to get, in the proportion of the weights. Without it: the newest.",
+    )
+    backend: Literal[
+        "auto", "onnxruntime-cpu", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt"
+    ] = Field(
+        "auto",
+        description="What runs the network; auto: the CPU for bundles, TensorRT for plans.",
+    )
+    max_batch: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Predictions of several sessions that are merged at most; 1 for none, 0 for 8 "
+        "on a GPU and none on the CPU.",
+    )
+    batch_delay_ms: float = Field(
+        1.0,
+        ge=0,
+        le=1000,
+        description="How long a batch that has begun waits to be filled; a session that is alone "
+        "never waits.",
     )
     threads: int = Field(0, ge=0, description="Threads per prediction; 0 for one per core.")
-    workers: int = Field(0, ge=0, description="Requests computed at once; 0 for one per core.")
+    workers: int = Field(
+        0,
+        ge=0,
+        description="Requests computed at once; 0 for one per core, on a GPU at least --max-batch.",
+    )
     queue: int = Field(
         64, ge=0, description="Requests that may wait for a worker; further ones are refused."
     )
@@ -69,11 +105,16 @@ class Settings(BaseSettings):
     metrics_port: int | None = Field(
         None, ge=0, le=65535, description="Port for Prometheus metrics; none without it."
     )
+    admin_address: str | None = Field(
+        None,
+        description="Where to offer the admin service, which loads models again: a loopback "
+        "HOST:PORT or unix:PATH. It has no password. Without it: only SIGHUP.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severity that is logged."
     )
 
-    @field_validator("model", mode="before")
+    @field_validator("model", "split", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """The environment gives one string; names are separated by blanks."""
@@ -85,6 +126,33 @@ class Settings(BaseSettings):
         host, _, port = value.rpartition(":")
         if not host or not port.isdecimal() or int(port) > 65535:
             raise ValueError(f"an address is HOST:PORT with a port up to 65535, not {value!r}")
+        return value
+
+    @field_validator("admin_address")
+    @classmethod
+    def _check_admin_address(cls, value: str | None) -> str | None:
+        if value is None or value.startswith("unix:"):
+            return value
+        host = cls._check_address(value).rpartition(":")[0].strip("[]")
+        if host != "localhost" and not _is_loopback(host):
+            raise ValueError(
+                f"the admin service has no password, so it is for this machine alone: a loopback "
+                f"address such as 127.0.0.1:50052, or unix:PATH, not {value!r}"
+            )
+        return value
+
+    @field_validator("split")
+    @classmethod
+    def _check_split(cls, value: list[str]) -> list[str]:
+        weights: dict[str, float] = {}
+        for entry in value:
+            found = re.fullmatch(r"([^@=]+)@(.+)=([0-9]+(?:\.[0-9]+)?)", entry)
+            if not found:
+                raise ValueError(f"a split is NAME@VERSION=WEIGHT, not {entry!r}")
+            weights[found[1]] = weights.get(found[1], 0.0) + float(found[3])
+        for name, total in weights.items():
+            if total == 0:
+                raise ValueError(f"all weights of {name} are 0; give one a weight")
         return value
 
     @property
@@ -100,3 +168,10 @@ class Settings(BaseSettings):
             if path is not None and not path.is_file():
                 raise ValueError(f"{path}: no such file")
         return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -69,6 +69,7 @@ class SessionStream:
             if self._held is not None and self._held.stream is self:
                 self._held.stream = None
                 self._held.used = time.monotonic()
+            self._held = None  # gRPC may keep the stream for a while, the session must not stay
 
     # ---- the stream
 
@@ -131,10 +132,11 @@ class SessionStream:
         core, opening = self._core, request.open
         core.check_accepting()
         core.sessions.check_room()
-        predictor = core.models.get(opening.model)
-        parameters = parameters_of(opening.parameters, predictor.metadata.parameters)
+        choice = core.models.find(opening.model)
         found = await self._find_image(opening)
         image = found.image
+        predictor = choice.of(image.digest)
+        parameters = parameters_of(opening.parameters, predictor.metadata.parameters)
         core.images.lease(image)
         try:
             core.sessions.check_room(image.width * image.height)
@@ -145,10 +147,11 @@ class SessionStream:
                 return session, self._show(session, request, None)
 
             (session, reply), queue = await core.pool.run(create)
-            held = core.sessions.add(session, predictor.metadata.name)
+            held = core.sessions.add(session, predictor.metadata)
         except BaseException:
             core.images.release(image)
             raise
+        core.metrics.count_model(predictor.metadata)
         self._attach(held)
         reply.timings.decode = found.decode
         reply.timings.queue = found.queue + queue
@@ -181,10 +184,7 @@ class SessionStream:
                 else:
                     reply = await self._compute(lambda: self._step(held, request))
             except Exception as raised:  # an error of one event must not end the session
-                error = self._core.known_error(raised)
-                reply = pb.SessionReply(
-                    error=pb.Error(code=number_of(error), message=str(error)),
-                )
+                reply = self._refusal(raised)
                 replies.add_state(reply, session)
             held.used = time.monotonic()
             held.nbytes = reply.memory_bytes
@@ -193,6 +193,10 @@ class SessionStream:
             reply.applied_sequence = held.applied
         self._finish(reply, kind, arrived)
         return reply
+
+    def _refusal(self, raised: Exception) -> pb.SessionReply:
+        error = self._core.known_error(raised)
+        return pb.SessionReply(error=pb.Error(code=number_of(error), message=str(error)))
 
     def _step(self, held: HeldSession, request: pb.SessionRequest) -> pb.SessionReply:
         """In a thread: apply an event that is new, show the state."""

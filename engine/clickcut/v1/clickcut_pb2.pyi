@@ -136,7 +136,10 @@ class Open(_message.Message):
     session_id: _builtins.str
     """A session that was opened before and not closed. NOT_FOUND when it has expired."""
     model: _builtins.str
-    """Name of a model of ListModels; empty for the server's default. Ignored when resuming."""
+    """A model of ListModels, `NAME` or `NAME@VERSION`; empty for the server's default. A name without a
+    version gets the version, or one of the versions, that have a `share` there; always the same one
+    for the same image. Ignored when resuming.
+    """
     @_builtins.property
     def parameters(self) -> Global___Parameters:
         """Initial parameters; unset fields take the model's defaults. Ignored when resuming."""
@@ -589,6 +592,7 @@ class ImageInfo(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     ESTIMATED_SIGMA_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
     width: _builtins.int
     height: _builtins.int
     digest: _builtins.str
@@ -597,6 +601,8 @@ class ImageInfo(_message.Message):
     """Name of the model in use."""
     estimated_sigma: _builtins.float
     """sigma of the contrast term as estimated from this image, in grey levels."""
+    model_version: _builtins.str
+    """Version of the model in use."""
     def __init__(
         self,
         *,
@@ -605,10 +611,11 @@ class ImageInfo(_message.Message):
         digest: _builtins.str = ...,
         model: _builtins.str = ...,
         estimated_sigma: _builtins.float = ...,
+        model_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "estimated_sigma", b"estimated_sigma", "height", b"height", "model", b"model", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "estimated_sigma", b"estimated_sigma", "height", b"height", "model", b"model", "model_version", b"model_version", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -870,7 +877,7 @@ class UploadImageReply(_message.Message):
     already_known: _builtins.bool
     @_builtins.property
     def image(self) -> Global___ImageInfo:
-        """`model` is empty: an image belongs to none."""
+        """`model` and `model_version` are empty: an image belongs to none."""
 
     def __init__(
         self,
@@ -902,6 +909,7 @@ class SegmentRequest(_message.Message):
     image: _builtins.bytes
     image_digest: _builtins.str
     model: _builtins.str
+    """As in `Open`."""
     @_builtins.property
     def clicks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Click]:
         """In the order in which they were made; each is applied as in a session."""
@@ -1011,16 +1019,19 @@ class Model(_message.Message):
     IS_DEFAULT_FIELD_NUMBER: _builtins.int
     INPUT_SIZE_FIELD_NUMBER: _builtins.int
     METADATA_JSON_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     architecture: _builtins.str
     backend: _builtins.str
     is_default: _builtins.bool
-    """The one that sessions get when they name none."""
+    """Sessions that name no model get this one, or one of these by `share`."""
     input_size: _builtins.int
     """Pixels of the square that the network sees."""
     metadata_json: _builtins.str
     """Everything that the bundle says of itself, as JSON."""
+    share: _builtins.float
+    """Of the sessions that give this name without a version, the part that gets this version, 0 to 1."""
     def __init__(
         self,
         *,
@@ -1031,10 +1042,11 @@ class Model(_message.Message):
         is_default: _builtins.bool = ...,
         input_size: _builtins.int = ...,
         metadata_json: _builtins.str = ...,
+        share: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "backend", b"backend", "input_size", b"input_size", "is_default", b"is_default", "metadata_json", b"metadata_json", "name", b"name", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "backend", b"backend", "input_size", b"input_size", "is_default", b"is_default", "metadata_json", b"metadata_json", "name", b"name", "share", b"share", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

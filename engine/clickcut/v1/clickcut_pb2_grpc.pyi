@@ -66,7 +66,7 @@ class ClickcutStub:
     Segment: _grpc.UnaryUnaryMultiCallable[_clickcut_pb2.SegmentRequest, _clickcut_pb2.SegmentReply]
     """The stateless form: an image (or the digest of a known one) and all clicks; one mask back."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_clickcut_pb2.ListModelsRequest, _clickcut_pb2.ListModelsReply]
-    """The models that this server has loaded."""
+    """The models that this server has loaded, every version."""
 
 @_typing.type_check_only
 class ClickcutAsyncStub(ClickcutStub):
@@ -88,7 +88,7 @@ class ClickcutAsyncStub(ClickcutStub):
     Segment: _aio.UnaryUnaryMultiCallable[_clickcut_pb2.SegmentRequest, _clickcut_pb2.SegmentReply]  # type: ignore[assignment]
     """The stateless form: an image (or the digest of a known one) and all clicks; one mask back."""
     ListModels: _aio.UnaryUnaryMultiCallable[_clickcut_pb2.ListModelsRequest, _clickcut_pb2.ListModelsReply]  # type: ignore[assignment]
-    """The models that this server has loaded."""
+    """The models that this server has loaded, every version."""
 
 class ClickcutServicer(metaclass=_abc_1.ABCMeta):
     """The whole interface; grpc.health.v1.Health and server reflection are served beside it."""
@@ -131,6 +131,6 @@ class ClickcutServicer(metaclass=_abc_1.ABCMeta):
         request: _clickcut_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_clickcut_pb2.ListModelsReply, _abc.Awaitable[_clickcut_pb2.ListModelsReply]]:
-        """The models that this server has loaded."""
+        """The models that this server has loaded, every version."""
 
 def add_ClickcutServicer_to_server(servicer: ClickcutServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

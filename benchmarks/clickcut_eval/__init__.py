@@ -1,0 +1,1 @@
+"""Measure like the paper: data sets, simulated users, every compared method, reports."""

@@ -1,0 +1,175 @@
+"""`clickcut eval`: clicks per object of every compared method."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Measure how many clicks each method needs to select objects, and report it.",
+)
+
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME[=FOLDER]",
+        help="A data set; its folder is DATA/NAME where none is given. Several times. "
+        "Left out: grabcut and berkeley.",
+    ),
+]
+
+
+@app.command()
+def run(
+    data: Annotated[Path, typer.Argument(help="Folder that holds a folder for each data set.")],
+    out: Annotated[
+        Path, typer.Option(help="Run directory; a run that was cut off goes on from it.")
+    ] = Path("runs/eval"),
+    sets: Sets = None,
+    methods: Annotated[
+        str, typer.Option(help="Names, with commas between; `clickcut eval methods` lists them.")
+    ] = "fcn-cut",
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Bundle of fcn and fcn-cut; the packaged default when left out."),
+    ] = None,
+    bundle: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PATH", help="A further bundle: adds the methods NAME and NAME-cut."
+        ),
+    ] = None,
+    segmenter: Annotated[
+        Path | None, typer.Option(help="Weights (.pth) of the semantic methods' network.")
+    ] = None,
+    encoder: Annotated[Path | None, typer.Option(help="ONNX encoder of method sam.")] = None,
+    decoder: Annotated[Path | None, typer.Option(help="ONNX decoder of method sam.")] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METHOD.NAME=VALUE",
+            help="A parameter instead of the method's own, as fcn-cut.cut_lambda=0.3.",
+        ),
+    ] = None,
+    rule: Annotated[str, typer.Option(help="Where clicks go: deepest or xu2016.")] = "deepest",
+    max_clicks: Annotated[int, typer.Option(min=1, help="After so many the user gives up.")] = 20,
+    stop_at: Annotated[
+        float, typer.Option(help="IoU at which the user is content; 2 makes all clicks.")
+    ] = 0.9,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only so many objects of each set, evenly chosen.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; one per core when left out.")
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: auto, local, ray://HOST:PORT."),
+    ] = None,
+) -> None:
+    """Let a simulated user select every object with every method; interrupt and resume at will.
+
+    Example: clickcut eval run DATA --set grabcut --set voc=/data/VOC2012 --methods fcn-cut,growcut
+    """
+    from clickcut_eval.methods import choose
+    from clickcut_eval.protocol import Protocol
+    from clickcut_eval.run import run as perform
+
+    given = {"segmenter": segmenter, "encoder": encoder, "decoder": decoder}
+    specs = choose(
+        [m.strip() for m in methods.split(",") if m.strip()],
+        model,
+        {n: Path(p) for n, p in (_pair(text, "--bundle") for text in bundle or [])},
+        {role: path for role, path in given.items() if path is not None},
+        _parameters(parameter or []),
+    )
+    protocol = Protocol(rule, max_clicks, stop_at)  # type: ignore[arg-type]  # checked there
+    command = shlex.join(["clickcut", "eval", *sys.argv[2:]])
+    perform(
+        folders(data, sets or ["grabcut", "berkeley"]),
+        specs,
+        out,
+        protocol,
+        limit=limit,
+        workers=workers,
+        ray=ray,
+        command=command,
+    )
+
+
+@app.command()
+def tune(
+    voc: Annotated[Path, typer.Argument(help="Folder of PASCAL VOC; its train list is used.")],
+    methods: Annotated[str, typer.Option(help="Names, with commas between; all when empty.")] = "",
+    trials: Annotated[int, typer.Option(min=1, help="Sets of parameters for each.")] = 16,
+    objects: Annotated[int, typer.Option(min=1, help="Objects to select with each set.")] = 24,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="Add the trials to this file.")
+    ] = None,
+) -> None:
+    """Find parameters of the methods without learning, on training photographs only."""
+    import json
+
+    from clickcut_eval.tune import SPACE
+    from clickcut_eval.tune import tune as search
+
+    for method in [m.strip() for m in methods.split(",") if m.strip()] or list(SPACE):
+        print(method)
+        found = search(method, voc, trials, objects)
+        print(f"best: {json.dumps(found[0])}")
+        if json_path is not None:
+            known = json.loads(json_path.read_text()) if json_path.exists() else {}
+            json_path.write_text(json.dumps(known | {method: found}, indent=1) + "\n")
+
+
+def folders(data: Path, sets: list[str]) -> dict[str, Path]:
+    """`NAME` or `NAME=FOLDER` of the command line -> folder by name."""
+    out = {}
+    for text in sets:
+        name, given, folder = text.partition("=")
+        out[name] = Path(folder) if given else data / name
+    return out
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    name, given, path = text.partition("=")
+    if not given or not name or not path:
+        raise typer.BadParameter(f"NAME=PATH is wanted, not {text!r}", param_hint=option)
+    return name, path
+
+
+def _parameters(texts: list[str]) -> dict[str, dict[str, float | str]]:
+    out: dict[str, dict[str, float | str]] = {}
+    for text in texts:
+        where, value = _pair(text, "--parameter")
+        method, dot, name = where.partition(".")
+        if not dot:
+            raise typer.BadParameter(f"METHOD.NAME=VALUE is wanted, not {text!r}")
+        try:
+            out.setdefault(method, {})[name] = float(value)
+        except ValueError:
+            out.setdefault(method, {})[name] = value
+    return out
+
+
+@app.command(name="methods")
+def list_methods() -> None:
+    """List the compared methods."""
+    from clickcut_eval.methods import CLASSICAL, SEMANTIC
+
+    for name, (title, _) in CLASSICAL.items():
+        print(f"{name:18}{title}")
+    print(f"{'fcn':18}Ours without graph cut (--model)")
+    print(f"{'fcn-cut':18}Ours with graph cut (--model)")
+    print(f"{'NAME, NAME-cut':18}The same for a further bundle (--bundle NAME=PATH)")
+    for name, (title, _) in SEMANTIC.items():
+        print(f"{name:18}{title} (--segmenter)")
+    print(f"{'sam':18}A SAM-style pair of ONNX models (--encoder, --decoder)")

@@ -1,0 +1,117 @@
+"""`clickcut eval tune`: find parameters of the methods without learning on training photographs.
+
+A random search: every trial draws all parameters of a method anew, the first one takes those in
+force; all see the same objects of VOC `train`, and the smallest mean number of clicks wins.
+Photographs that anything is reported on are never looked at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from clickcut_eval.datasets.voc import voc
+from clickcut_eval.errors import MethodError
+from clickcut_eval.jobs import Job
+from clickcut_eval.methods import MethodSpec, build, choose
+from clickcut_eval.metrics import Outcome, curves
+from clickcut_eval.pools import cores, on_processes
+from clickcut_eval.protocol import Protocol
+from clickcut_eval.run import evenly
+
+Range = tuple[float, float]
+
+_COLOUR: dict[str, Range] = {
+    "bandwidth": (2.0, 16.0),
+    "floor": (0.001, 0.3),
+    "image_weight": (5.0, 400.0),
+}
+_CUT: dict[str, Range] = _COLOUR | {"cut_lambda": (0.01, 1.0), "contrast": (0.15, 2.0)}
+
+SPACE: dict[str, dict[str, Range]] = {
+    "graph-cut": _CUT,
+    "geodesic-matting": _COLOUR | {"spatial": (0.0003, 0.1)},
+    "random-walker": {"beta": (10.0, 3000.0), "smoothing": (0.3, 2.0)},
+    "euclidean-star": _CUT,
+    "geodesic-star": _CUT | {"gamma": (0.1, 1.0)},
+    "growcut": {"smoothing": (0.3, 3.0), "decay": (0.0001, 0.1)},
+}
+"""Method -> parameter -> range; drawn uniformly on a logarithmic scale."""
+
+Trial = dict[str, Any]
+
+
+def tune(
+    method: str,
+    root: Path,
+    trials: int,
+    objects: int,
+    target: float = 0.85,
+    max_clicks: int = 10,
+    console: Console | None = None,
+) -> list[Trial]:
+    """Try parameters of a method.
+
+    Args:
+        method: a key of `SPACE`.
+        root: folder of VOC; its `train` list is used.
+        trials: how many sets of parameters.
+        objects: on so many objects.
+        target: IoU to reach.
+        max_clicks: given to each.
+        console: where each trial is told.
+
+    Returns:
+        Trials, the best first: parameters, clicks, area (mean IoU over all clicks).
+
+    Raises:
+        MethodError: nothing to tune in this method.
+        DatasetError: as of `voc`.
+    """
+    if method not in SPACE:
+        raise MethodError(f"nothing to tune in {method!r}; there are {', '.join(SPACE)}")
+    console = console or Console()
+    targets = evenly(voc(root, "train"), objects)
+    protocol = Protocol("deepest", max_clicks, target)
+    specs = [
+        choose([method], None, {}, {}, {method: parameters})[0]
+        for parameters in draw(method, trials)
+    ]
+    for spec in specs:
+        build(spec)
+    jobs = [Job(spec, "voc", t, protocol) for spec in specs for t in targets]
+    outcomes: dict[MethodSpec, list[Outcome | None]] = defaultdict(list)
+    results: list[Trial] = []
+    for job, outcome in on_processes(jobs, cores()):
+        outcomes[job.method].append(outcome)
+        if len(outcomes[job.method]) == len(targets):
+            results.append(_trial(dict(job.method.options), outcomes[job.method], protocol))
+            console.print(json.dumps(results[-1]))
+    return sorted(results, key=lambda t: (t["clicks"], -t["area"]))
+
+
+def draw(method: str, trials: int, seed: int = 0) -> Iterator[dict[str, float]]:
+    """Sets of parameters, the same ones for every call; the first is empty: those in force."""
+    rng = np.random.default_rng(seed)
+    yield {}
+    for _ in range(trials - 1):
+        yield {
+            name: float(f"{np.exp(rng.uniform(np.log(low), np.log(high))):.3g}")
+            for name, (low, high) in SPACE[method].items()
+        }
+
+
+def _trial(
+    parameters: dict[str, float], outcomes: Sequence[Outcome | None], protocol: Protocol
+) -> Trial:
+    some = [o for o in outcomes if o is not None]
+    most = protocol.max_clicks
+    clicks = float(np.mean([o.clicks_to(protocol.stop_at, most) for o in some]))
+    area = float(curves(some, most).mean())
+    return {"parameters": parameters, "clicks": round(clicks, 3), "area": round(area, 4)}

@@ -1,0 +1,1 @@
+"""The back-ends, a module each, imported when a model is loaded; see `clickcut.predictor`."""

@@ -1,0 +1,155 @@
+"""The few CUDA calls that a plan needs, over the package `cuda-bindings`.
+
+Everything happens on device 0; choose another with the environment variable CUDA_VISIBLE_DEVICES.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import weakref
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickcut.errors import BackendError
+
+
+def runtime() -> ModuleType:
+    """The CUDA runtime's Python module.
+
+    Raises:
+        BackendError: it is not installed.
+    """
+    try:
+        module = importlib.import_module("cuda.bindings.runtime")
+    except ImportError as error:
+        raise BackendError(
+            "the CUDA bindings are not installed: pip install 'clickcut[tensorrt]'"
+        ) from error
+    return module
+
+
+def call(name: str, *arguments: Any) -> Any:
+    """Call a function of the runtime; its value, a tuple of them when there are several.
+
+    Raises:
+        BackendError: the bindings are not installed, or CUDA reports an error.
+    """
+    module = runtime()
+    status, *values = getattr(module, name)(*arguments)
+    if status != module.cudaError_t.cudaSuccess:
+        raise BackendError(f"CUDA: {name} failed: {status.name} ({_HINTS.get(status.name, '')})")
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+_HINTS = {
+    "cudaErrorInsufficientDriver": "no NVIDIA driver, or one that is too old for this CUDA",
+    "cudaErrorNoDevice": "no NVIDIA GPU is visible",
+    "cudaErrorMemoryAllocation": "GPU memory is full: fewer models, or a smaller --max-batch",
+}
+
+
+def compute_capability() -> str:
+    """Of device 0, such as "8.9".
+
+    Raises:
+        BackendError: there is no GPU, or no driver.
+    """
+    attributes = runtime().cudaDeviceAttr
+    major, minor = (
+        call("cudaDeviceGetAttribute", attribute, 0)
+        for attribute in (
+            attributes.cudaDevAttrComputeCapabilityMajor,
+            attributes.cudaDevAttrComputeCapabilityMinor,
+        )
+    )
+    return f"{major}.{minor}"
+
+
+class Stream:
+    """A queue of work on the GPU; freed with the object.
+
+    Attributes:
+        handle: as CUDA and TensorRT take it.
+    """
+
+    def __init__(self) -> None:
+        stream = call("cudaStreamCreateWithFlags", runtime().cudaStreamNonBlocking)
+        self.handle = int(stream)
+        weakref.finalize(self, _free, "cudaStreamDestroy", self.handle)
+
+    def synchronise(self) -> None:
+        """Wait until all its work is done."""
+        call("cudaStreamSynchronize", self.handle)
+
+
+class Pair:
+    """An array in pinned host memory and room for it on the GPU; both freed with the object.
+
+    Args:
+        shape: of the array, float32.
+
+    Attributes:
+        host: `shape` float32, pinned, so that copies need no detour.
+        device: address on the GPU.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._nbytes = 4 * int(np.prod(shape))
+        address = int(call("cudaHostAlloc", self._nbytes, 0))
+        weakref.finalize(self, _free, "cudaFreeHost", address)
+        values = (ctypes.c_float * (self._nbytes // 4)).from_address(address)
+        self.host: NDArray[np.float32] = np.ctypeslib.as_array(values).reshape(shape)
+        self.host[:] = 0
+        self.device = int(call("cudaMalloc", self._nbytes))
+        weakref.finalize(self, _free, "cudaFree", self.device)
+
+    def upload(self, stream: Stream) -> None:
+        """Queue a copy from host to GPU."""
+        kind = runtime().cudaMemcpyKind.cudaMemcpyHostToDevice
+        address = self.host.ctypes.data
+        call("cudaMemcpyAsync", self.device, address, self._nbytes, kind, stream.handle)
+
+    def download(self, stream: Stream) -> None:
+        """Queue a copy from GPU to host."""
+        kind = runtime().cudaMemcpyKind.cudaMemcpyDeviceToHost
+        address = self.host.ctypes.data
+        call("cudaMemcpyAsync", address, self.device, self._nbytes, kind, stream.handle)
+
+
+class Graph:
+    """Work that was queued once and is launched as a whole; freed with the object.
+
+    Args:
+        stream: to record on; no other thread uses it meanwhile.
+        queue: queues the work on it. It has run before, so nothing is left to be set up.
+
+    Raises:
+        BackendError: the work cannot be recorded; the stream is as it was.
+    """
+
+    def __init__(self, stream: Stream, queue: Callable[[], None]) -> None:
+        mode = runtime().cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        call("cudaStreamBeginCapture", stream.handle, mode)
+        try:
+            queue()
+        finally:  # also after an error: a stream that records does nothing else
+            graph = call("cudaStreamEndCapture", stream.handle)
+        try:
+            self._executable = call("cudaGraphInstantiate", graph, 0)
+        finally:
+            call("cudaGraphDestroy", graph)
+        weakref.finalize(self, _free, "cudaGraphExecDestroy", self._executable)
+
+    def launch(self, stream: Stream) -> None:
+        """Queue all of it."""
+        call("cudaGraphLaunch", self._executable, stream.handle)
+
+
+def _free(name: str, handle: Any) -> None:
+    """Give something back; at the end of the process CUDA may be gone already."""
+    getattr(runtime(), name)(handle)

@@ -1,0 +1,191 @@
+"""ONNX Runtime: on the CPU, or on an NVIDIA GPU by its CUDA or TensorRT execution provider."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickcut.bundle_file import read_bundle
+from clickcut.errors import BackendError, BundleError
+from clickcut.predictor import check_first_prediction
+
+_CPU = "CPUExecutionProvider"
+_CUDA = "CUDAExecutionProvider"
+_TENSORRT = "TensorrtExecutionProvider"
+
+PROVIDERS = {
+    "onnxruntime-cpu": _CPU,
+    "onnxruntime-cuda": _CUDA,
+    "onnxruntime-tensorrt": _TENSORRT,
+}
+"""ONNX Runtime's names of the back-ends."""
+
+_INSTALL = {
+    _CPU: "pip install 'clickcut[cpu]'",
+    _CUDA: "pip uninstall onnxruntime && pip install 'onnxruntime-gpu[cuda,cudnn]'",
+    _TENSORRT: "pip uninstall onnxruntime && pip install 'onnxruntime-gpu[cuda,cudnn]' tensorrt",
+}
+
+_UNSUPPORTED = ("not a registered function/op", "No Op registered for", "NOT_IMPLEMENTED")
+"""How ONNX Runtime's messages speak of an operator that it does not have."""
+
+
+def check_provider(backend: str) -> Any:
+    """The module `onnxruntime`, once it is known to offer a back-end.
+
+    Raises:
+        BackendError: it is not installed or was built without; the message says what to install.
+    """
+    provider = PROVIDERS[backend]
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendError(
+            "ONNX Runtime is not installed: pip install 'clickcut[cpu]' (or 'clickcut[gpu]')"
+        ) from error
+    offered = onnxruntime.get_available_providers()
+    if provider not in offered:
+        raise BackendError(
+            f"the back-end {backend} is not available: the ONNX Runtime that is installed has only "
+            f"{', '.join(offered)}; {_INSTALL[provider]} (needs an NVIDIA GPU and its driver)"
+        )
+    return onnxruntime
+
+
+class OnnxPredictor:
+    """A bundle in ONNX Runtime.
+
+    Args:
+        path: a bundle.
+        threads: threads per prediction on the CPU; 0 = one per core.
+        backend: of `PROVIDERS`.
+        max_batch: largest batch that TensorRT prepares for.
+
+    Raises:
+        BackendError: ONNX Runtime is not installed, or not with this provider, or the provider does
+            not work on this machine.
+        BundleError: no such file, damaged, not an ONNX model, not one of clickcut's, operators that
+            ONNX Runtime does not have, or a graph that does not fit its metadata.
+    """
+
+    def __init__(
+        self, path: Path, threads: int = 0, backend: str = "onnxruntime-cpu", max_batch: int = 1
+    ) -> None:
+        self._runtime = check_provider(backend)
+        self.backend = backend
+        bundle = read_bundle(path)
+        self.metadata = bundle.metadata
+        options = self._runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 4  # errors come as exceptions
+        # Threads that spin after a prediction would take the cores from the cut of other sessions.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        providers = self._providers(bundle.data, path, max_batch)
+        self._session = self._load(bundle.data, path, options, providers)
+        self._check_provider_works()
+        self._check_graph(path)
+
+    def _load(self, data: bytes, path: Path, options: Any, providers: list[Any]) -> Any:
+        try:
+            # From memory: what runs is what was checked, and the graph can name no other file.
+            session = self._runtime.InferenceSession(
+                data, options, providers=providers, enable_fallback=0
+            )
+        except Exception as error:  # ONNX Runtime's errors share no public base class
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            if any(words in reason for words in _UNSUPPORTED):
+                raise BundleError(
+                    f"{path}: its graph has an operator that {self.backend} does not support "
+                    f"({reason}); export the model with standard ONNX operators"
+                ) from error
+            raise BundleError(f"{path}: not a model that can be loaded ({reason})") from error
+        session._model_bytes = None  # kept only to start again in another provider
+        return session
+
+    def _check_provider_works(self) -> None:
+        used = self._session.get_providers()
+        if PROVIDERS[self.backend] not in used:  # ONNX Runtime has only warned
+            raise BackendError(
+                f"the back-end {self.backend} does not work on this machine (ONNX Runtime fell "
+                f"back to {', '.join(used)}): it needs an NVIDIA GPU, its driver and libraries; "
+                f"{_INSTALL[PROVIDERS[self.backend]]}"
+            )
+
+    def _providers(self, data: bytes, path: Path, max_batch: int) -> list[Any]:
+        """What ONNX Runtime is to try, in this order; what one cannot do goes to the next."""
+        if self.backend == "onnxruntime-cpu":
+            return [_CPU]
+        if hasattr(self._runtime, "preload_dlls"):
+            self._runtime.preload_dlls()  # CUDA and cuDNN of Python packages, if they are there
+        # The default, an exhaustive search for each new shape, would stall the first large batch.
+        cuda = (_CUDA, {"cudnn_conv_algo_search": "HEURISTIC"})
+        if self.backend == "onnxruntime-cuda":
+            return [cuda, _CPU]
+        return [(_TENSORRT, self._profile(data, path, max_batch)), cuda, _CPU]
+
+    def _profile(self, data: bytes, path: Path, max_batch: int) -> dict[str, str]:
+        """One engine for all batches up to `max_batch`; without it each larger one builds anew."""
+        options = self._runtime.SessionOptions()
+        options.graph_optimization_level = self._runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        value = self._load(data, path, options, [_CPU]).get_inputs()[0]
+        if isinstance(value.shape[0], int):
+            return {}
+        size, channels = self.metadata.input_size, len(self.metadata.channels)
+
+        def shape(batch: int) -> str:
+            return f"{value.name}:{batch}x{channels}x{size}x{size}"
+
+        return {
+            "trt_profile_min_shapes": shape(1),
+            "trt_profile_opt_shapes": shape(max_batch),
+            "trt_profile_max_shapes": shape(max_batch),
+        }
+
+    def _check_graph(self, path: Path) -> None:
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        size, channels = self.metadata.input_size, len(self.metadata.channels)
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise BundleError(f"{path}: has {len(inputs)} inputs and {len(outputs)} outputs, not 1")
+        shape = list(inputs[0].shape)
+        # A dimension without a number is symbolic: it takes any.
+        fits = len(shape) == 4 and all(
+            not isinstance(given, int) or given == wanted
+            for given, wanted in zip(shape[1:], (channels, size, size), strict=True)
+        )
+        if inputs[0].type != "tensor(float)" or not fits:
+            raise BundleError(
+                f"{path}: the graph takes {inputs[0].type} {shape}, "
+                f"the metadata says float32 [N, {channels}, {size}, {size}]"
+            )
+        self._input, self._output = inputs[0].name, outputs[0].name
+        batch, self._fixed_size = shape[0], shape[2] if isinstance(shape[2], int) else None
+        self._fixed_batch: int | None = batch if isinstance(batch, int) else None
+
+    def warm_up(self) -> None:
+        """See `Predictor.warm_up`."""
+        check_first_prediction(self)
+
+    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Predictor.predict`."""
+        if self._fixed_size not in (None, batch.shape[2]):
+            raise BundleError(
+                f"model {self.metadata.name} takes {self._fixed_size} pixels, not "
+                f"{batch.shape[2]}; export it with symbolic sizes for others"
+            )
+        step = self._fixed_batch
+        if step is None or step == len(batch):
+            return self._run(batch)
+        parts = []
+        for start in range(0, len(batch), step):
+            part = batch[start : start + step]
+            padded = np.zeros((step, *batch.shape[1:]), np.float32)
+            padded[: len(part)] = part
+            parts.append(self._run(padded)[: len(part)])
+        return np.concatenate(parts)
+
+    def _run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = self._session.run([self._output], {self._input: batch})[0]
+        return logits

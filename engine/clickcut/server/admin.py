@@ -1,0 +1,99 @@
+"""What operators do: load the models again, by SIGHUP or by the service `clickcut.v1.Admin`.
+
+The service has an address of its own, which only this machine reaches, so it needs no passwords.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from clickcut.errors import ClickcutError, UnavailableError
+from clickcut.predictor import Predictor
+from clickcut.server.background import in_background
+from clickcut.server.core import Core
+from clickcut.server.models import Change
+from clickcut.v1 import admin_pb2, admin_pb2_grpc
+from clickcut.warm_up import warm_up
+
+_log = logging.getLogger(__name__)
+
+NAME: str = admin_pb2.DESCRIPTOR.services_by_name["Admin"].full_name
+
+
+class Reloader:
+    """Loads models again, one time after the other.
+
+    Args:
+        core: of the server.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._lock = asyncio.Lock()
+
+    async def reload(self) -> Change:
+        """Serve what is on disk now. Open sessions go on with the model that they have.
+
+        Raises:
+            ClickcutError: a model cannot be used; nothing has changed.
+        """
+        if not self._core.ready or self._core.draining:
+            raise UnavailableError("the server is not serving (yet); models are not loaded again")
+        async with self._lock:
+            try:
+                commit = await in_background(self._prepare, "reload")
+                change = commit()
+            except Exception as error:
+                _log.warning("models not loaded again, nothing has changed: %s", error)
+                raise
+        _log.info("models loaded again: %s", change)
+        return change
+
+    async def reload_quietly(self) -> None:
+        """For a signal, which nobody waits for: errors are only logged."""
+        try:
+            await self.reload()
+        except ClickcutError:
+            return  # logged
+        except Exception:
+            _log.exception("models not loaded again")
+
+    def _prepare(self) -> Callable[[], Change]:
+        def warm(predictor: Predictor) -> None:
+            warm_up(predictor, self._core.settings.cut_solver)
+
+        try:
+            return self._core.models.prepare(warm)
+        except ClickcutError as error:
+            # A new one: the traceback of the old one holds models, until the next collection of
+            # cycles, which may be far away.
+            refused = type(error)(str(error))
+        raise refused
+
+
+class AdminService(admin_pb2_grpc.AdminServicer):
+    """Answers the RPCs of `clickcut.v1.Admin`."""
+
+    def __init__(self, core: Core, reloader: Reloader) -> None:
+        self._core = core
+        self._reloader = reloader
+
+    async def ReloadModels(  # noqa: N802
+        self,
+        request: admin_pb2.ReloadModelsRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> admin_pb2.ReloadModelsReply:
+        """See the contract."""
+        change: Change = await self._core.answer(context, self._reloader.reload())
+        return admin_pb2.ReloadModelsReply(
+            added=change.added,
+            replaced=change.replaced,
+            removed=change.removed,
+            kept=change.kept,
+            models=self._core.models.listing(),
+        )

@@ -1,0 +1,269 @@
+"""`clickcut export`: a checkpoint becomes a bundle, a bundle becomes smaller or a TensorRT plan.
+
+    clickcut export onnx runs/mine/last.pt -o mine.onnx
+    clickcut export quantize mine.onnx -o mine.int8.onnx --data voc:DATA/voc:train
+    clickcut export tensorrt mine.onnx -o mine.plan
+
+Each command proves its result before it writes it, and writes nothing when the proof fails.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clickcut.errors import BackendError
+
+if TYPE_CHECKING:
+    from clickcut.backends.plan import PlanDescription
+    from clickcut_export.to_tensorrt import Bounds
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="From a checkpoint to ONNX, int8, fp16 and TensorRT; each step is verified.",
+)
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
+Data = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[KIND:]FOLDER[:SPLITS]",
+        help="Photographs with object masks: a folder with images/ and masks/, or a kind of "
+        "`clickcut train pack` before it, such as voc:DATA/voc:train. Repeatable.",
+    ),
+]
+
+
+class Precision(StrEnum):
+    """What a bundle computes in."""
+
+    int8 = "int8"
+    fp16 = "fp16"
+
+
+class QuantTarget(StrEnum):
+    """What an int8 bundle is quantised for."""
+
+    cpu = "cpu"
+    tensorrt = "tensorrt"
+
+
+def _need(*modules: str) -> None:
+    if missing := [m for m in modules if importlib.util.find_spec(m) is None]:
+        raise BackendError(
+            f"not installed: {', '.join(missing)}; pip install 'clickcut[cpu,export]'"
+        )
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _wrote(path: Path) -> None:
+    import hashlib
+
+    data = path.read_bytes()
+    _say(f"{path}: {len(data) / 2**20:.1f} MiB, sha256 {hashlib.sha256(data).hexdigest()}")
+
+
+def _notes(path: Path | None) -> dict[str, Any]:
+    from clickcut_export.errors import ExportError
+
+    if path is None:
+        return {}
+    try:
+        notes = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ExportError(f"--notes {path}: cannot be read as JSON ({error})") from error
+    if not isinstance(notes, dict):
+        raise ExportError(f"--notes {path}: must be one JSON object of metadata fields")
+    return notes
+
+
+@app.command()
+def onnx(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of `clickcut train`.")],
+    output: Output,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Side of the input, a multiple of 32; the checkpoint's when left out."),
+    ] = None,
+    dynamic: Annotated[
+        bool, typer.Option("--dynamic", help="Leave height and width open, multiples of 32.")
+    ] = False,
+    name: Annotated[str, typer.Option(help="Name of the model.")] = "default",
+    version: Annotated[str, typer.Option(help="Version of the model.")] = "1",
+    notes: Annotated[
+        Path | None, typer.Option(help="JSON file with metadata fields, instead of the defaults.")
+    ] = None,
+    data: Data = None,
+    objects: Annotated[
+        int, typer.Option(min=1, help="Of --data, objects to compare ONNX and PyTorch on.")
+    ] = 8,
+    tolerance: Annotated[
+        float | None, typer.Option(min=0, help="Largest difference of probability accepted.")
+    ] = None,
+) -> None:
+    """Write a checkpoint's averaged weights as a bundle, compared with PyTorch on real inputs."""
+    _need("torch", "onnx", "onnxscript", "onnxruntime")
+    from dataclasses import replace
+
+    from clickcut_export.parity import FLOAT32
+    from clickcut_export.sessions import read_targets
+    from clickcut_export.to_onnx import OnnxOptions, export_onnx
+
+    accepted = FLOAT32 if tolerance is None else replace(FLOAT32, worst=tolerance)
+    options = OnnxOptions(size, dynamic, name, version, _notes(notes), accepted)
+    targets = read_targets(data, objects) if data else []
+    _say(f"exporting {checkpoint}; a minute or so")
+    parity = export_onnx(checkpoint, output, options, targets)
+    _say(f"ONNX Runtime against PyTorch, {parity}")
+    _wrote(output)
+
+
+@app.command()
+def quantize(
+    model: Annotated[Path, typer.Argument(help="A float bundle.")],
+    output: Output,
+    data: Data = None,
+    precision: Annotated[Precision, typer.Option(help="int8 or fp16.")] = Precision.int8,
+    objects: Annotated[
+        int, typer.Option(min=8, help="Of --data: sessions to calibrate and compare on.")
+    ] = 48,
+    target: Annotated[
+        QuantTarget, typer.Option(help="int8 for CPUs (uint8 activations) or for TensorRT.")
+    ] = QuantTarget.cpu,
+    keep_float: Annotated[
+        str,
+        typer.Option(
+            help="Convolutions that stay float besides the score: search, none, or node names "
+            "with commas between."
+        ),
+    ] = "search",
+    validate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FOLDER",
+            help="Count clicks on a data set of `clickcut eval`, such as grabcut=DATA/grabcut; "
+            "held-out objects of --data when left out. Repeatable.",
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only this many objects of each data set.")
+    ] = None,
+    without_cut: Annotated[
+        bool, typer.Option("--without-cut", help="Also count clicks without the graph cut.")
+    ] = False,
+    max_loss: Annotated[
+        float, typer.Option(help="Clicks per object that may be lost; more: nothing is written.")
+    ] = 0.15,
+    report: Annotated[
+        Path | None, typer.Option("--json", help="Also write the numbers to this file.")
+    ] = None,
+) -> None:
+    """Make a float bundle smaller: int8, calibrated on simulated click sessions, or fp16."""
+    _need("onnx", "onnxruntime")
+    if precision is Precision.fp16:
+        from clickcut_export.commands import run_fp16
+
+        run_fp16(model, output, data or [], objects)
+    else:
+        from clickcut_export.commands import Int8Run, run_int8
+
+        wanted = [name.strip() for name in keep_float.split(",") if name.strip()]
+        chosen = None if wanted == ["search"] else [] if wanted == ["none"] else wanted
+        cuts = (True, False) if without_cut else (True,)
+        run_int8(
+            Int8Run(
+                model=model,
+                output=output,
+                data=tuple(data or ()),
+                objects=objects,
+                target=target.value,
+                keep_float=chosen,
+                validate=tuple(validate or ()),
+                limit=limit,
+                cuts=cuts,
+                max_loss=max_loss,
+                report=report,
+            )
+        )
+    _wrote(output)
+
+
+@app.command()
+def tensorrt(
+    model: Annotated[Path, typer.Argument(help="A bundle: float32, fp16, or int8 for TensorRT.")],
+    output: Output,
+    batch: Annotated[
+        str, typer.Option(metavar="MIN,OPT,MAX", help="Batch sizes that the plan is for.")
+    ] = "1,1,8",
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="MIN,OPT,MAX", help="Sides; for a bundle exported with --dynamic."),
+    ] = None,
+    capability: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Compute capability of a GPU, such as 8.9 (tensorrt-rtx). Repeatable; 8.0, 8.6, "
+            "8.9 and 12.0 when left out."
+        ),
+    ] = None,
+    flavour: Annotated[
+        str | None,
+        typer.Option(help="tensorrt or tensorrt_rtx; the first that is installed if left out."),
+    ] = None,
+    timing_cache: Annotated[
+        Path | None, typer.Option(help="Keeps measurements between builds (tensorrt).")
+    ] = None,
+    workspace: Annotated[
+        int, typer.Option(min=1, help="Most scratch memory of a layer, MiB.")
+    ] = 1024,
+) -> None:
+    """Build a TensorRT plan and its description; tensorrt-rtx needs no GPU for it."""
+    _need("onnx")
+    from clickcut_export.commands import check_plan
+    from clickcut_export.to_tensorrt import PlanOptions, build_plan
+
+    options = PlanOptions(
+        batch=_bounds("--batch", batch),
+        size=None if size is None else _bounds("--size", size),
+        capabilities=tuple(capability) if capability else None,
+        flavour=flavour,
+        timing_cache=timing_cache,
+        workspace_mib=workspace,
+    )
+    _print_plan(build_plan(model, output, options, _say))
+    _say(check_plan(model, output))
+    _wrote(output)
+
+
+def _bounds(option: str, text: str) -> Bounds:
+    from clickcut_export.errors import ExportError
+
+    try:
+        least, best, most = (int(part) for part in text.split(","))
+    except ValueError as error:
+        raise ExportError(f"{option} {text}: write three whole numbers, such as 1,1,8") from error
+    return least, best, most
+
+
+def _print_plan(description: PlanDescription) -> None:
+    facts = description.tensorrt
+    _say(
+        f"built by {facts.flavour} {facts.version}, {facts.precision}, for compute capability "
+        f"{', '.join(facts.compute_capabilities)}; batch {_span(facts.profile.batch)}, "
+        f"size {_span(facts.profile.size)}"
+    )
+
+
+def _span(bounds: Bounds) -> str:
+    least, best, most = bounds
+    return str(best) if least == most else f"{least} to {most}, best {best}"

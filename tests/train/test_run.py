@@ -1,0 +1,213 @@
+"""Seconds-long runs that really learn, stop when they must and leave what they promise."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import math
+import threading
+
+import numpy as np
+import pytest
+import torch
+from train_cases import ALONE, PLAIN, config, data, photo
+
+from clickcut_train import checkpoint as checkpoints
+from clickcut_train.average import average
+from clickcut_train.batch import network_input
+from clickcut_train.checkpoint import load_model, read_checkpoint
+from clickcut_train.errors import CheckpointError, ConfigError, TrainingError
+from clickcut_train.logbook import Logbook
+from clickcut_train.run import Loop, Run
+from clickcut_train.samples import SampleOptions, draw
+
+
+def learn(run, logbook=None):
+    try:
+        assert Loop(run, logbook).until_done(threading.Event())
+    finally:
+        run.close()
+
+
+def iou_of_one_click(path, photos=1):
+    """Mean IoU of the checkpoint's network after the first click of fresh samples."""
+    network, settings, _ = load_model(path)
+    rng = np.random.default_rng(7)
+    options = SampleOptions(first="mixed", pairs_per_object=0, flip=False)
+    ious = []
+    for i in range(12):
+        sample = draw(photo(i % photos), settings.model.input_size, options, rng)
+        sample.positive, sample.negative = sample.positive[:1], []
+        with torch.no_grad():
+            selected = network(network_input([sample], settings.model))[0, 0].numpy() > 0
+        ious.append((selected & sample.target).sum() / (selected | sample.target).sum())
+    return np.mean(ious)
+
+
+ARCHITECTURES = {
+    "topdown on mobilenet_v2": {},
+    "fcn8s on mobilenet_v2": {"architecture": "fcn8s"},
+    "fcn4s on mobilenet_v2": {"architecture": "fcn4s", "width": 0.5},
+    "fcn8s on vgg16": {"architecture": "fcn8s", "trunk": "vgg16", "width": 0.125},
+    "topdown on vgg16": {"trunk": "vgg16", "width": 0.125},
+}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_learns_to_select_an_object_with_one_click(tmp_path, name):
+    model = ARCHITECTURES[name]
+    settings = config(
+        model=model,
+        optimiser={"rate": 1e-3} if "vgg16" in name else {},
+        schedule={"samples": 960, "warmup": 32},
+        samples=PLAIN,
+        sessions={"go_on": 0.3},
+        loss={"kind": "cross_entropy"},
+    )
+    learn(Run(settings, tmp_path, data(1), ALONE), Logbook(tmp_path, 960, 0, tensorboard=False))
+    with (tmp_path / "log.csv").open() as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert losses[-1] < 0.3 * losses[0]
+    assert iou_of_one_click(tmp_path / "last.pt") > 0.75
+
+
+def test_the_default_recipe_learns(tmp_path):
+    settings = config(schedule={"samples": 480})
+    learn(Run(settings, tmp_path, data(), ALONE))
+    assert iou_of_one_click(tmp_path / "last.pt", photos=3) > 0.4
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice(tmp_path):
+    run = Run(config(), tmp_path, data(), ALONE)
+    with torch.no_grad():
+        run.learner.network.head.score.bias.fill_(math.nan)
+    with pytest.raises(TrainingError, match=r"optimiser\.rate=0\.001"):
+        run.step()
+    run.close()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        MemoryError(),
+    ],
+)
+def test_too_little_memory_stops_with_advice(tmp_path, monkeypatch, error):
+    run = Run(config(), tmp_path, data(), ALONE)
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(run.learner, "step", fail)
+    with pytest.raises(TrainingError, match=r"schedule\.batch=2 .*model\.input_size=32"):
+        run.step()
+    run.close()
+
+
+def test_other_faults_keep_their_trace(tmp_path, monkeypatch):
+    run = Run(config(), tmp_path, data(), ALONE)
+
+    def fail(*_):
+        raise RuntimeError("shapes cannot be multiplied")
+
+    monkeypatch.setattr(run.learner, "step", fail)
+    with pytest.raises(RuntimeError, match="shapes"):
+        run.step()
+    run.close()
+
+
+class FullDisk:
+    """Opens files that take `room` bytes and then no more."""
+
+    def __init__(self, path, room):
+        self._file, self._room = path.open("wb"), room
+
+    def write(self, data):
+        self._room -= len(data)
+        if self._room < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return self._file.write(data)
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
+
+
+@pytest.mark.parametrize("room", [0, 100, 50_000])
+def test_a_full_disk_leaves_the_old_checkpoint_and_says_what_to_do(
+    tmp_path, monkeypatch, capsys, room
+):
+    settings = config(schedule={"samples": 16}, output={"checkpoint_seconds": 1e-9})
+    learn(Run(settings, tmp_path, data(), ALONE))
+    before = (tmp_path / "last.pt").read_bytes()
+    longer = config(schedule={"samples": 24}, output={"checkpoint_seconds": 1e-9})
+    run = Run(longer, tmp_path, data(), ALONE)
+    monkeypatch.setattr(checkpoints, "_open", lambda path: FullDisk(path, room))
+    with pytest.raises(TrainingError, match="No space left.*Make room"):
+        learn(run, Logbook(tmp_path, 24, 16, tensorboard=False))
+    assert run.complete  # it went on after the first failure
+    assert "the run goes on" in capsys.readouterr().out
+    assert (tmp_path / "last.pt").read_bytes() == before
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_the_batch_must_divide_over_the_processes(tmp_path):
+    world = type(ALONE)(0, 3, ALONE.device)
+    with pytest.raises(ConfigError, match="multiple of the 3 processes"):
+        Run(config(), tmp_path, data(), world)
+
+
+def test_the_mean_of_checkpoints_is_a_checkpoint(tmp_path):
+    for name, seed in (("a", 1), ("b", 2)):
+        learn(Run(config(schedule={"samples": 8, "seed": seed}), tmp_path / name, data(), ALONE))
+    paths = [tmp_path / name / "last.pt" for name in "ab"]
+    soup = average(paths, [3, 1])
+    a, b = (read_checkpoint(p).average_state for p in paths)
+    for name, value in soup.average_state.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, 0.75 * a[name] + 0.25 * b[name])
+    checkpoints.write_checkpoint(tmp_path / "soup.pt", soup)
+    network, settings, seen = load_model(tmp_path / "soup.pt")
+    assert (settings.model, seen) == (config().model, 8)
+    assert network(torch.zeros(1, 6, 64, 64)).isfinite().all()
+    parents = read_checkpoint(tmp_path / "soup.pt").provenance["average"]
+    assert [p["share"] for p in parents] == [0.75, 0.25]
+    assert parents[0]["sha256"] == checkpoints.file_sha256(paths[0])
+
+
+def test_checkpoints_of_other_networks_are_not_averaged(tmp_path):
+    for name in ("fcn8s", "fcn4s"):
+        settings = config(model={"architecture": name}, schedule={"samples": 4})
+        learn(Run(settings, tmp_path / name, data(), ALONE))
+    with pytest.raises(CheckpointError, match="another network"):
+        average([tmp_path / "fcn8s/last.pt", tmp_path / "fcn4s/last.pt"])
+    with pytest.raises(CheckpointError, match="two checkpoints or more"):
+        average([tmp_path / "fcn8s/last.pt"])
+
+
+def test_a_teacher_becomes_part_of_the_target(tmp_path, monkeypatch):
+    teaching = config(model={"encoding": "distance", "previous": False}, schedule={"samples": 8})
+    learn(Run(teaching, tmp_path / "teacher", data(), ALONE))
+    path = tmp_path / "teacher/last.pt"
+    run = Run(config(loss={"teacher": str(path), "teacher_share": 0.25}), tmp_path, data(), ALONE)
+    shown = {}
+    step = run.learner.step
+    monkeypatch.setattr(
+        run.learner, "step", lambda x, t, v: shown.update(target=t.clone()) or step(x, t, v)
+    )
+    samples = []
+    run.step(lambda s, _: samples.extend((x.target.copy(), x) for x in s))
+    run.close()
+    truth = torch.from_numpy(np.stack([t for t, _ in samples])).float()
+    soft = (shown["target"] - 0.75 * truth) / 0.25
+    assert soft.min() >= -1e-5
+    assert soft.max() <= 1 + 1e-5
+    assert 0.01 < soft.mean() < 0.99  # an answer of a network, not a mask
+    assert run.provenance["teacher"]["sha256"] == checkpoints.file_sha256(path)

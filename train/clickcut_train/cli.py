@@ -1,0 +1,80 @@
+"""`clickcut train`: data, training runs, averages of checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clickcut.errors import BackendError
+from clickcut_train.data_cli import pack, preview
+
+app = typer.Typer(no_args_is_help=True, help="Train networks on photographs with object masks.")
+app.command()(pack)
+app.command()(preview)
+
+
+def _require(module: str) -> None:
+    import importlib.util
+
+    if importlib.util.find_spec(module) is None:
+        raise BackendError(f"{module} is not installed: pip install 'clickcut[train]'")
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Option(help="A TOML file; see configs/.")],
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Over the file; repeatable."),
+    ] = None,
+    stage: Annotated[str, typer.Option(help="Only this stage; all of them when left out.")] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run, instead of output.folder.")
+    ] = None,
+) -> None:
+    """Train, or go on with a run that was stopped: the same command continues it exactly.
+
+    On several processes: torchrun --nproc-per-node N -m clickcut train run ...
+    """
+    _require("torch")
+    import torch
+
+    from clickcut_train.config import read_stages
+    from clickcut_train.distributed import world
+    from clickcut_train.stages import run_file
+
+    machine = read_stages(config, assignments or [])[0].config.machine
+    torch.set_flush_denormal(True)
+    if machine.threads:
+        torch.set_num_threads(machine.threads)
+    with world(machine.device) as here:
+        complete = run_file(config, assignments or [], stage, out, here)
+    if not complete:
+        raise typer.Exit(130)
+
+
+@app.command()
+def average(
+    checkpoints: Annotated[list[Path], typer.Argument(help="Two or more, of one architecture.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The new checkpoint.")],
+    share: Annotated[
+        list[float] | None,
+        typer.Option(help="Relative weight, once for each checkpoint in turn; equal if left out."),
+    ] = None,
+) -> None:
+    """Average the weights of several checkpoints; the result is exported like any checkpoint."""
+    _require("torch")
+    from clickcut_train.average import average as mean
+    from clickcut_train.checkpoint import write_checkpoint
+    from clickcut_train.errors import CheckpointError
+
+    result = mean(checkpoints, share or [])
+    try:
+        write_checkpoint(output, result)
+    except OSError as error:
+        raise CheckpointError(f"{output}: cannot be written ({error.strerror})") from error
+    for parent in result.provenance["average"]:
+        print(f"{parent['share']:.3f} of {parent['file']} ({parent['seen']} samples)")
+    print(output)

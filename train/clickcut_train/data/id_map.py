@@ -1,0 +1,65 @@
+"""Masks stored as PNG files of ids: one number per instance, or binary."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from clickcut_train.data.entry import LIMITS, FaultyPhotoError, read_bytes
+from clickcut_train.data.photo import Rle, encode_mask
+
+VOID = 255
+"""The id of pixels that belong to no instance for certain."""
+
+_MODES = ("1", "L", "P", "I;16")
+
+
+def read_id_map(path: Path) -> NDArray[np.uint16]:
+    """The ids of a mask file; see `decode_id_map`."""
+    return decode_id_map(read_bytes(path), path.name)
+
+
+def decode_id_map(data: bytes, name: str) -> NDArray[np.uint16]:
+    """The ids of a PNG with a palette or in grey, 8 or 16 bits: (H, W) uint16, column order.
+
+    Raises:
+        FaultyPhotoError: missing, damaged, too large (found from its header), in colour.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            width, height = image.size
+            if width * height > LIMITS.max_pixels or max(width, height) > LIMITS.max_side:
+                raise FaultyPhotoError(
+                    f"the mask {name} is {width} x {height} pixels; at most "
+                    f"{LIMITS.max_pixels:,} are read"
+                )
+            if image.mode not in _MODES:
+                raise FaultyPhotoError(
+                    f"the mask {name} is a {image.mode} picture; ids are one number per "
+                    "pixel: save it with a palette or in grey"
+                )
+            return np.asfortranarray(image, np.uint16)
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise FaultyPhotoError(f"the mask {name} is damaged or no PNG: {error}") from error
+
+
+def ids_in(ids: NDArray[np.uint16]) -> list[int]:
+    """The different values, ascending."""
+    return [int(i) for i in np.flatnonzero(np.bincount(ids.ravel(order="K")))]
+
+
+def instances_of(
+    ids: NDArray[np.uint16], void: int | None = VOID
+) -> tuple[tuple[Rle, ...], Rle | None, tuple[int, ...]]:
+    """Instances, void pixels and ids of an (H, W) map; 0 is background."""
+    numbers = tuple(i for i in ids_in(ids) if i not in (0, void))
+    unsure = ids == void if void is not None else np.zeros(1, bool)
+    return (
+        tuple(encode_mask(ids == i) for i in numbers),
+        encode_mask(unsure) if unsure.any() else None,
+        numbers,
+    )

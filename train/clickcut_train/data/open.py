@@ -1,0 +1,92 @@
+"""From a configuration to photographs: every kind of source opened, read and checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clickcut_train.data.checking import Strictness, read_entries
+from clickcut_train.data.coco import coco_entries
+from clickcut_train.data.config import DataConfig, SourceConfig
+from clickcut_train.data.davis import davis_entries
+from clickcut_train.data.entry import Entry, Report
+from clickcut_train.data.folder import folder_entries
+from clickcut_train.data.photo import Photo
+from clickcut_train.data.sbd import sbd_entries
+from clickcut_train.data.shards import open_shards
+from clickcut_train.data.source import MemorySource, MixedSource, PhotoSource
+from clickcut_train.data.voc import voc_entries
+from clickcut_train.errors import DataError
+
+
+def list_entries(source: SourceConfig) -> list[Entry]:
+    """The photos that a data set on disk lists, unread.
+
+    Raises:
+        DataError: missing, of another layout, or empty.
+    """
+    root = Path(source.path).expanduser()
+    if not root.is_dir():
+        raise DataError(f"{source}: no such folder")
+    match source.kind:
+        case "voc":
+            entries = voc_entries(root, source.splits)
+        case "sbd":
+            entries = sbd_entries(root, source.splits)
+        case "davis":
+            entries = davis_entries(root, source.splits)
+        case "coco":
+            entries = coco_entries(root, source.splits)
+        case "folder":
+            entries = folder_entries(root)
+        case "shards":
+            raise DataError(f"{source}: packed already")
+    if not entries:
+        raise DataError(f"{source}: it lists no photos")
+    return entries
+
+
+def strictness(config: DataConfig) -> Strictness:
+    """What a configuration leaves out and does not put up with."""
+    return Strictness(config.min_area, config.max_faulty, config.any_ids)
+
+
+def read_photos(source: SourceConfig, config: DataConfig) -> tuple[list[Photo], Report]:
+    """All photos of a data set on disk that can be trained on, and what was left out.
+
+    Raises:
+        DataError: see `list_entries` and `read_entries`.
+    """
+    entries = list_entries(source)
+    report = Report(str(source), len(entries))
+    found = read_entries([(entry, report) for entry in entries], strictness(config))
+    photos = [photo for _, photo in found]
+    if not photos:
+        raise DataError(f"no photo with an object to train on:\n{report}")
+    return photos, report
+
+
+def open_sources(config: DataConfig) -> tuple[PhotoSource, tuple[Report, ...]]:
+    """Everything that a configuration names as one source.
+
+    Data sets on disk are read into memory; shards are read as they are drawn.
+
+    Raises:
+        DataError: a source is missing, of another layout, or has too many faults.
+    """
+    if not config.sources:
+        raise DataError("no training data is named: give at least one source")
+    sources: list[PhotoSource] = []
+    reports: list[Report] = []
+    for source in config.sources:
+        if source.kind == "shards":
+            shards = open_shards(
+                source.path, source.weight, source.window, config.cache, config.cache_gib
+            )
+            sources.append(shards)
+            count, objects = len(shards), int(shards.objects.sum())
+            reports.append(Report(str(source), count, count, objects))
+            continue
+        photos, report = read_photos(source, config)
+        sources.append(MemorySource(photos, [source.weight] * len(photos)))
+        reports.append(report)
+    return sources[0] if len(sources) == 1 else MixedSource(sources), tuple(reports)

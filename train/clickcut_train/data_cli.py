@@ -1,0 +1,224 @@
+"""`clickcut train pack` and `clickcut train preview`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from clickcut_train.data.config import DataConfig
+
+_FORM = "DIR:SPLIT,...[@WEIGHT]"
+
+Voc = Annotated[
+    list[str] | None,
+    typer.Option(metavar=_FORM, help="PASCAL VOC, for example VOC2012:train,extra. Repeatable."),
+]
+Sbd = Annotated[
+    list[str] | None,
+    typer.Option(metavar=_FORM, help="Semantic Boundaries Dataset, for example benchmark:train."),
+]
+Coco = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="DIR[:SPLIT,...][@WEIGHT]",
+        help="COCO instances: instances.json and images/, or with a split COCO's own layout, for "
+        "example coco:train2017.",
+    ),
+]
+Davis = Annotated[
+    list[str] | None, typer.Option(metavar=_FORM, help="DAVIS at 480p, for example DAVIS:train.")
+]
+Folder = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="DIR[@WEIGHT]",
+        help="images/ and masks/ (NAME.png or NAME_*.png; 0 and 255, or instance ids).",
+    ),
+]
+Shards = Annotated[
+    list[str] | None,
+    typer.Option(metavar="DIR|URL[@WEIGHT]", help="What `pack` made; a URL takes no weight."),
+]
+MinArea = Annotated[int, typer.Option(min=1, help="Pixels below which an object is left out.")]
+MaxFaulty = Annotated[
+    float, typer.Option(min=0, max=1, help="Share of faulty photos above which to stop.")
+]
+AnyIds = Annotated[
+    bool, typer.Option("--any-ids", help="Instance ids need not be numbered from 1 in each photo.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Of the order of the photos.")]
+
+
+def pack(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make; it must not exist.")],
+    voc: Voc = None,
+    sbd: Sbd = None,
+    coco: Coco = None,
+    davis: Davis = None,
+    folder: Folder = None,
+    long_side: Annotated[
+        int, typer.Option(min=64, max=8192, help="Larger photos are scaled down to it, pixels.")
+    ] = 480,
+    quality: Annotated[
+        int, typer.Option(min=1, max=100, help="Of JPEGs that are encoded anew.")
+    ] = 90,
+    min_area: MinArea = 400,
+    shard_mib: Annotated[float, typer.Option(min=0.01, help="Most MiB of a shard.")] = 256.0,
+    max_faulty: MaxFaulty = 0.1,
+    any_ids: AnyIds = False,
+    workers: Annotated[int, typer.Option(min=0, help="Threads; 0: one per core.")] = 0,
+    seed: Seed = 0,
+) -> None:
+    """Pack data sets into tar shards (WebDataset naming) with a manifest, for training.
+
+    A WEIGHT says how often photos of a data set are drawn in training. The same input and options
+    give the same bytes.
+
+    Example: clickcut train pack --voc VOC2012:train --coco coco:train2017@2 -o packed
+    """
+    from clickcut_train.data.manifest import PackOptions
+    from clickcut_train.data.pack import pack as make
+
+    config = _config(
+        {"voc": voc, "sbd": sbd, "coco": coco, "davis": davis, "folder": folder},
+        min_area,
+        max_faulty,
+        any_ids,
+    )
+    options = PackOptions(
+        long_side=long_side, quality=quality, min_area=min_area, shard_mib=shard_mib, seed=seed
+    )
+    with _Bar("Packing") as bar:
+        manifest, reports = make(config, out, options, bar.show, workers or os.cpu_count() or 1)
+    for report in reports:
+        print(report)
+    print(
+        f"{out}: {manifest.photos} photos, {manifest.objects} objects, {len(manifest.shards)} "
+        f"shards, {manifest.bytes / 2**20:.1f} MiB"
+    )
+
+
+def preview(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Picture to write: PNG or JPEG.")],
+    voc: Voc = None,
+    sbd: Sbd = None,
+    coco: Coco = None,
+    davis: Davis = None,
+    folder: Folder = None,
+    shards: Shards = None,
+    recipe: Annotated[
+        Literal["paper", "mixed"],
+        typer.Option(
+            help="paper: a row for each of the paper's strategies; mixed: samples as the default "
+            "model is trained on.",
+        ),
+    ] = "paper",
+    count: Annotated[
+        int, typer.Option(min=1, max=100, help="Objects (paper) or samples (mixed) to show.")
+    ] = 2,
+    size: Annotated[int, typer.Option(min=64, max=1024, help="Side of a crop, pixels.")] = 320,
+    min_area: MinArea = 400,
+    max_faulty: MaxFaulty = 0.1,
+    any_ids: AnyIds = False,
+    seed: Seed = 0,
+) -> None:
+    """Draw a sheet of training samples: image with clicks, both distance maps, target.
+
+    Example: clickcut train preview --voc VOC2012:train -o sheet.png
+    """
+    from clickcut_train.data.open import open_sources
+    from clickcut_train.preview import sample_sheet, strategy_sheet
+    from clickcut_train.samples import SampleOptions
+
+    config = _config(
+        {
+            "voc": voc,
+            "sbd": sbd,
+            "coco": coco,
+            "davis": davis,
+            "folder": folder,
+            "shards": shards,
+        },
+        min_area,
+        max_faulty,
+        any_ids,
+    )
+    source, reports = open_sources(config)
+    for report in reports:
+        print(report)
+    if recipe == "paper":
+        straight = SampleOptions.paper().model_copy(update={"flip": False})
+        sheet = strategy_sheet(source, straight, count, size, seed)
+    else:
+        sheet = sample_sheet(source, SampleOptions.mixed(), count, size, seed)
+    _write(out, sheet)
+    print(out)
+
+
+def _config(
+    given: dict[str, list[str] | None], min_area: int, max_faulty: float, any_ids: bool
+) -> DataConfig:
+    from clickcut_train.data.config import DataConfig, parse_source
+    from clickcut_train.errors import DataError
+
+    sources = tuple(
+        parse_source(kind, text) for kind, texts in given.items() for text in texts or []
+    )
+    if not sources:
+        raise DataError(f"name at least one data set: {', '.join('--' + kind for kind in given)}")
+    return DataConfig(sources=sources, min_area=min_area, max_faulty=max_faulty, any_ids=any_ids)
+
+
+def _write(path: Path, pixels: NDArray[np.uint8]) -> None:
+    import cv2
+
+    from clickcut_train.errors import DataError
+
+    suffix = path.suffix.lower()
+    if suffix not in (".png", ".jpg", ".jpeg"):
+        raise DataError(f"{path}: name a .png or .jpg file")
+    _, encoded = cv2.imencode(suffix, pixels[:, :, ::-1])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded.tobytes())
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}") from error
+
+
+class _Bar:
+    """A progress bar on the terminal, with photos, bytes and time left."""
+
+    def __init__(self, what: str) -> None:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("photos, {task.fields[mib]:.0f} MiB"),
+            TimeRemainingColumn(),
+        )
+        self._task = self._progress.add_task(what, total=None, mib=0.0)
+
+    def __enter__(self) -> _Bar:
+        return self  # the bar appears with the first photo: what is wrong before needs none
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, done: int, total: int, size: int) -> None:
+        self._progress.start()
+        self._progress.update(self._task, completed=done, total=total, mib=size / 2**20)

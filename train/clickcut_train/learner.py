@@ -1,0 +1,183 @@
+"""A network that learns: optimiser, learning rate, averaged weights, one step at a time."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from clickcut_train.config import LossConfig, OptimiserConfig, ScheduleConfig, TrainConfig
+from clickcut_train.distributed import World, synchronise_batchnorm
+from clickcut_train.errors import TrainingError
+from clickcut_train.losses import cross_entropy, near_outline, normalised_focal_loss
+from clickcut_train.models import ClickNetwork
+
+
+def rate_at(seen: int, schedule: ScheduleConfig) -> float:
+    """Learning rate relative to its height: warm-up, constant, cosine to 0."""
+    rate = min(1.0, seen / schedule.warmup) if schedule.warmup else 1.0
+    falling = schedule.decay * schedule.samples
+    if falling and (left := (schedule.samples - seen) / falling) < 1:
+        rate *= 0.5 - 0.5 * math.cos(math.pi * max(0.0, left))
+    return rate
+
+
+def _groups(network: ClickNetwork, config: OptimiserConfig) -> list[dict[str, Any]]:
+    """Parameters by learning rate and weight decay."""
+    first = network.trunk.first.weight
+    trunk = [p for p in network.trunk.parameters() if p is not first]
+    head = list(network.head.parameters())
+    groups = [
+        # The zero-initialised click channels sit in the first convolution: full rate.
+        {"params": [first], "scale": 1.0, "weight_decay": 0.0},
+        {"params": [p for p in trunk if p.ndim > 1], "scale": config.trunk_rate},
+        {
+            "params": [p for p in trunk if p.ndim == 1],
+            "scale": config.trunk_rate,
+            "weight_decay": 0.0,
+        },
+        {"params": [p for p in head if p.ndim > 1], "scale": 1.0},
+        {"params": [p for p in head if p.ndim == 1], "scale": 1.0, "weight_decay": 0.0},
+    ]
+    return [g for g in groups if g["params"]]
+
+
+def _optimiser(network: ClickNetwork, config: OptimiserConfig) -> torch.optim.Optimizer:
+    groups = _groups(network, config)
+    if config.kind == "sgd":
+        return torch.optim.SGD(
+            groups,
+            lr=config.rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+    return torch.optim.AdamW(groups, lr=config.rate, weight_decay=config.weight_decay, fused=True)
+
+
+def loss_of(logits: Tensor, target: Tensor, valid: Tensor, config: LossConfig) -> Tensor:
+    """The configured loss.
+
+    Args:
+        logits: (N, S, S) float.
+        target: (N, S, S) float in [0, 1].
+        valid: (N, S, S) float, 0 = ignore.
+        config: which loss.
+    """
+    if config.boundary:
+        outline = near_outline((target > 0.5).float(), config.boundary_reach)
+        valid = valid * (1 + config.boundary * outline)
+    if config.kind == "focal":
+        return normalised_focal_loss(logits, target, valid, config.gamma, config.alpha)
+    return cross_entropy(logits, target, valid)
+
+
+class Learner:
+    """Network, optimiser and averaged network.
+
+    Args:
+        config: of the run.
+        network: with its initial weights.
+        world: the processes that learn as one.
+
+    Attributes:
+        network: what is trained.
+        average: its exponential moving average, in eval mode.
+        seen: samples learned from, by all processes.
+    """
+
+    def __init__(self, config: TrainConfig, network: ClickNetwork, world: World) -> None:
+        self.config, self._world = config, world
+        self.seen = 0
+        layout = torch.channels_last if config.machine.channels_last else torch.contiguous_format
+        network.to(world.device).to(memory_format=layout)
+        self.average = copy.deepcopy(network).eval()
+        self.average.requires_grad_(False)
+        self._wrapped: nn.Module = network
+        self.network = network
+        if world.size > 1:
+            synchronise_batchnorm(network)
+            ids = [world.device.index] if world.device.type == "cuda" else None
+            self._wrapped = DistributedDataParallel(
+                network, device_ids=ids, broadcast_buffers=False
+            )
+            # The leading process' weights are everybody's from here on.
+            self.average.load_state_dict(network.state_dict())
+        self.optimiser = _optimiser(network, config.optimiser)
+        self._train_mode()
+
+    def _train_mode(self) -> None:
+        self._wrapped.train()
+        if self.config.optimiser.frozen_batchnorm:
+            for module in self.network.trunk.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+
+    @property
+    def rate(self) -> float:
+        """The head's learning rate now."""
+        return self.config.optimiser.rate * rate_at(self.seen, self.config.schedule)
+
+    def to_device(self, x: Tensor) -> Tensor:
+        """Onto this process' device; images in the layout of the network."""
+        if x.ndim == 4 and self.config.machine.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        return x.to(self._world.device, non_blocking=True)
+
+    def step(self, x: Tensor, target: Tensor, valid: Tensor) -> tuple[float, Tensor]:
+        """One optimiser step.
+
+        Args:
+            x: (N, C, S, S) float32, this process' part of the batch.
+            target: (N, S, S) float32 in [0, 1].
+            valid: (N, S, S) float32, 0 = ignore.
+
+        Returns:
+            The loss of this part, and the probabilities (N, S, S) float32 on the CPU.
+
+        Raises:
+            TrainingError: the loss is not finite.
+        """
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate * group["scale"]
+        x, target, valid = (self.to_device(v) for v in (x, target, valid))
+        mixed = self.config.machine.precision == "bf16"
+        with torch.autocast(self._world.device.type, torch.bfloat16, enabled=mixed):
+            logits = self._wrapped(x)[:, 0]
+        loss = loss_of(logits, target, valid, self.config.loss)
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss.item()} after {self.seen} samples. The last checkpoint is from "
+                "before it: run the same command with a lower rate "
+                f"(--set optimiser.rate={self.config.optimiser.rate / 3:.1g}), or with "
+                "--set machine.precision=fp32"
+            )
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.optimiser.clip)
+        self.optimiser.step()
+        self.seen += len(x) * self._world.size
+        self._update_average()
+        return loss.item(), torch.sigmoid(logits.detach().float()).cpu()
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        # A short memory at first: the initial head is noise.
+        batch = self.config.schedule.batch
+        keep = min(self.config.optimiser.average, self.seen / (self.seen + 50 * batch))
+        ours, theirs = self.average.state_dict(), self.network.state_dict()
+        names = [n for n, v in ours.items() if v.is_floating_point()]
+        torch._foreach_lerp_([ours[n] for n in names], [theirs[n] for n in names], 1 - keep)
+        for name in ours.keys() - set(names):
+            ours[name].copy_(theirs[name])
+
+    def restore_optimiser(self, state: dict[str, Any]) -> None:
+        """Go on with the moments of a checkpoint; rates and decays stay those of the config."""
+        kept = [(g["scale"], g["weight_decay"]) for g in self.optimiser.param_groups]
+        self.optimiser.load_state_dict(state)
+        for group, (scale, decay) in zip(self.optimiser.param_groups, kept, strict=True):
+            group["scale"], group["weight_decay"] = scale, decay

@@ -1,0 +1,38 @@
+"""A network as the engine describes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clickcut.bundle import METADATA_VERSION, BundleMetadata
+from clickcut_train.models import ModelConfig
+from clickcut_train.models.network import PIXEL_OFFSET, PIXEL_SCALE
+
+
+def bundle_metadata(model: ModelConfig, zoom: bool, **fields: Any) -> BundleMetadata:
+    """The engine's description of a network.
+
+    Args:
+        model: the network.
+        zoom: whether it was trained on crops around objects, and so expects them.
+        fields: of the metadata, instead of the defaults.
+    """
+    return BundleMetadata.model_validate(
+        {
+            "metadata_version": METADATA_VERSION,
+            "name": "in-training",
+            "version": "0",
+            "architecture": model.name,
+            "input_size": model.input_size,
+            "channels": model.channels,
+            "guidance": {"encoding": model.encoding, "radius": model.radius},
+            "pixel_scale": PIXEL_SCALE,
+            "pixel_offset": PIXEL_OFFSET,
+            "region": {"zoom": zoom, "expansion": 1.4, "min_side": 128},
+            "cut": {"cut_lambda": 1.0, "cut_sigma": 0.0, "seed_radius": 5.0, "threshold": 0.5},
+            "training": {},
+            "accuracy": {},
+            "checkpoint_sha256": "0" * 64,
+            **fields,
+        }
+    )

@@ -1,0 +1,379 @@
+"""A training run: from a configuration to checkpoints, resumable at any step."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clickcut_train.batch import network_input, targets
+from clickcut_train.checkpoint import (
+    Checkpoint,
+    file_sha256,
+    load_model,
+    load_state,
+    read_checkpoint,
+    write_checkpoint,
+)
+from clickcut_train.config import TrainConfig, check_resumable
+from clickcut_train.data import EachObject, PhotoSource, order
+from clickcut_train.distributed import World
+from clickcut_train.errors import ConfigError, TrainingError
+from clickcut_train.lanes import Lanes, fresh_samples, lanes_of
+from clickcut_train.learner import Learner
+from clickcut_train.logbook import Logbook
+from clickcut_train.models import ClickNetwork, build
+from clickcut_train.models.batchnorm import restore_batchnorm
+from clickcut_train.samples import Sample, draw
+from clickcut_train.teacher import Teacher
+from clickcut_train.validation import HeldOut, clicks_per_object
+from clickcut_train.weights import load_initial
+from clickcut_train.weights.load import FOLDED
+
+TYPICAL = 64
+"""Samples from which folded BatchNorms get their statistics back."""
+
+Watch = Callable[[list[Sample], NDArray[np.float32]], None]
+
+
+@dataclass
+class Data:
+    """Photographs to learn from, and objects to validate on."""
+
+    train: PhotoSource
+    validation: list[HeldOut] = field(default_factory=list)
+
+
+class Run:
+    """One stage of training in one folder.
+
+    Args:
+        config: everything.
+        folder: of the run; made when it is not there.
+        data: what to learn from.
+        world: the processes that learn as one.
+
+    Attributes:
+        notes: what people should know before it starts.
+        best: clicks and samples of the best validation so far.
+
+    Raises:
+        ConfigError: the folder holds a run of another configuration; the batch cannot be divided.
+        CheckpointError: the folder's checkpoint, or the one to start from, cannot be used.
+        WeightsError: the initial weights cannot be used.
+    """
+
+    def __init__(self, config: TrainConfig, folder: Path, data: Data, world: World) -> None:
+        if config.schedule.batch % world.size:
+            raise ConfigError(
+                f"schedule.batch = {config.schedule.batch} must be a multiple of the "
+                f"{world.size} processes"
+            )
+        self.config, self.folder, self.data, self.world = config, folder, data, world
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(config.schedule.seed)
+        self.provenance: dict[str, Any] = {}
+        self.best: dict[str, float] | None = None
+        self.notes: list[str] = []
+        self._source = data.train
+        if config.samples.pairs_per_object:
+            self._source = EachObject(data.train, config.samples.pairs_per_object)
+        network = build(config.model)
+        checkpoint = self._resumed(network)
+        if checkpoint is None:
+            self._initialise(network)
+        self.parameters = sum(p.numel() for p in network.parameters())
+        self.learner = Learner(config, network, world)
+        self.lanes = self._make_lanes()
+        if checkpoint is None:
+            self.lanes.begin()
+            torch.manual_seed(config.schedule.seed + world.rank)
+        else:
+            self._restore(checkpoint)
+        self.teacher: Teacher | None = None
+        if config.loss.teacher:
+            path = Path(config.loss.teacher)
+            self.teacher = Teacher(load_model(path), self.learner.to_device)
+            self.provenance["teacher"] = {"file": path.name, "sha256": file_sha256(path)}
+
+    def _resumed(self, network: ClickNetwork) -> Checkpoint | None:
+        path = self.folder / "last.pt"
+        if not path.exists():
+            return None
+        checkpoint = read_checkpoint(path)
+        self.notes += check_resumable(checkpoint.config, self.config, str(self.folder))
+        load_state(network, checkpoint.model_state, str(path))
+        return checkpoint
+
+    def _initialise(self, network: ClickNetwork) -> None:
+        initial = self.config.initial
+        if initial.kind == "none":
+            self.notes.append("weights: random")
+            return
+        path = Path(initial.path)
+        report = load_initial(network, self.config.model, initial.kind, path)
+        self.notes.append(f"weights: {path}: {report}")
+        self.provenance = {
+            "initial": {"kind": initial.kind, "file": path.name, "sha256": file_sha256(path)}
+        }
+        if initial.kind in FOLDED:
+            restore_batchnorm(network.trunk, self._typical_input())
+
+    def _typical_input(self) -> torch.Tensor:
+        """(TYPICAL, C, S, S) float32 as the trunk sees it."""
+        seed, size = self.config.schedule.seed, self.config.model.input_size
+        numbers, samples = order(self._source, seed), []
+        for n in range(100 * TYPICAL):
+            photo = self._source.photo(numbers[n])
+            sample = draw(photo, size, self.config.samples, np.random.default_rng([seed, n]))
+            if sample is not None:
+                samples.append(sample)
+            if len(samples) == TYPICAL:
+                break
+        x = network_input(samples, self.config.model)
+        if self.config.model.encoding == "distance":
+            x[:, 3:5] /= 255
+        return x
+
+    def _make_lanes(self) -> Lanes:
+        schedule, sessions = self.config.schedule, self.config.sessions
+        fresh = fresh_samples(
+            self._source,
+            self.config.samples,
+            self.config.model.input_size,
+            schedule.batch,
+            schedule.seed,
+        )
+        mine = lanes_of(self.world.rank, self.world.size, schedule.batch)
+        return Lanes(
+            fresh,
+            mine,
+            sessions.pool // schedule.batch,
+            schedule.seed,
+            sessions.go_on,
+            self.config.machine.workers,
+        )
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        learner = self.learner
+        load_state(learner.average, checkpoint.average_state, "last.pt")
+        learner.restore_optimiser(checkpoint.optimiser_state)
+        learner.seen = checkpoint.seen
+        self.best, self.provenance = checkpoint.best, checkpoint.provenance
+        self.lanes.restore(checkpoint.lanes["sessions"])
+        states = checkpoint.lanes["torch"]
+        if len(states) == self.world.size:
+            torch.set_rng_state(states[self.world.rank])
+        else:
+            torch.manual_seed(self.config.schedule.seed + learner.seen + self.world.rank)
+        self.notes.append(f"resumed after {learner.seen} samples")
+
+    @property
+    def complete(self) -> bool:
+        """Whether all samples have been learned from."""
+        return self.learner.seen >= self.config.schedule.samples
+
+    def step(self, watch: Watch | None = None) -> float:
+        """One step of learning, and the sessions' next clicks.
+
+        Args:
+            watch: is shown this process' samples as they were learned from, and the network's
+                answers (N, S, S) float32.
+
+        Returns:
+            The loss of this process' samples.
+
+        Raises:
+            TrainingError: no memory, or a loss that is not finite.
+        """
+        samples = self.lanes.choose()
+        x = network_input(samples, self.config.model, self.lanes.threads)
+        target, valid = targets(samples)
+        with _memory_advice(self.config):
+            if self.teacher:
+                share = self.config.loss.teacher_share
+                target = target.lerp(self.teacher.probabilities(samples), share)
+            loss, probabilities = self.learner.step(x, target, valid)
+        if watch:
+            watch(samples, probabilities.numpy())
+        self.lanes.advance(probabilities.numpy())
+        return loss
+
+    def validate(self) -> float:
+        """Mean clicks per held-out object, measured by all processes; the same for each."""
+        rank, size = self.world.rank, self.world.size
+        mine = self.data.validation[rank::size]
+        outcomes = clicks_per_object(self.learner.average, self.config, mine, self.world.device)
+        counts = [o.clicks_to(self.config.validation.target) for o in outcomes]
+        everybody = self.world.gather(counts)
+        mean = float(np.mean([c for part in everybody for c in part])) if everybody else 0.0
+        return float(self.world.share(mean))
+
+    def save(self, name: str = "last.pt") -> None:
+        """Write a checkpoint; all processes take part, the leading one writes.
+
+        Raises:
+            OSError: it cannot be written; an older file of this name is as it was.
+        """
+        sessions = self.world.gather(self.lanes.state())
+        generators = self.world.gather(torch.get_rng_state())
+        if not self.world.leads:
+            return
+        learner = self.learner
+        write_checkpoint(
+            self.folder / name,
+            Checkpoint(
+                config=self.config,
+                seen=learner.seen,
+                model_state=learner.network.state_dict(),
+                average_state=learner.average.state_dict(),
+                optimiser_state=learner.optimiser.state_dict(),
+                lanes={
+                    "sessions": {k: v for part in sessions for k, v in part.items()},
+                    "torch": generators,
+                },
+                best=self.best,
+                provenance=self.provenance,
+            ),
+        )
+
+    def close(self) -> None:
+        """End the threads."""
+        self.lanes.close()
+
+
+@contextlib.contextmanager
+def _memory_advice(config: TrainConfig) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        out_of_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        if not out_of_memory and "can't allocate memory" not in str(error):
+            raise
+        batch = max(1, config.schedule.batch // 2)
+        size = max(32, config.model.input_size // 64 * 32)
+        raise TrainingError(
+            "not enough memory for a step. The last checkpoint is good, but a smaller step needs a "
+            f"new run: --set schedule.batch={batch} (sessions.pool must be a multiple of it), or "
+            f"--set model.input_size={size}"
+        ) from error
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and the first Ctrl-C set; a second Ctrl-C ends at once."""
+    stop = threading.Event()
+
+    def ask(*_: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {s: signal.signal(s, ask) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Loop:
+    """Steps until the run is complete or asked to stop, with log, validation and checkpoints."""
+
+    def __init__(self, run: Run, logbook: Logbook | None) -> None:
+        self._run, self._logbook = run, logbook
+        self._losses: list[float] = []
+        self._saved = time.monotonic()
+        every = run.config.validation.every
+        self._validated = run.learner.seen // every if every else 0
+        self._steps = 0
+
+    def until_done(self, stop: threading.Event) -> bool:
+        """Learn.
+
+        Returns:
+            Whether the run is complete.
+
+        Raises:
+            TrainingError: it cannot go on; the message advises.
+        """
+        run = self._run
+        while not run.complete and not run.world.any(stop.is_set()):
+            self._steps += 1
+            wanted = self._logbook and self._steps % run.config.output.image_steps == 1
+            self._log(run.step(self._picture if wanted else None))
+            self._maybe_validate()
+            self._maybe_save()
+        self._save("last.pt", final=True)
+        return run.complete
+
+    def _picture(self, samples: list[Sample], answers: NDArray[np.float32]) -> None:
+        if self._logbook:
+            self._logbook.pictures(self._run.learner.seen, samples[:8], answers[:8])
+
+    def _log(self, loss: float) -> None:
+        run, output = self._run, self._run.config.output
+        self._losses.append(loss)
+        if len(self._losses) < output.log_steps and not run.complete:
+            return
+        means = run.world.gather(float(np.mean(self._losses)))
+        self._losses.clear()
+        if self._logbook:
+            clicks = run.lanes.mean_clicks
+            self._logbook.steps(run.learner.seen, float(np.mean(means)), run.learner.rate, clicks)
+
+    def _maybe_validate(self) -> None:
+        run, options = self._run, self._run.config.validation
+        due = options.every and (
+            run.learner.seen // options.every > self._validated or run.complete
+        )
+        if not due:
+            return
+        self._validated = run.learner.seen // options.every
+        began = time.monotonic()
+        clicks = run.validate()
+        better = run.best is None or clicks < run.best["clicks"]
+        if better:
+            run.best = {"clicks": clicks, "seen": run.learner.seen}
+        if self._logbook:
+            note = ", the best so far" if better else ""
+            self._logbook.validation(run.learner.seen, clicks, note)
+        if better:
+            self._save("best.pt")
+        if self._logbook:
+            self._logbook.pause(time.monotonic() - began)
+
+    def _maybe_save(self) -> None:
+        due = time.monotonic() - self._saved > self._run.config.output.checkpoint_seconds
+        if self._run.world.any(due):
+            self._save("last.pt")
+
+    def _save(self, name: str, final: bool = False) -> None:
+        """Write a checkpoint; a full disk ends the run only when there is nothing left to do."""
+        try:
+            self._run.save(name)
+        except OSError as error:
+            path = self._run.folder / name
+            advice = (
+                f"{path} could not be written ({error.strerror or error}); an older one is as it "
+                "was. Make room on the disk"
+            )
+            if final:
+                raise TrainingError(
+                    f"{advice} and run the same command again: it goes on from there"
+                ) from error
+            if self._logbook:
+                self._logbook.say(f"{advice}; the run goes on and tries again")
+        self._saved = time.monotonic()

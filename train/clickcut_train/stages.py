@@ -1,0 +1,148 @@
+"""All stages of a configuration, one after the other; each starts from the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from clickcut_train.config import (
+    DataConfig,
+    InitialConfig,
+    Stage,
+    TrainConfig,
+    read_stages,
+    to_toml,
+)
+from clickcut_train.data.open import open_sources
+from clickcut_train.distributed import World
+from clickcut_train.errors import ConfigError
+from clickcut_train.logbook import Logbook
+from clickcut_train.run import Data, Loop, Run, stop_on_signals
+from clickcut_train.validation import held_out
+
+Say = Callable[[str], None]
+
+
+def select(stages: list[Stage], name: str) -> list[Stage]:
+    """The stage of a name, or all of them when the name is empty.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    chosen = [s for s in stages if not name or s.name == name]
+    if not chosen:
+        known = ", ".join(s.name for s in stages if s.name) or "none"
+        raise ConfigError(f"no stage {name}; the file has {known}")
+    return chosen
+
+
+def start_of(stage: Stage, stages: list[Stage], out: Path) -> TrainConfig:
+    """A stage's configuration with the previous stage's checkpoint as its initial weights.
+
+    Raises:
+        ConfigError: the previous stage has not been run.
+    """
+    position = stages.index(stage)
+    if position == 0:
+        return stage.config
+    previous = out / stages[position - 1].name
+    found = [p for p in (previous / "best.pt", previous / "last.pt") if p.exists()]
+    if not found:
+        raise ConfigError(
+            f"stage {stage.name} starts from {previous}/last.pt, which is not there: run stage "
+            f"{stages[position - 1].name} first (or all stages: leave --stage out)"
+        )
+    initial = InitialConfig(kind="checkpoint", path=str(found[0]))
+    return stage.config.model_copy(update={"initial": initial})
+
+
+def open_data(config: TrainConfig, say: Say) -> Data:
+    """Read the photographs of a configuration; tells what was read and what was skipped.
+
+    Raises:
+        ConfigError: no data is configured.
+        DataError: it cannot be used.
+    """
+    if not config.data.sources:
+        raise ConfigError(
+            "no training data: give [[data.sources]] with kind, path and splits in the file"
+        )
+    train, reports = open_sources(config.data)
+    for report in reports:
+        say(str(report))
+    say(f"{len(train)} photographs, {int(train.objects.sum())} objects to learn from")
+    data = Data(train)
+    options = config.validation
+    if options.every and options.source is not None:
+        source, reports = open_sources(
+            config.data.model_copy(update={"sources": (options.source,)})
+        )
+        for report in reports:
+            say(f"validation: {report}")
+        data.validation = held_out(source, options.objects)
+        say(f"validation on {len(data.validation)} objects")
+    return data
+
+
+def run_stage(stage: Stage, config: TrainConfig, out: Path, world: World, data: Data) -> bool:
+    """Run one stage; prints before it starts all that determines it.
+
+    Returns:
+        Whether it is complete; False after SIGTERM or Ctrl-C.
+
+    Raises:
+        ClickcutError: anything that keeps it from running or going on, with advice.
+    """
+    folder = out / stage.name if stage.name else out
+    run = Run(config, folder, data, world)
+    logbook = None
+    try:
+        if world.leads:
+            (folder / "config.toml").write_text(to_toml(config))
+            total, seen = config.schedule.samples, run.learner.seen
+            logbook = Logbook(folder, total, seen, config.output.tensorboard)
+            logbook.say(
+                f"stage {stage.name or '(only one)'} in {folder}\n{to_toml(config)}".rstrip()
+            )
+            for note in run.notes:
+                logbook.say(note)
+            logbook.say(
+                f"{config.model.name}: {run.parameters:,} parameters; {world.size} process(es) on "
+                f"{world.device}"
+            )
+        with stop_on_signals() as stop:
+            complete = Loop(run, logbook).until_done(stop)
+        if logbook:
+            how = "complete" if complete else "stopped; the same command goes on from there"
+            logbook.say(f"{how}: {folder / 'last.pt'} after {run.learner.seen} samples")
+        return complete
+    finally:
+        run.close()
+        if logbook:
+            logbook.close()
+
+
+def run_file(
+    path: Path, assignments: list[str], stage: str, out: Path | None, world: World
+) -> bool:
+    """Run a configuration file; arguments as `clickcut train run`.
+
+    Returns:
+        Whether everything that was asked for is complete.
+    """
+
+    def say(text: str) -> None:
+        if world.leads:
+            print(text, flush=True)
+
+    stages = read_stages(path, assignments)
+    data: Data | None = None
+    opened: tuple[DataConfig, object] | None = None
+    for each in select(stages, stage):
+        folder = out or Path(each.config.output.folder)
+        config = start_of(each, stages, folder)
+        if data is None or opened != (config.data, config.validation):
+            data, opened = open_data(config, say), (config.data, config.validation)
+        if not run_stage(each, config, folder, world, data):
+            return False
+    return True

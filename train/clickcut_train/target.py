@@ -1,0 +1,131 @@
+"""What is to be selected on a photo: an instance, touching instances as one, or a part of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from clickcut_train.data.photo import Photo
+
+TOUCHING = 3
+"""Instances at most this far apart touch, pixels of the photo."""
+MIN_PART_AREA = 200
+"""Parts of fewer pixels of the photo are no target of their own."""
+ON_TOP = 0.5
+"""An instance is on another one when more than this share of it is inside."""
+
+Mask = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Target:
+    """The object to select on a photo.
+
+    Attributes:
+        photo: the photo.
+        mask: (H, W) uint8, 1 = the object.
+        instances: what it is made of; more than one where touching ones are merged.
+        rest: (H, W) uint8, what the instance has beside the target, when that is a part of it.
+    """
+
+    photo: Photo
+    mask: Mask
+    instances: tuple[int, ...]
+    rest: Mask | None = None
+
+    def others(self) -> Iterator[Mask]:
+        """The other objects, (H, W) uint8 each, without what they share with the target."""
+        background = 1 - self.mask
+        if self.rest is not None and self.rest.any():
+            yield self.rest
+        for index in range(len(self.photo.rles)):
+            # Overlapping annotations (a person's tie) stay part of the target.
+            if index not in self.instances and (other := self.photo.mask(index) & background).any():
+                yield other
+
+
+def choose_target(
+    photo: Photo,
+    rng: np.random.Generator,
+    choose: Literal["uniform", "area"] = "uniform",
+    merge: float = 0.0,
+    part: float = 0.0,
+) -> Target:
+    """Draw the object to select.
+
+    Args:
+        photo: with at least one instance; its `chosen` instance is taken where it names one.
+        rng: source of randomness.
+        choose: every instance alike, or with the square root of its area.
+        merge: probability that an instance and one that touches it are one target.
+        part: probability that, of an instance that has any, a part is the target: one of its
+            unconnected pieces, or a smaller instance that lies on it.
+    """
+    index = _instance(photo, rng, choose)
+    mask = photo.mask(index)
+    if part and rng.random() < part and (found := _part(photo, index, mask, rng)) is not None:
+        return found
+    if merge and rng.random() < merge and (other := _touching(photo, index, mask, rng)) is not None:
+        return Target(photo, mask | photo.mask(other), (index, other))
+    return Target(photo, mask, (index,))
+
+
+def _instance(photo: Photo, rng: np.random.Generator, choose: str) -> int:
+    if photo.chosen is not None:
+        return photo.chosen
+    if choose == "uniform":
+        return int(rng.integers(len(photo.rles)))
+    roots = np.sqrt(photo.areas())
+    return int(rng.choice(len(roots), p=roots / roots.sum()))
+
+
+def _touching(photo: Photo, index: int, mask: Mask, rng: np.random.Generator) -> int | None:
+    """An instance that touches the one given, or None."""
+    side = 2 * TOUCHING + 1
+    grown = np.asarray(cv2.dilate(mask, np.ones((side, side), np.uint8)), np.uint8)
+    boxes = coco_mask.toBbox(list(photo.rles))  # x, y, width, height
+    x, y, w, h = boxes[index] + (-TOUCHING, -TOUCHING, 2 * TOUCHING, 2 * TOUCHING)
+    near = (boxes[:, 0] < x + w) & (boxes[:, 1] < y + h)
+    near &= (boxes[:, 0] + boxes[:, 2] > x) & (boxes[:, 1] + boxes[:, 3] > y)
+    for other in rng.permutation(np.flatnonzero(near)):
+        if other != index and (photo.mask(int(other)) & grown).any():
+            return int(other)
+    return None
+
+
+def _part(photo: Photo, index: int, mask: Mask, rng: np.random.Generator) -> Target | None:
+    """A piece of the instance, or a smaller instance on it, that is selectable by itself."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    pieces = [k + 1 for k in range(count - 1) if areas[k] >= MIN_PART_AREA]
+    options: list[tuple[str, int]] = []
+    if len(pieces) > 1:
+        options = [("piece", k) for k in pieces]
+    options += [("instance", k) for k in _instances_on(photo, index)]
+    if not options:
+        return None
+    kind, which = options[int(rng.integers(len(options)))]
+    if kind == "piece":
+        piece = (labels == which).astype(np.uint8)
+        return Target(photo, piece, (index,), mask & (1 - piece))
+    smaller = photo.mask(which)
+    return Target(photo, smaller, (index, which), mask & (1 - smaller))
+
+
+def _instances_on(photo: Photo, index: int) -> list[int]:
+    """Smaller instances that lie on the one given."""
+    areas = photo.areas()
+    others = [
+        k for k in range(len(areas)) if k != index and MIN_PART_AREA <= areas[k] < areas[index]
+    ]
+    if not others:
+        return []
+    # Against a "crowd", the IoU of pycocotools is the share of the detection that is inside.
+    shares = coco_mask.iou([photo.rles[k] for k in others], [photo.rles[index]], [1])[:, 0]
+    return [k for k, share in zip(others, shares, strict=True) if share > ON_TOP]
