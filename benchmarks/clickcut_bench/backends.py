@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickcut.backends.batching import BatchingPredictor
 from clickcut.bundle import bundled_models
 from clickcut.demo import packaged_photograph
 from clickcut.errors import BackendError, ClickcutError
@@ -29,6 +27,7 @@ from clickcut.predictor import BACKENDS, Predictor, load_predictor, takes, why_u
 from clickcut.region import Region
 from clickcut.repository import read_model
 from clickcut_bench.backends_report import plot, show
+from clickcut_bench.batching import compare
 from clickcut_bench.machine import describe
 
 DIRECT = "onnxruntime, direct"
@@ -156,45 +155,13 @@ def _direct(case: Case) -> Callable[[NDArray[np.float32]], object]:
     return lambda batch: session.run(None, {name: batch})
 
 
-def _merging(predictor: Predictor, one: NDArray[np.float32], repeats: int) -> dict[str, float]:
-    """What dynamic batching does to one caller that is alone, and to several at once.
-
-    The two ways take turns, so that what else the machine does falls on both.
-    """
-    merged = BatchingPredictor(predictor, CALLERS, 1e-3)
-    alone: dict[bool, list[float]] = {False: [], True: []}
-    crowd: dict[bool, list[float]] = {False: [], True: []}
-    rounds = 5
-    for _ in range(rounds):
-        for merging, chosen in ((False, predictor), (True, merged)):
-            each = max(3, repeats // rounds)
-            alone[merging] += timed(lambda chosen=chosen: chosen.predict(one), each)  # type: ignore[misc]
-            crowd[merging].append(_crowd(chosen, one, max(2, repeats // (2 * rounds))))
+def _merging(predictor: Predictor, one: NDArray[np.float32], repeats: int) -> dict[str, Any]:
+    """What dynamic batching does to one caller that is alone, and to several."""
     return {
-        "alone_plain_p50_ms": float(np.median(alone[False])),
-        "alone_merging_p50_ms": float(np.median(alone[True])),
         "callers": CALLERS,
-        "crowd_plain_images_per_second": float(np.median(crowd[False])),
-        "crowd_merging_images_per_second": float(np.median(crowd[True])),
+        "alone": compare(predictor, one, 1, repeats, CALLERS),
+        "several": compare(predictor, one, CALLERS, repeats // CALLERS, CALLERS),
     }
-
-
-def _crowd(predictor: Predictor | BatchingPredictor, one: NDArray[np.float32], each: int) -> float:
-    """Images per second of several threads that predict as fast as they can."""
-    start = threading.Barrier(CALLERS + 1)
-
-    def play() -> None:
-        start.wait()
-        for _ in range(each):
-            predictor.predict(one)
-
-    with ThreadPoolExecutor(CALLERS) as pool:
-        games = [pool.submit(play) for _ in range(CALLERS)]
-        start.wait()
-        began = time.perf_counter()
-        for game in games:
-            game.result()
-        return CALLERS * each / (time.perf_counter() - began)
 
 
 def _gpu_used() -> int | None:

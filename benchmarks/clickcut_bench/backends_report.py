@@ -47,7 +47,8 @@ def show(document: dict[str, Any]) -> None:
     console.print(table)
     _show_merging(console, rows)
     for row in document["skipped"]:
-        console.print(f"skipped: {row['model']}, {row['backend']}, {row['size']}: {row['reason']}")
+        text = f"skipped: {row['model']}, {row['backend']}, {row['size']}: {row['reason']}"
+        console.print(text, highlight=False, markup=False)
     for reason in document["unavailable"].values():
         console.print(f"not measured: {reason}", highlight=False, markup=False)
 
@@ -69,15 +70,13 @@ def _show_merging(console: Any, rows: Sequence[dict[str, Any]]) -> None:
         column.justify = "right"
     for row in rows:
         if "merging" in row:
-            m = row["merging"]
+            alone, several = row["merging"]["alone"], row["merging"]["several"]
             merging.add_row(
                 row["model"],
                 row["backend"],
                 str(row["size"]),
-                f"{m['alone_plain_p50_ms']:.2f}",
-                f"{m['alone_merging_p50_ms']:.2f}",
-                f"{m['crowd_plain_images_per_second']:.1f}",
-                f"{m['crowd_merging_images_per_second']:.1f}",
+                *(f"{alone[way]['p50_ms']:.2f}" for way in ("plain", "merging")),
+                *(f"{several[way]['images_per_second']:.1f}" for way in ("plain", "merging")),
             )
     console.print(merging)
 
@@ -113,17 +112,20 @@ def plot(document: dict[str, Any], path: Path) -> None:
         xlabel="ms of one prediction: p50, whisker to p99",
     )
     left.tick_params(axis="y", labelsize=7)
-    for row, name, colour in zip(rows, names, colours, strict=True):
+    for row, colour in zip(rows, colours, strict=True):
         counts = row["images_per_second"]
-        right.plot(
-            list(counts), list(counts.values()), "o-", color=colour, label=name.replace("\n", ", ")
-        )
+        right.plot(list(counts), list(counts.values()), "o-", color=colour)
     batches = sorted({b for r in rows for b in r["images_per_second"]})
     right.set_xscale("log", base=2)
     right.set_xticks(batches, [str(b) for b in batches])
-    right.set(xlabel="batch size", ylabel="images per second", ylim=(0, None))
-    right.grid(alpha=0.3)
-    right.legend(fontsize=6.5)
+    right.set(xlabel="batch size; colours as on the left", ylabel="images per second")
+    speeds = [speed for r in rows for speed in r["images_per_second"].values()]
+    if max(speeds) > 8 * min(speeds):
+        right.set_yscale("log")
+        right.yaxis.set_major_formatter("{x:g}")
+    else:
+        right.set_ylim(0, None)
+    right.grid(alpha=0.3, which="both")
     machine = document["machine"]
     gpu = f", {machine['gpu']}" if "gpu" in machine else ""
     figure.suptitle(

@@ -100,6 +100,20 @@ def backends(
     )
 
 
+@app.command()
+def batching(
+    call_ms: Annotated[float, typer.Option(min=0, help="Time of a call.")] = 4.0,
+    input_ms: Annotated[float, typer.Option(min=0, help="Time of each input in it.")] = 0.5,
+    callers: Annotated[str, typer.Option(help="Threads, with commas between.")] = "1,2,4,8",
+    repeats: Annotated[int, typer.Option(min=10, help="Predictions of each.")] = 200,
+    max_batch: Annotated[int, typer.Option(min=1, max=256, help="As of `serve`.")] = 8,
+) -> None:
+    """Dynamic batching on a stand-in for a GPU: callers with and without merging."""
+    from clickcut_bench.batching import run
+
+    run(call_ms, input_ms, _numbers("--callers", callers), repeats, max_batch)
+
+
 def _numbers(option: str, text: str) -> list[int]:
     """Positive whole numbers with commas between."""
     words = [word.strip() for word in text.split(",") if word.strip()]

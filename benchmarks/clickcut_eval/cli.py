@@ -160,6 +160,36 @@ def _parameters(texts: list[str]) -> dict[str, dict[str, float | str]]:
     return out
 
 
+@app.command()
+def report(
+    run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The page; report.html in the directory when left out.")
+    ] = None,
+    pictures: Annotated[
+        bool, typer.Option(help="Show photographs; needs data and models where they were.")
+    ] = True,
+    ours: Annotated[str, typer.Option(help="The method whose clicks are shown.")] = "fcn-cut",
+    alone: Annotated[str, typer.Option(help="The same without graph cut.")] = "fcn",
+) -> None:
+    """Write one self-contained HTML page with the paper's tables and figures.
+
+    The plot is also written as PNG and SVG, the tables as Markdown.
+    """
+    import importlib.util
+
+    from clickcut_eval.errors import MethodError
+
+    if importlib.util.find_spec("matplotlib") is None:
+        raise MethodError("reports need matplotlib: pip install 'clickcut[eval]'")
+    from clickcut_eval.report.page import write_report
+
+    for path in write_report(
+        run_directory, out or run_directory / "report.html", ours, alone, pictures
+    ):
+        print(path)
+
+
 @app.command(name="methods")
 def list_methods() -> None:
     """List the compared methods."""

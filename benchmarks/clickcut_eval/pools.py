@@ -7,6 +7,7 @@ import multiprocessing
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from typing import Any
 
 from clickcut.errors import BackendError
 from clickcut_eval.jobs import Job, one_thread, perform
@@ -76,8 +77,9 @@ def on_ray(jobs: Iterable[Job], address: str) -> Iterator[Finished]:
             raise BackendError(f"the Ray cluster {address!r} cannot be reached: {error}") from error
     try:
         worker = ray.remote(num_cpus=1)(_Worker)
-        count = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        pool = ray.util.ActorPool([worker.remote() for _ in range(count)])
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        count = max(1, int(resources.get("CPU", 1)))
+        pool: Any = ray.util.ActorPool([worker.remote() for _ in range(count)])
         yield from pool.map_unordered(lambda actor, job: actor.perform.remote(job), jobs)
     finally:
         if ours:

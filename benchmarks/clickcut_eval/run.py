@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,6 +19,8 @@ from clickcut_eval.protocol import Protocol
 from clickcut_eval.store import Run
 from clickcut_eval.tables import print_tables, write_tables
 from clickcut_eval.targets import Target
+
+T = TypeVar("T")
 
 Opened = dict[str, tuple[Dataset, list[Target]]]
 
@@ -59,7 +62,7 @@ def run(
     opened: Opened = {name: open_dataset(name, folder) for name, folder in folders.items()}
     record = Run(out, protocol)
     try:
-        _prepare(record, opened, methods)
+        _prepare(record, opened, folders, methods)
         jobs = list(_jobs(opened, methods, protocol, record, limit))
         _measure(jobs, record, workers or cores(), ray, console, command)
     finally:
@@ -68,9 +71,11 @@ def run(
     return record
 
 
-def _prepare(record: Run, opened: Opened, methods: Sequence[MethodSpec]) -> None:
+def _prepare(
+    record: Run, opened: Opened, folders: dict[str, Path], methods: Sequence[MethodSpec]
+) -> None:
     for name, (dataset, targets) in opened.items():
-        record.add_dataset(name, dataset.title, dataset.target, targets)
+        record.add_dataset(name, dataset.title, dataset.target, targets, folders[name])
     for spec in methods:
         build(spec)
         record.add_method(spec.name, describe(spec))
@@ -112,11 +117,11 @@ def _jobs(
                     yield Job(spec, name, target, protocol)
 
 
-def evenly(targets: Sequence[Target], limit: int | None) -> Sequence[Target]:
-    """At most `limit` targets, spread evenly over all of them."""
-    if limit is None or limit >= len(targets):
-        return targets
-    return [targets[k * len(targets) // limit] for k in range(limit)]
+def evenly(items: Sequence[T], limit: int | None) -> Sequence[T]:
+    """At most `limit` items, spread evenly over all of them."""
+    if limit is None or limit >= len(items):
+        return items
+    return [items[k * len(items) // limit] for k in range(limit)]
 
 
 def _perform(

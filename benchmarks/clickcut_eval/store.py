@@ -21,6 +21,9 @@ from clickcut_eval.targets import Target
 
 FORMAT = 1
 
+PLACES = ("folder", "files")
+"""Where things lay: may change, and is not told to others."""
+
 Key = tuple[str, str, str]
 """Data set, method, object."""
 
@@ -97,8 +100,10 @@ class Run:
             )
         return dict(found)
 
-    def add_dataset(self, name: str, title: str, target: float, targets: Sequence[Target]) -> None:
-        """Say which objects a data set has.
+    def add_dataset(
+        self, name: str, title: str, target: float, targets: Sequence[Target], folder: Path
+    ) -> None:
+        """Say which objects a data set has, and where it lies now.
 
         Raises:
             RunError: it is there with other objects.
@@ -111,6 +116,7 @@ class Run:
                 "target_iou": target,
                 "objects": len(targets),
                 "fingerprint": fingerprint(targets),
+                "folder": str(folder.resolve()),
             },
         )
 
@@ -125,10 +131,10 @@ class Run:
     def _add(self, what: str, name: str, entry: dict[str, Any]) -> None:
         entry = json.loads(json.dumps(entry))
         known = self.configuration[what].get(name)
-        if known is not None and known != entry:
-            changed = ", ".join(k for k in entry if known.get(k) != entry[k])
+        changed = [k for k in entry if k not in PLACES and known and known.get(k) != entry[k]]
+        if changed:
             raise RunError(
-                f"{self.path}: {name} is there already with another {changed}; results of the two "
+                f"{self.path}: {name} is there already with another {changed[0]}; results of both "
                 "are not mixed: choose another --out"
             )
         self.configuration[what][name] = entry

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clickcut_eval.metrics import curves, summary
-from clickcut_eval.store import Run
+from clickcut_eval.store import PLACES, Run
 
 
 def summaries(run: Run) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -69,8 +69,14 @@ def print_tables(run: Run, console: Console) -> None:
 
 def write_tables(run: Run) -> None:
     """`summary.json`, `objects.csv` (a row per object) and `clicks.csv` (a row per click)."""
+    facts = {k: v for k, v in run.configuration.items() if k != "format"}
+    for kind in ("datasets", "methods"):
+        facts[kind] = {
+            name: {k: v for k, v in entry.items() if k not in PLACES}
+            for name, entry in facts[kind].items()
+        }
     document = {
-        **{k: v for k, v in run.configuration.items() if k != "format"},
+        **facts,
         "results": [{"dataset": d, "method": m, **r} for d, m, r in summaries(run)],
     }
     (run.path / "summary.json").write_text(json.dumps(document, indent=1) + "\n")

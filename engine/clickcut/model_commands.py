@@ -129,7 +129,7 @@ def _print_models(rows: Sequence[_Row]) -> None:
             m.guidance.encoding,
             accuracy or "not stated",
         )
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 @app.command()
@@ -139,7 +139,7 @@ def inspect(wanted: Wanted = None, folder: Folder = None, as_json: AsJson = Fals
     if as_json:
         print(json.dumps(described, indent=2))
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     for document in described:
         table = Table(box=None, pad_edge=False, show_header=False)
         table.add_column(style="bold", no_wrap=True)
@@ -191,7 +191,7 @@ def verify(
     from clickcut.predictor import load_predictor
     from clickcut.repository import check_place, find_models, read_model
 
-    console, bad = Console(highlight=False, soft_wrap=True), 0
+    console, bad = Console(highlight=False, markup=False, soft_wrap=True), 0
     for path in find_models(wanted or [], folder, backend):
         try:
             file = read_model(path)

@@ -19,7 +19,7 @@ from clickcut.predictor import load_predictor
 from clickcut_bench.machine import describe as describe_machine
 from clickcut_export.errors import ExportError
 from clickcut_export.graph import write_file
-from clickcut_export.parity import FLOAT16, Parity, compare
+from clickcut_export.parity import FLOAT16, INT8, Parity, compare
 from clickcut_export.pays import (
     Clicks,
     Speed,
@@ -80,7 +80,7 @@ def run_int8(run: Int8Run) -> None:
     calibration = record_all(calibrate_on, float_model)
     held_out = record_all(compare_on, float_model, seed=1)
     result = quantise(
-        run.model, calibration, held_out, run.keep_float, run.target, say=console.print
+        run.model, calibration, held_out, run.keep_float, run.target, INT8, console.print
     )
     console.print(f"int8 against float, {result.parity}")
     if not validations:

@@ -15,7 +15,7 @@ from server.harness import SIZE, write_bundle
 
 from clickcut.errors import BackendError
 from clickcut.predictor import BACKENDS, why_unavailable
-from clickcut_bench import backends, backends_report
+from clickcut_bench import backends, backends_report, batching
 from clickcut_bench.backends import DIRECT, Case
 
 
@@ -82,15 +82,20 @@ class Counting(FakePredictor):
 
 def test_merging_is_measured_against_not_merging() -> None:
     counting = Counting()
-    found = backends._merging(counting, np.zeros((1, 6, 8, 8), np.float32), 10)
-    assert found["callers"] == backends.CALLERS
-    for name in ("crowd_plain_images_per_second", "crowd_merging_images_per_second"):
-        assert found[name] > 0
-    for name in ("alone_plain_p50_ms", "alone_merging_p50_ms"):
-        assert found[name] >= 10
-    assert 1 < max(counting.sizes) <= backends.CALLERS  # some were merged
-    # Alone: 5 rounds, twice a warm-up and 3 calls; together: 5 rounds, twice 2 calls each.
-    assert sum(counting.sizes) == 5 * 2 * (1 + 3) + 5 * 2 * 2 * backends.CALLERS
+    one = np.zeros((1, 6, 8, 8), np.float32)
+    found = batching.compare(counting, one, callers=4, repeats=10, max_batch=3)
+    for way in ("plain", "merging"):
+        assert 10 <= found[way]["p50_ms"] <= found[way]["p95_ms"]
+        assert found[way]["images_per_second"] > 0
+    assert 1 < max(counting.sizes) <= 3  # some were merged
+    assert sum(counting.sizes) == 2 * 4 * 10
+
+
+def test_the_stand_in_takes_its_time(capsys: pytest.CaptureFixture[str]) -> None:
+    (row,) = batching.run(5.0, 1.0, [1], 5, 8)
+    assert row["plain"]["p50_ms"] >= 6
+    assert row["merging"]["p50_ms"] >= 6
+    assert "5 ms a call + 1 ms an input" in capsys.readouterr().out
 
 
 def test_it_measures_and_shows(

@@ -36,9 +36,9 @@ def save(path, nodes, inputs, outputs, constants=()):
 def pair(tmp_path):
     """Encoder: the identity. Decoder: a mask per candidate from the resized red channel.
 
-    Candidate 0 adds 100 to the mask where the last point is positive (so all is selected), 1 is the
-    red channel itself; the larger sum of labels decides which score is higher. The low-resolution
-    masks hold the number of points, and the next prediction is shifted by the mean of what comes back.
+    Candidate 1 is the red channel itself, candidate 0 has 100 added, so that all is selected; the
+    sign of the sum of labels decides which score is higher. The low-resolution masks hold the sum
+    of all coordinates, and the next prediction is shifted by the mean of what comes back.
     """
     encoder = save(
         tmp_path / "encoder.onnx",

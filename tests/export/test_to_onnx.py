@@ -1,74 +1,166 @@
-"""A checkpoint becomes a bundle that says the same as the model it came from."""
+"""A checkpoint becomes a bundle that says the same as the network it came from."""
 
 from __future__ import annotations
 
-import json
+import hashlib
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
+from export_cases import operators, targets, write_random
 
+from clickcut.bundle_file import read_bundle
 from clickcut.predictor import load_predictor
 from clickcut_export import to_onnx
-from clickcut_train.fit import Recipe, Run
-from clickcut_train.model import ClickFCN
+from clickcut_export.errors import ExportError, ParityError
+from clickcut_export.to_onnx import OnnxOptions, export_onnx, fold_batchnorm
+from clickcut_train.checkpoint import load_model
+from clickcut_train.errors import CheckpointError
+
+NARROW_VGG = {"trunk": "vgg16", "width": 1 / 64, "encoding": "distance", "previous": False}
+NARROW_MOBILE = {"trunk": "mobilenet_v2", "width": 0.125, "head_channels": 8}
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("run")
-    run = Run(Recipe(width=16), folder)
-    run.prepare()
-    run.seen = 32
-    run.save()
-    return folder / "last.pt"
-
-
-@pytest.fixture(scope="module")
-def bundle(checkpoint):
-    path = checkpoint.with_name("small.onnx")
-    notes = checkpoint.with_name("notes.json")
-    notes.write_text(json.dumps({"accuracy": {"somewhere@90": 3.5}}))
-    metadata = to_onnx.describe(checkpoint, "small", "7", 64, notes)
-    assert to_onnx.export(checkpoint, path, metadata) < to_onnx.TOLERANCE
-    return path
-
-
-def test_the_bundle_equals_the_model(checkpoint, bundle):
-    state = torch.load(checkpoint, weights_only=True)
-    model = ClickFCN(width=16).eval()
-    model.load_state_dict(state["average"])
-    batch = np.random.default_rng(1).random((3, 6, 64, 64), np.float32)
+def pytorch(checkpoint, batch):
+    network, _, _ = load_model(checkpoint)
     with torch.no_grad():
-        expected = model(torch.from_numpy(batch))[:, 0].numpy()
-    np.testing.assert_allclose(load_predictor(bundle).predict(batch), expected, atol=1e-4)
+        return network(torch.from_numpy(batch))[:, 0].numpy()
 
 
-def test_the_metadata_tells_where_it_comes_from(checkpoint, bundle):
-    import hashlib
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"architecture": "fcn32s", **NARROW_VGG},
+        {"architecture": "topdown", **NARROW_MOBILE},
+    ],
+    ids=lambda m: f"{m['architecture']}-{m['trunk']}",
+)
+def test_networks_say_the_same_as_in_pytorch(tmp_path, model):
+    checkpoint, path = write_random(tmp_path / "last.pt", **model), tmp_path / "model.onnx"
+    parity = export_onnx(checkpoint, path, OnnxOptions())
+    assert parity.worst < 1e-4
+    assert parity.inputs > 0
+    metadata = read_bundle(path).metadata
+    channels = len(metadata.channels)
+    batch = np.random.default_rng(1).random((3, channels, 64, 64), np.float32)
+    expected = pytorch(checkpoint, batch)
+    assert expected.std() > 1e-3  # or else equality would mean nothing
+    np.testing.assert_allclose(load_predictor(path).predict(batch), expected, atol=1e-4)
+    assert not operators(path) & {"BatchNormalization", "Dropout", "Identity", "Cast"}
 
-    metadata = load_predictor(bundle).metadata
+
+def test_sizes_stay_open_when_asked_for(tmp_path):
+    checkpoint = write_random(tmp_path / "last.pt", architecture="fcn16s", **NARROW_VGG)
+    path = tmp_path / "open.onnx"
+    export_onnx(checkpoint, path, OnnxOptions(size=96, dynamic=True))
+    assert read_bundle(path).metadata.input_size == 96
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for shape in ((1, 64, 64), (2, 96, 160)):
+        batch = np.random.default_rng(2).random((shape[0], 5, *shape[1:]), np.float32)
+        (logits,) = session.run(None, {"input": batch})
+        np.testing.assert_allclose(logits, pytorch(checkpoint, batch), atol=1e-4)
+
+
+def test_the_same_checkpoint_gives_the_same_bytes_in_another_process(
+    checkpoint, exported, tmp_path
+):
+    notes, again = tmp_path / "notes.json", tmp_path / "again.onnx"
+    notes.write_text('{"accuracy": {"somewhere@90": 3.5}}')
+    command = [sys.executable, "-m", "clickcut", "export", "onnx", str(checkpoint)]
+    command += ["-o", str(again), "--name", "small", "--version", "7", "--notes", str(notes)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    sha256 = hashlib.sha256(exported.read_bytes()).hexdigest()
+    assert hashlib.sha256(again.read_bytes()).hexdigest() == sha256
+    assert sha256 in done.stdout
+    assert re.search(
+        r"probability differs by at most \S+, on average by \S+; masks IoU", done.stdout
+    )
+
+
+def test_the_papers_network_says_the_same_as_in_pytorch(checkpoint, exported):
+    batch = np.random.default_rng(1).random((3, 5, 64, 64), np.float32)
+    batch[:, 3:] *= 255  # distances
+    logits = load_predictor(exported).predict(batch)
+    np.testing.assert_allclose(logits, pytorch(checkpoint, batch), atol=1e-4)
+
+
+def test_the_metadata_tell_where_it_comes_from(checkpoint, exported):
+    bundle = read_bundle(exported)
+    metadata = bundle.metadata
+    assert bundle.sealed
     assert (metadata.name, metadata.version, metadata.input_size) == ("small", "7", 64)
+    assert metadata.architecture == "fcn8s-vgg16"
+    assert (metadata.guidance.encoding, metadata.takes_probability) == ("distance", False)
     assert metadata.training["samples"] == 32
+    assert "somewhere.pth" in str(metadata.training["from_weights"])
     assert metadata.accuracy == {"somewhere@90": 3.5}
     assert metadata.checkpoint_sha256 == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
 
 
-def test_the_file_holds_no_paths_and_loads_without_this_project(bundle):
-    import onnxruntime
-
-    onnx.checker.check_model(onnx.load(str(bundle)), full_check=True)
-    assert b".py" not in bundle.read_bytes()
-    session = onnxruntime.InferenceSession(str(bundle), providers=["CPUExecutionProvider"])
-    (logits,) = session.run(None, {"input": np.zeros((1, 6, 64, 64), np.float32)})
-    assert logits.shape == (1, 64, 64)
+def test_the_file_is_valid_onnx_and_holds_no_paths(exported):
+    onnx.checker.check_model(onnx.load(str(exported)), full_check=True)
+    data = exported.read_bytes()
+    assert b".py" not in data
+    assert b"/torch" not in data
 
 
-def test_a_bundle_that_differs_is_not_written(checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr(to_onnx, "TOLERANCE", -1.0)
-    metadata = to_onnx.describe(checkpoint, "small", "7", 64, None)
-    with pytest.raises(ValueError, match="differs from PyTorch"):
-        to_onnx.export(checkpoint, tmp_path / "out.onnx", metadata)
-    assert not list(tmp_path.iterdir())
+def test_a_plain_onnx_runtime_script_runs_it(exported):
+    """The snippet of the documentation, in a Python that cannot see this project."""
+    document = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
+    (snippet,) = re.findall(r"```python\n(.*?)```", document, re.DOTALL)
+    script = snippet.replace("mine.onnx", str(exported)) + "\nimport sys\nprint(sys.modules.keys())"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "(64, 64)" in done.stdout
+    assert "'clickcut" not in done.stdout
+
+
+def test_what_differs_is_not_written(checkpoint, tmp_path, monkeypatch):
+    whole = to_onnx.to_graph
+
+    def damaged(*args):
+        model = whole(*args)
+        tensor = max(model.graph.initializer, key=lambda t: len(t.raw_data))
+        tensor.raw_data = bytes(len(tensor.raw_data))
+        return model
+
+    monkeypatch.setattr(to_onnx, "to_graph", damaged)
+    path = tmp_path / "out.onnx"
+    path.write_text("the bundle of before")
+    with pytest.raises(ParityError, match=r"differs by at most .* Nothing was written"):
+        export_onnx(checkpoint, path, OnnxOptions(), targets(tmp_path, 1))
+    assert path.read_text() == "the bundle of before"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (OnnxOptions(size=100), "input_size"),
+        (OnnxOptions(notes={"accurracy": {}}), "accurracy"),
+        (OnnxOptions(name="not a name"), "name"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(checkpoint, tmp_path, options, message):
+    with pytest.raises(ExportError, match=message):
+        export_onnx(checkpoint, tmp_path / "out.onnx", options)
+
+
+def test_a_file_that_is_no_checkpoint_is_named(tmp_path):
+    path = tmp_path / "notes.pt"
+    path.write_text("not a checkpoint")
+    with pytest.raises(CheckpointError, match="notes.pt"):
+        export_onnx(path, tmp_path / "out.onnx", OnnxOptions())
+
+
+def test_a_batchnorm_that_cannot_be_folded_is_refused():
+    with pytest.raises(ExportError, match="BatchNorm"):
+        fold_batchnorm(torch.nn.Sequential(torch.nn.BatchNorm2d(3)))

@@ -306,7 +306,7 @@ class RawStream:
         stub = clickcut_pb2_grpc.ClickcutStub(self._channel)
         self._requests: list[pb.SessionRequest | None] = []
         self._more = threading.Semaphore(0)
-        self.call = stub.Session(self._outgoing(), timeout=DEADLINE)
+        self.call = stub.Session(self._outgoing(), timeout=4 * DEADLINE)
 
     def _outgoing(self) -> Iterator[pb.SessionRequest]:
         while True:

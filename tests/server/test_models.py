@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from fakes import FakePredictor, picture
+from fakes import picture
 from numpy.typing import NDArray
 from plans import describe
 from pydantic import ValidationError
@@ -262,18 +262,6 @@ def test_a_removed_model_is_freed_with_its_last_session(tmp_path: Path) -> None:
     sessions.pop()
     gc.collect()
     assert freed() is None
-
-
-def test_other_loaders_can_be_given(tmp_path: Path) -> None:
-    fill(tmp_path, "toy@1")
-    loaded = []
-
-    def load(path: Path) -> FakePredictor:
-        loaded.append(path)
-        return FakePredictor(name="toy")
-
-    assert labels(Models(Settings(models=tmp_path), load)) == ["toy@1"]
-    assert loaded == [tmp_path / "toy" / "1.onnx"]
 
 
 # ---- a real server

@@ -261,8 +261,8 @@ from pathlib import Path
 from clickcut_train.data import config, manifest, pack
 source = config.SourceConfig(kind="voc", path=sys.argv[1], splits=("train",))
 def slowly(done, total, size):
-    if done == 4:
-        print("four", flush=True)
+    if size > 40_000:
+        print("a shard is complete", flush=True)
         time.sleep(60)
 pack.pack(config.DataConfig(sources=(source,)), Path(sys.argv[2]),
           manifest.PackOptions(shard_mib=0.03), slowly)
@@ -270,10 +270,10 @@ pack.pack(config.DataConfig(sources=(source,)), Path(sys.argv[2]),
 
 
 def start_pack(root, out):
-    """A process that has packed four photos and waits."""
+    """A process that has written more than a shard and waits."""
     command = [sys.executable, "-c", SLOW_PACK, str(root), str(out)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "four\n"
+    assert process.stdout.readline() == "a shard is complete\n"
     return process
 
 

@@ -10,6 +10,7 @@ import pytest
 import trees
 from typer.testing import CliRunner
 
+from clickcut.errors import BackendError
 from clickcut.maps import guidance_map
 from clickcut.overlay import NEGATIVE, POSITIVE
 from clickcut_train.cli import app
@@ -120,6 +121,13 @@ def test_wrong_calls_end_with_a_message(arguments, reason):
     if reason is not None:
         assert isinstance(result.exception, DataError)
         assert reason in str(result.exception)
+
+
+def test_a_package_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    result = invoke("pack", "--folder", tmp_path, "-o", tmp_path / "out")
+    assert isinstance(result.exception, BackendError)
+    assert "pip install 'clickcut[train]'" in str(result.exception)
 
 
 def test_a_picture_of_another_kind_is_an_error(tmp_path):

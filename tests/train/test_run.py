@@ -59,12 +59,12 @@ def test_every_architecture_learns_to_select_an_object_with_one_click(tmp_path, 
     settings = config(
         model=model,
         optimiser={"rate": 1e-3} if "vgg16" in name else {},
-        schedule={"samples": 960, "warmup": 32},
+        schedule={"samples": 640, "warmup": 32},
         samples=PLAIN,
         sessions={"go_on": 0.3},
         loss={"kind": "cross_entropy"},
     )
-    learn(Run(settings, tmp_path, data(1), ALONE), Logbook(tmp_path, 960, 0, tensorboard=False))
+    learn(Run(settings, tmp_path, data(1), ALONE), Logbook(tmp_path, 640, 0, tensorboard=False))
     with (tmp_path / "log.csv").open() as file:
         losses = [float(row["loss"]) for row in csv.DictReader(file)]
     assert losses[-1] < 0.3 * losses[0]
@@ -150,7 +150,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_says_what_to_do(
     longer = config(schedule={"samples": 24}, output={"checkpoint_seconds": 1e-9})
     run = Run(longer, tmp_path, data(), ALONE)
     monkeypatch.setattr(checkpoints, "_open", lambda path: FullDisk(path, room))
-    with pytest.raises(TrainingError, match="No space left.*Make room"):
+    with pytest.raises(TrainingError, match=r"No space left.*Make room"):
         learn(run, Logbook(tmp_path, 24, 16, tensorboard=False))
     assert run.complete  # it went on after the first failure
     assert "the run goes on" in capsys.readouterr().out

@@ -139,6 +139,31 @@ def test_paper_clicks_use_each_strategy_as_often_as_its_weight_says():
         assert len(sample.negative) <= 5
 
 
+def test_paper_clicks_take_all_the_numbers_that_the_paper_allows():
+    ring = SampleOptions(strategies=(1, 0, 0))
+    roomy = photo(box(30, 30, 100, 70))
+    samples = [draw(roomy, 128, ring, np.random.default_rng(seed)) for seed in range(150)]
+    assert {len(s.positive) for s in samples} == set(range(1, 6))
+    assert {len(s.negative) for s in samples} == set(range(11))
+
+
+def test_the_three_strategies_have_equal_probability():
+    """Told apart by number and place: ten, all on the other object, or else in the ring."""
+    near, far = box(50, 20, 80, 50), box(2, 70, 126, 95)
+    first = cv2.resize(far, (96, 96), interpolation=cv2.INTER_NEAREST)
+    options = SampleOptions(flip=False, ring_most=6, ring_width=12, margin=2)
+    counts = np.zeros(3)
+    for seed in range(240):
+        sample = draw(photo(near, far, chosen=0), 96, options, np.random.default_rng(seed))
+        if not sample.negative:
+            counts[[0, 1]] += [6 / 13, 7 / 13]  # 1 of 7 rings and 1 of 6 others are empty
+        elif len(sample.negative) == 10:
+            counts[2] += 1
+        else:
+            counts[1 if all(first[y, x] for x, y in sample.negative) else 0] += 1
+    np.testing.assert_allclose(counts / 240, 1 / 3, atol=0.08)
+
+
 def test_options_are_checked():
     for wrong in ({"frist": "paper"}, {"merge": 2}, {"first": "later"}, {"step": 0}):
         with pytest.raises(ValidationError):

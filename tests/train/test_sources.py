@@ -237,7 +237,8 @@ def test_faulty_coco_images_are_skipped(tmp_path, change, reason):
     assert reason in report.faulty[0][1]
 
 
-def test_a_mask_of_absurd_size_is_refused_from_its_header(tmp_path):
+@pytest.mark.parametrize("file", ["masks/p0.png", "images/p0.jpg"])
+def test_a_picture_of_absurd_size_is_refused_from_its_header(tmp_path, file):
     trees.folder(tmp_path, 3)
 
     def chunk(name, data):
@@ -247,7 +248,7 @@ def test_a_mask_of_absurd_size_is_refused_from_its_header(tmp_path):
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 400_000, 400_000, 8, 0, 0, 0, 0))
     body = chunk(b"IDAT", zlib.compress(bytes(1000)))
-    trees.write(tmp_path / "masks/p0.png", b"\x89PNG\r\n\x1a\n" + header + body)
+    trees.write(tmp_path / file, b"\x89PNG\r\n\x1a\n" + header + body)
     photos, report = read("folder", tmp_path)
     assert len(photos) == 2
     assert "400000 x 400000 pixels" in report.faulty[0][1]
@@ -323,6 +324,18 @@ def test_wrong_folders_are_named(tmp_path):
         read("coco", tmp_path)
     with pytest.raises(DataError, match="at least one source"):
         open_sources(DataConfig())
+
+
+def test_a_random_sample_of_a_data_set(tmp_path):
+    names = trees.voc(tmp_path, 12)
+    config = DataConfig(sources=(parse_source("voc", f"{tmp_path}:train"),))
+    picked = []
+    for seed in (0, 0, 1):
+        photos, (report,) = open_sources(config, 5, seed)
+        assert (len(photos), report.total) == (5, 5)
+        picked.append([photos.photo(i).name for i in range(5)])
+    assert picked[0] == picked[1] != picked[2]
+    assert set(picked[2]) < set(names)
 
 
 # ---- how sources are written

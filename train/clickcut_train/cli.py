@@ -7,19 +7,12 @@ from typing import Annotated
 
 import typer
 
-from clickcut.errors import BackendError
 from clickcut_train.data_cli import pack, preview
+from clickcut_train.extras import require
 
 app = typer.Typer(no_args_is_help=True, help="Train networks on photographs with object masks.")
 app.command()(pack)
 app.command()(preview)
-
-
-def _require(module: str) -> None:
-    import importlib.util
-
-    if importlib.util.find_spec(module) is None:
-        raise BackendError(f"{module} is not installed: pip install 'clickcut[train]'")
 
 
 @app.command()
@@ -38,7 +31,7 @@ def run(
 
     On several processes: torchrun --nproc-per-node N -m clickcut train run ...
     """
-    _require("torch")
+    require("torch")
     import torch
 
     from clickcut_train.config import read_stages
@@ -65,7 +58,7 @@ def average(
     ] = None,
 ) -> None:
     """Average the weights of several checkpoints; the result is exported like any checkpoint."""
-    _require("torch")
+    require("torch")
     from clickcut_train.average import average as mean
     from clickcut_train.checkpoint import write_checkpoint
     from clickcut_train.errors import CheckpointError

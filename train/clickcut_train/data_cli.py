@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from clickcut_train.extras import require
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from clickcut_train.data.config import DataConfig
+
+_PREVIEWED = 200
+"""Photos of each data set that a preview reads."""
 
 _FORM = "DIR:SPLIT,...[@WEIGHT]"
 
@@ -53,7 +58,7 @@ MaxFaulty = Annotated[
 AnyIds = Annotated[
     bool, typer.Option("--any-ids", help="Instance ids need not be numbered from 1 in each photo.")
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Of the order of the photos.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
 
 
 def pack(
@@ -83,6 +88,7 @@ def pack(
 
     Example: clickcut train pack --voc VOC2012:train --coco coco:train2017@2 -o packed
     """
+    require("scipy", "urllib3")
     from clickcut_train.data.manifest import PackOptions
     from clickcut_train.data.pack import pack as make
 
@@ -131,8 +137,11 @@ def preview(
 ) -> None:
     """Draw a sheet of training samples: image with clicks, both distance maps, target.
 
+    A random sample of each data set is read; --seed takes another one.
+
     Example: clickcut train preview --voc VOC2012:train -o sheet.png
     """
+    require("scipy", "urllib3")
     from clickcut_train.data.open import open_sources
     from clickcut_train.preview import sample_sheet, strategy_sheet
     from clickcut_train.samples import SampleOptions
@@ -150,7 +159,7 @@ def preview(
         max_faulty,
         any_ids,
     )
-    source, reports = open_sources(config)
+    source, reports = open_sources(config, _PREVIEWED, seed)
     for report in reports:
         print(report)
     if recipe == "paper":

@@ -119,14 +119,13 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
             return super().forward(x)
         size = dist.get_world_size()
         values = x.float()
-        local = torch.stack([values.mean((0, 2, 3)), values.square().mean((0, 2, 3))])
-        summed: Tensor = _SumOverProcesses.apply(local)
-        mean, square = summed / size
-        variance = (square - mean.square()).clamp_min(0)
+        # Mean first: the difference of two large numbers would leave nothing of a small variance.
+        mean: Tensor = _SumOverProcesses.apply(values.mean((0, 2, 3))) / size
+        centred = values - mean[:, None, None]
+        variance: Tensor = _SumOverProcesses.apply(centred.square().mean((0, 2, 3))) / size
         self._track(mean.detach(), variance.detach(), size * x.numel() // x.shape[1])
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        shift = self.bias - mean * scale
-        return (values * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:

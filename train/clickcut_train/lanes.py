@@ -160,7 +160,10 @@ def _packed(probability: NDArray[np.float16]) -> torch.Tensor:
 
 
 def _unpacked(packed: torch.Tensor, shape: tuple[int, ...]) -> NDArray[np.float16]:
-    raw = zlib.decompress(packed.numpy().tobytes())
+    try:
+        raw = zlib.decompress(packed.numpy().tobytes())
+    except zlib.error as error:
+        raise CheckpointError(f"the checkpoint's probabilities are damaged ({error})") from error
     if len(raw) != 2 * shape[0] * shape[1]:
         raise CheckpointError("the checkpoint's samples have another size than model.input_size")
     return np.frombuffer(raw, np.float16).reshape(shape).copy()

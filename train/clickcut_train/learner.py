@@ -102,9 +102,8 @@ class Learner:
         if world.size > 1:
             synchronise_batchnorm(network)
             ids = [world.device.index] if world.device.type == "cuda" else None
-            self._wrapped = DistributedDataParallel(
-                network, device_ids=ids, broadcast_buffers=False
-            )
+            # Buffers are BatchNorm's statistics, the same in all processes as it is.
+            self._wrapped = DistributedDataParallel(network, device_ids=ids)
             # The leading process' weights are everybody's from here on.
             self.average.load_state_dict(network.state_dict())
         self.optimiser = _optimiser(network, config.optimiser)

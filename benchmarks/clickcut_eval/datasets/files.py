@@ -120,11 +120,9 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
         with Image.open(path) as image:
             if image.size[0] * image.size[1] > ImageLimits().max_pixels:
                 raise ImageError("it has too many pixels")
-            if image.mode == "1":
-                image = image.convert("L")
-            if image.mode not in ("L", "P", "RGB", "RGBA", "LA"):
+            if image.mode not in ("1", "L", "P", "RGB", "RGBA", "LA"):
                 raise ImageError(f"its pixels are of the kind {image.mode}; 8 bits are wanted")
-            labels = np.array(image)
+            labels = np.array(image.convert("L") if image.mode == "1" else image)
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, ImageError) as error:
         raise DatasetError(f"{path}: not a label image that can be read ({error})") from error
     if labels.ndim == 3:

@@ -108,6 +108,7 @@ def describe(spec: MethodSpec) -> dict[str, Any]:
         MethodError: a file is missing.
     """
     parameters: dict[str, Any] = {}
+    about: dict[str, str] = {}
     if spec.kind in CLASSICAL:
         parameters = dataclasses.asdict(_classical(spec.kind).Parameters())
     elif spec.kind == "semantic-crf":
@@ -119,15 +120,30 @@ def describe(spec: MethodSpec) -> dict[str, Any]:
 
         predictor = load_predictor(spec.file("bundle"))
         parameters = dataclasses.asdict(predictor.metadata.parameters)
-        parameters["model"] = f"{predictor.metadata.name} {predictor.metadata.version}"
-        parameters["architecture"] = predictor.metadata.architecture
-    parameters |= dict(spec.options)
+        model = predictor.metadata
+        about = {"model": f"{model.name} {model.version}", "architecture": model.architecture}
     return {
         "title": spec.title,
         "kind": spec.kind,
-        "parameters": parameters,
+        "parameters": parameters | dict(spec.options),
+        **about,
         "sha256": {role: _hash(Path(path)) for role, path in spec.files},
+        "files": {role: str(Path(path).resolve()) for role, path in spec.files},
     }
+
+
+def described(name: str, description: dict[str, Any]) -> MethodSpec:
+    """The method that a description is of, to use it again.
+
+    Raises:
+        MethodError: one of its files has changed or gone.
+    """
+    for role, path in description["files"].items():
+        if _hash(Path(path)) != description["sha256"][role]:
+            raise MethodError(f"{path}: has changed since {name} was measured with it")
+    options = () if description["kind"] in SEMANTIC else tuple(description["parameters"].items())
+    files = tuple(description["files"].items())
+    return MethodSpec(name, description["title"], description["kind"], files, options)
 
 
 def choose(

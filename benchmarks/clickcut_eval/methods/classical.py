@@ -39,7 +39,7 @@ class Classical:
             size = max(1, round(width / self._factor)), max(1, round(height / self._factor))
             pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
         self.pixels = np.ascontiguousarray(pixels)
-        self.seeds = Seeds(*pixels.shape[:2], SEED_RADIUS / self._factor)
+        self.seeds = Seeds(pixels.shape[0], pixels.shape[1], SEED_RADIUS / self._factor)
         self._selected = np.zeros(pixels.shape[:2], np.bool_)
         if width * height > 1:
             self._prepare()

@@ -28,10 +28,10 @@ class GeodesicParameters:
             probability; 0 in the paper, where it leaves even areas undecided.
     """
 
-    bandwidth: float = 5.0
-    floor: float = 0.01
-    image_weight: float = 40.0
-    spatial: float = 0.005
+    bandwidth: float = 11.9
+    floor: float = 0.00121
+    image_weight: float = 122.0
+    spatial: float = 0.000832
 
 
 class GeodesicMatting(Classical):
@@ -61,4 +61,4 @@ class GeodesicMatting(Classical):
         costs = difference_costs(likely[..., None], float(SCALE), self._tables)
         forest = PathForest(costs)
         forest.grow(self.seeds.with_border())
-        return forest.label == OBJECT
+        return np.asarray(forest.label == OBJECT)

@@ -31,8 +31,8 @@ class GrowCutParameters:
             that arrives first does.
     """
 
-    smoothing: float = 1.0
-    decay: float = 0.001
+    smoothing: float = 1.3
+    decay: float = 0.000645
 
 
 class GrowCut(Classical):
@@ -72,4 +72,4 @@ class GrowCut(Classical):
             self._forest.grow(self.seeds.with_border())
         else:
             self._forest.grow(self.seeds.latest)
-        return self._forest.label == OBJECT
+        return np.asarray(self._forest.label == OBJECT)

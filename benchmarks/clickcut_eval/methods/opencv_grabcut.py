@@ -60,7 +60,7 @@ class OpenCvGrabCut(Classical):
         cv2.grabCut(
             self._bgr,
             self._labels,
-            None,
+            (0, 0, 1, 1),  # no rectangle: the labels say all
             *self._models,
             p.first_iterations if first else p.iterations,
             cv2.GC_INIT_WITH_MASK if first else cv2.GC_EVAL,

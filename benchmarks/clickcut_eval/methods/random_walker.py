@@ -127,4 +127,4 @@ def walk(matrix: csc_array, seeds: NDArray[np.uint8]) -> NDArray[np.float32]:
             options={"SymmetricMode": True},
         )
         out[unknown] = factor.solve(right)
-    return out.reshape(seeds.shape)
+    return np.asarray(out.reshape(seeds.shape), np.float32)

@@ -68,14 +68,8 @@ class Segmenter:
         with torch.inference_mode():
             x = torch.from_numpy(canvas.transpose(2, 0, 1)[None].copy())
             scores = self._head(self._trunk(x))[0].numpy()
-        full = cv2.resize(
-            np.ascontiguousarray(scores.transpose(1, 2, 0)),
-            (SIDE, SIDE),
-            interpolation=cv2.INTER_LINEAR,
-        )
-        full = cv2.resize(
-            full[: size[1], : size[0]], (width, height), interpolation=cv2.INTER_LINEAR
-        )
+        full = _resized(np.ascontiguousarray(scores.transpose(1, 2, 0)), (SIDE, SIDE))
+        full = _resized(full[: size[1], : size[0]], (width, height))
         raised = np.exp(full - full.max(axis=2, keepdims=True))
         return np.asarray(raised / raised.sum(axis=2, keepdims=True), np.float32)
 

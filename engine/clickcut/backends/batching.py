@@ -1,10 +1,12 @@
 """Dynamic batching: requests of several sessions become one call of the network.
 
 There is no thread of its own. A caller that finds nobody predicting leads: it takes what waits, up
-to `max_batch`, predicts, and hands the results out. Callers that come meanwhile wait, and one of
-them leads next. So a session that is alone predicts at once, in its own thread, and what piles up
-while the network is busy goes together. Only when others wait already, and the batch is not full,
-does the leader give stragglers `max_delay`.
+to `max_batch`, predicts, hands the results out, and has the oldest of those that came meanwhile
+lead next. So a session that is alone predicts at once, in its own thread, and what piles up while
+the network is busy goes together. Only when others wait already, and the batch is not full, does
+the leader give stragglers `max_delay`.
+
+Each caller sleeps on a lock of its own and is woken once: when its result is there, or to lead.
 """
 
 from __future__ import annotations
@@ -38,9 +40,11 @@ class BatchingPredictor:
         self._predictor = predictor
         self._max_batch = max_batch
         self._max_delay = max_delay
-        self._condition = threading.Condition()
+        self._lock = threading.Lock()
+        self._came = threading.Condition(self._lock)
         self._waiting: deque[_Request] = deque()
         self._busy = False
+        self._room = np.empty(0, np.float32)
 
     def warm_up(self) -> None:
         """See `Predictor.warm_up`."""
@@ -49,23 +53,28 @@ class BatchingPredictor:
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Predictor.predict`. An error of the call reaches everyone whose input was in it."""
         request = _Request(batch)
-        with self._condition:
+        with self._lock:
             self._waiting.append(request)
-            self._condition.notify_all()  # a leader may be waiting for more
-            while not request.done:
-                if self._busy:
-                    self._condition.wait()
-                    continue
-                self._busy = True
-                taken = self._take()
-                self._condition.release()
-                try:
-                    self._run(taken)
-                finally:
-                    self._condition.acquire()
-                    self._busy = False
-                    self._condition.notify_all()
+            self._came.notify()  # the leader may be waiting for more
+            leads, self._busy = not self._busy, True
+        if not leads:
+            request.sleep()
+        if not request.done:
+            self._lead()
         return request.result()
+
+    def _lead(self) -> None:
+        """Predict for the oldest request, which is the caller's own, and for what goes with it."""
+        with self._lock:
+            taken = self._take()
+        self._run(taken)
+        with self._lock:
+            following = self._waiting[0] if self._waiting else None
+            self._busy = following is not None
+        if following is not None:
+            following.wake()
+        for request in taken[1:]:
+            request.wake()
 
     def _take(self) -> list[_Request]:
         """What goes into the next call, the oldest first; holds the lock, waits for stragglers."""
@@ -73,7 +82,7 @@ class BatchingPredictor:
             end = time.monotonic() + self._max_delay
             while sum(len(r.batch) for r in self._waiting) < self._max_batch:
                 left = end - time.monotonic()
-                if left <= 0 or not self._condition.wait(left):
+                if left <= 0 or not self._came.wait(left):
                     break
         taken = [self._waiting.popleft()]
         count, shape = len(taken[0].batch), taken[0].batch.shape[1:]
@@ -91,7 +100,7 @@ class BatchingPredictor:
             if len(taken) == 1:
                 taken[0].logits = self._predictor.predict(taken[0].batch)
             else:
-                logits = self._predictor.predict(np.concatenate([r.batch for r in taken]))
+                logits = self._predictor.predict(self._together([r.batch for r in taken]))
                 ends = np.cumsum([len(r.batch) for r in taken])
                 for request, part in zip(taken, np.split(logits, ends[:-1]), strict=True):
                     request.logits = part
@@ -101,17 +110,35 @@ class BatchingPredictor:
         for request in taken:
             request.done = True
 
+    def _together(self, batches: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """All inputs in one array, which the next call uses again: fresh pages take long."""
+        shape = self._max_batch, *batches[0].shape[1:]
+        if self._room.shape != shape:
+            self._room = np.empty(shape, np.float32)
+        count = sum(len(b) for b in batches)
+        return np.concatenate(batches, out=self._room[:count])
+
 
 class _Request:
     """One caller's input and, when done, its logits or the error."""
 
-    __slots__ = ("batch", "done", "error", "logits")
+    __slots__ = ("_asleep", "batch", "done", "error", "logits")
 
     def __init__(self, batch: NDArray[np.float32]) -> None:
         self.batch = batch
         self.logits: NDArray[np.float32] | None = None
         self.error: BaseException | None = None
         self.done = False
+        self._asleep = threading.Lock()
+        self._asleep.acquire()
+
+    def sleep(self) -> None:
+        """Until another thread calls `wake`, once; it may have been before."""
+        self._asleep.acquire()
+
+    def wake(self) -> None:
+        """End the sleep."""
+        self._asleep.release()
 
     def result(self) -> NDArray[np.float32]:
         """The logits, or the error, raised."""

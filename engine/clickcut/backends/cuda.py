@@ -42,13 +42,14 @@ def call(name: str, *arguments: Any) -> Any:
     module = runtime()
     status, *values = getattr(module, name)(*arguments)
     if status != module.cudaError_t.cudaSuccess:
-        raise BackendError(f"CUDA: {name} failed: {status.name} ({_HINTS.get(status.name, '')})")
+        hint = _HINTS.get(status.name)
+        raise BackendError(f"CUDA: {hint or f'{name} failed'} ({status.name})")
     return values[0] if len(values) == 1 else tuple(values)
 
 
 _HINTS = {
-    "cudaErrorInsufficientDriver": "no NVIDIA driver, or one that is too old for this CUDA",
-    "cudaErrorNoDevice": "no NVIDIA GPU is visible",
+    "cudaErrorInsufficientDriver": "there is no NVIDIA driver, or it is too old: install one",
+    "cudaErrorNoDevice": "no NVIDIA GPU is visible: is CUDA_VISIBLE_DEVICES right?",
     "cudaErrorMemoryAllocation": "GPU memory is full: fewer models, or a smaller --max-batch",
 }
 
@@ -80,7 +81,7 @@ class Stream:
     def __init__(self) -> None:
         stream = call("cudaStreamCreateWithFlags", runtime().cudaStreamNonBlocking)
         self.handle = int(stream)
-        weakref.finalize(self, _free, "cudaStreamDestroy", self.handle)
+        _free_with(self, "cudaStreamDestroy", self.handle)
 
     def synchronise(self) -> None:
         """Wait until all its work is done."""
@@ -101,12 +102,12 @@ class Pair:
     def __init__(self, shape: tuple[int, ...]) -> None:
         self._nbytes = 4 * int(np.prod(shape))
         address = int(call("cudaHostAlloc", self._nbytes, 0))
-        weakref.finalize(self, _free, "cudaFreeHost", address)
+        _free_with(self, "cudaFreeHost", address)
         values = (ctypes.c_float * (self._nbytes // 4)).from_address(address)
         self.host: NDArray[np.float32] = np.ctypeslib.as_array(values).reshape(shape)
         self.host[:] = 0
         self.device = int(call("cudaMalloc", self._nbytes))
-        weakref.finalize(self, _free, "cudaFree", self.device)
+        _free_with(self, "cudaFree", self.device)
 
     def upload(self, stream: Stream) -> None:
         """Queue a copy from host to GPU."""
@@ -143,13 +144,13 @@ class Graph:
             self._executable = call("cudaGraphInstantiate", graph, 0)
         finally:
             call("cudaGraphDestroy", graph)
-        weakref.finalize(self, _free, "cudaGraphExecDestroy", self._executable)
+        _free_with(self, "cudaGraphExecDestroy", self._executable)
 
     def launch(self, stream: Stream) -> None:
         """Queue all of it."""
         call("cudaGraphLaunch", self._executable, stream.handle)
 
 
-def _free(name: str, handle: Any) -> None:
-    """Give something back; at the end of the process CUDA may be gone already."""
-    getattr(runtime(), name)(handle)
+def _free_with(owner: object, name: str, handle: Any) -> None:
+    """Give something back when its owner goes; at the end of the process all goes by itself."""
+    weakref.finalize(owner, getattr(runtime(), name), handle).atexit = False

@@ -37,7 +37,8 @@ def check_provider(backend: str) -> Any:
     """The module `onnxruntime`, once it is known to offer a back-end.
 
     Raises:
-        BackendError: it is not installed or was built without; the message says what to install.
+        BackendError: it is not installed, was built without, or lacks a library or a GPU; the
+            message says what to install.
     """
     provider = PROVIDERS[backend]
     try:
@@ -52,7 +53,30 @@ def check_provider(backend: str) -> Any:
             f"the back-end {backend} is not available: the ONNX Runtime that is installed has only "
             f"{', '.join(offered)}; {_INSTALL[provider]} (needs an NVIDIA GPU and its driver)"
         )
+    if provider != _CPU:
+        _probe(onnxruntime, backend)
     return onnxruntime
+
+
+def _probe(onnxruntime: Any, backend: str) -> None:
+    """Load a small graph: a provider that is built in may lack its libraries, or a GPU."""
+    from onnxruntime.datasets import get_example
+
+    if hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()  # CUDA and cuDNN of Python packages, if they are there
+    provider, reason = PROVIDERS[backend], "it fell back to the CPU"
+    try:
+        session = onnxruntime.InferenceSession(
+            get_example("sigmoid.onnx"), providers=[provider], enable_fallback=0
+        )
+        if provider in session.get_providers():
+            return
+    except Exception as error:  # ONNX Runtime's errors share no public base class
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    raise BackendError(
+        f"the back-end {backend} is built in but does not work on this machine; it needs an NVIDIA "
+        f"GPU, its driver and libraries: {_INSTALL[provider]} (ONNX Runtime: {reason})"
+    )
 
 
 class OnnxPredictor:
@@ -85,7 +109,6 @@ class OnnxPredictor:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers = self._providers(bundle.data, path, max_batch)
         self._session = self._load(bundle.data, path, options, providers)
-        self._check_provider_works()
         self._check_graph(path)
 
     def _load(self, data: bytes, path: Path, options: Any, providers: list[Any]) -> Any:
@@ -105,21 +128,10 @@ class OnnxPredictor:
         session._model_bytes = None  # kept only to start again in another provider
         return session
 
-    def _check_provider_works(self) -> None:
-        used = self._session.get_providers()
-        if PROVIDERS[self.backend] not in used:  # ONNX Runtime has only warned
-            raise BackendError(
-                f"the back-end {self.backend} does not work on this machine (ONNX Runtime fell "
-                f"back to {', '.join(used)}): it needs an NVIDIA GPU, its driver and libraries; "
-                f"{_INSTALL[PROVIDERS[self.backend]]}"
-            )
-
     def _providers(self, data: bytes, path: Path, max_batch: int) -> list[Any]:
         """What ONNX Runtime is to try, in this order; what one cannot do goes to the next."""
         if self.backend == "onnxruntime-cpu":
             return [_CPU]
-        if hasattr(self._runtime, "preload_dlls"):
-            self._runtime.preload_dlls()  # CUDA and cuDNN of Python packages, if they are there
         # The default, an exhaustive search for each new shape, would stall the first large batch.
         cuda = (_CUDA, {"cudnn_conv_algo_search": "HEURISTIC"})
         if self.backend == "onnxruntime-cuda":

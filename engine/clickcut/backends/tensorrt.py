@@ -41,7 +41,10 @@ def check_available() -> None:
             "the back-end tensorrt is not available: TensorRT is not installed; "
             "pip install 'clickcut[tensorrt]' (or tensorrt-rtx for plans that it built)"
         )
-    cuda.compute_capability()
+    try:
+        cuda.compute_capability()
+    except BackendError as error:
+        raise BackendError(f"the back-end tensorrt is not available: {error}") from error
 
 
 def _importable(flavour: str) -> bool:
@@ -179,7 +182,8 @@ class _Lane:
         self._stream = cuda.Stream()
         batch, _, height, width = shape
         self._in, self._out = cuda.Pair(shape), cuda.Pair((batch, height, width))
-        context.set_input_shape(input_name, shape)
+        if not context.set_input_shape(input_name, shape):
+            raise BundleError(f"the plan does not take an input of shape {shape}; its log says why")
         produced = tuple(context.get_tensor_shape(output_name))
         if produced != (batch, height, width):
             raise BundleError(f"the plan gives {produced}, expected {(batch, height, width)}")

@@ -84,7 +84,7 @@ class Client:
 
         Args:
             image: path, file content, or (H, W, 3) uint8 RGB; sent only when the server lacks it.
-            model: a name of `models()`; "" for the server's default.
+            model: a name of `models()`, or NAME@VERSION; "" for the server's default.
             parameters: other than the model's defaults, by name.
 
         Raises:

@@ -79,7 +79,6 @@ class Models:
 
     Args:
         settings: which to load, and how.
-        load: loads one file; the settings' back-end when None.
 
     Raises:
         BundleError: a file cannot be used, there is none, two are the same, or a split names a
@@ -87,10 +86,9 @@ class Models:
         BackendError: the back-end is not available.
     """
 
-    def __init__(self, settings: Settings, load: Callable[[Path], Predictor] | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._backend = "" if settings.backend == "auto" else settings.backend
-        self._load = load or self._load_file
         self._catalogue = self._build(None)
 
     def __iter__(self) -> Iterator[Arm]:
@@ -174,7 +172,7 @@ class Models:
             if known is not None and known[0] == fingerprint:
                 files[path] = known
                 continue
-            predictor = self._load(path)
+            predictor = self._load_file(path)
             check_place(path, folder, predictor.metadata)
             files[path] = fingerprint, predictor
         predictors = [predictor for _, predictor in files.values()]

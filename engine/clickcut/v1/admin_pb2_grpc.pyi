@@ -4,7 +4,7 @@ isort:skip_file
 clickcut for operators. Served at an address of its own (`clickcut serve --admin-address`), which
 is off unless asked for and only ever a loopback address or a Unix socket: it has no passwords.
 
-Errors are those of clickcut.proto, and
+Errors are those of clickcut.proto:
 
   FAILED_PRECONDITION  a model cannot be used; nothing has changed, the message names file and fault
   UNAVAILABLE          the server is starting or shutting down

@@ -18,6 +18,7 @@ busy server) gets a reply with `error` set; session and stream stay as they were
   UNAVAILABLE         starting, shutting down or unreachable; try again
   ABORTED             another stream has taken this session over
   DEADLINE_EXCEEDED   an upload stalled
+  FAILED_PRECONDITION a model or its back-end does not work on this server
   INTERNAL            a fault of the server; `applied_sequence` says whether the event counts
 """
 

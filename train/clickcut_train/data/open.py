@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from clickcut_train.data.checking import Strictness, read_entries
 from clickcut_train.data.coco import coco_entries
 from clickcut_train.data.config import DataConfig, SourceConfig
@@ -50,13 +52,24 @@ def strictness(config: DataConfig) -> Strictness:
     return Strictness(config.min_area, config.max_faulty, config.any_ids)
 
 
-def read_photos(source: SourceConfig, config: DataConfig) -> tuple[list[Photo], Report]:
+def read_photos(
+    source: SourceConfig, config: DataConfig, most: int | None = None, seed: int = 0
+) -> tuple[list[Photo], Report]:
     """All photos of a data set on disk that can be trained on, and what was left out.
+
+    Args:
+        source: the data set.
+        config: what is left out.
+        most: read a random sample of at most this many photos.
+        seed: of the sample.
 
     Raises:
         DataError: see `list_entries` and `read_entries`.
     """
     entries = list_entries(source)
+    if most is not None and most < len(entries):
+        chosen = np.random.default_rng(seed).choice(len(entries), most, replace=False)
+        entries = [entries[i] for i in np.sort(chosen)]
     report = Report(str(source), len(entries))
     found = read_entries([(entry, report) for entry in entries], strictness(config))
     photos = [photo for _, photo in found]
@@ -65,10 +78,17 @@ def read_photos(source: SourceConfig, config: DataConfig) -> tuple[list[Photo], 
     return photos, report
 
 
-def open_sources(config: DataConfig) -> tuple[PhotoSource, tuple[Report, ...]]:
+def open_sources(
+    config: DataConfig, most: int | None = None, seed: int = 0
+) -> tuple[PhotoSource, tuple[Report, ...]]:
     """Everything that a configuration names as one source.
 
     Data sets on disk are read into memory; shards are read as they are drawn.
+
+    Args:
+        config: the data sets.
+        most: read a random sample of at most this many photos of each data set on disk.
+        seed: of the sample.
 
     Raises:
         DataError: a source is missing, of another layout, or has too many faults.
@@ -86,7 +106,7 @@ def open_sources(config: DataConfig) -> tuple[PhotoSource, tuple[Report, ...]]:
             count, objects = len(shards), int(shards.objects.sum())
             reports.append(Report(str(source), count, count, objects))
             continue
-        photos, report = read_photos(source, config)
+        photos, report = read_photos(source, config, most, seed)
         sources.append(MemorySource(photos, [source.weight] * len(photos)))
         reports.append(report)
     return sources[0] if len(sources) == 1 else MixedSource(sources), tuple(reports)

@@ -83,7 +83,7 @@ def _mobilenet_v2(trunk: MobileNetV2, kind: str, path: Path) -> tuple[dict[str, 
     names = trunk.state_dict().keys()
     found = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
     expanded = "features.1.conv.3.weight" in found
-    if "features.1.conv.1.weight" in found and expanded != _expands_first(trunk):
+    if "features.1.conv.0.0.weight" in found and expanded != _expands_first(trunk):
         raise WeightsError(
             f"{path}: its block 1 has {'an' if expanded else 'no'} expansion; "
             f"set model.expand_first = {str(expanded).lower()}"

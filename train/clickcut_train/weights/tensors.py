@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from clickcut_train.errors import WeightsError
 from clickcut_train.models.network import PIXEL_OFFSET, PIXEL_SCALE
@@ -100,10 +101,9 @@ def install(
         if name not in tensors:
             continue
         source = tensors[name]
-        if name == first and source.shape[1] < value.shape[1]:
-            padded = torch.zeros_like(value)
-            padded[:, : source.shape[1]] = source
-            source = padded
+        if name == first and source.ndim == 4:
+            more = max(0, value.shape[1] - source.shape[1])
+            source = functional.pad(source, (0, 0, 0, 0, 0, more))
         if source.shape != value.shape:
             raise WeightsError(
                 f"{where}: {name} is {tuple(source.shape)}, the configured trunk needs "

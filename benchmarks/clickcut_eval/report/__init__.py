@@ -1,0 +1,1 @@
+"""`clickcut eval report`: one HTML page with the paper's tables and figures, of a run."""

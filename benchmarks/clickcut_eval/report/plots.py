@@ -1,0 +1,86 @@
+"""Plots of a run: mean IoU against clicks (the paper's figure 4)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from clickcut_eval.metrics import curves, interval
+from clickcut_eval.report.groups import Group
+from clickcut_eval.store import Run
+
+mpl.rcParams["svg.fonttype"] = "none"  # text stays text
+
+_COLOURS = (
+    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c564b", "#7f7f7f",
+    "#bcbd22", "#17becf", "#9467bd", "#000000",
+)  # fmt: skip
+_MARKERS = "osv^D<>Xp*Ph"
+
+
+def curves_figure(run: Run, chosen: Sequence[Group], methods: Sequence[str]) -> Figure:
+    """A panel per group, a curve with its 95 % band per method, one legend below all.
+
+    Args:
+        run: measured.
+        chosen: panels.
+        methods: that make more than one click, in the order of the legend.
+    """
+    most = run.configuration["protocol"]["max_clicks"]
+    columns = min(3, max(1, len(chosen)))
+    rows = -(-len(chosen) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.3 * rows + 0.9), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=True).reshape(-1)
+    clicks = np.arange(1, most + 1)
+    handles = {}
+    for panel, group in zip(axes, chosen, strict=False):
+        for n, method in enumerate(methods):
+            outcomes = group.of(run, method)
+            if not outcomes:
+                continue
+            ious = 100 * curves(outcomes, most)
+            low, high = interval(ious)
+            colour = _COLOURS[n % len(_COLOURS)]
+            panel.fill_between(clicks, low, high, color=colour, alpha=0.13, linewidth=0)
+            (handles[method],) = panel.plot(
+                clicks,
+                ious.mean(axis=0),
+                color=colour,
+                marker=_MARKERS[n % len(_MARKERS)],
+                markersize=3.5,
+                linewidth=1.4,
+            )
+        panel.axhline(100 * group.target, color="#999999", linewidth=0.8, linestyle=":")
+        panel.set_title(f"{group.title} (n = {len(group.of(run, methods[0]))})", fontsize=10)
+        panel.set_xticks([1, *range(5, most + 1, 5)] if most >= 5 else clicks)
+        panel.set_ylim(0, 100)
+        panel.grid(alpha=0.25)
+    for panel in axes[len(chosen) :]:
+        panel.set_visible(False)
+    figure.supxlabel("clicks", fontsize=10)
+    figure.supylabel("mean IoU, %", fontsize=10)
+    titles = [run.configuration["methods"][m]["title"] for m in handles]
+    figure.legend(
+        handles.values(), titles, loc="outside lower center", ncols=min(4, len(titles)),
+        fontsize=9, frameon=False,
+    )  # fmt: skip
+    return figure
+
+
+def as_svg(figure: Figure) -> str:
+    """The figure as an SVG element, to be put into a page."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg")
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure as `path`.png and `path`.svg."""
+    figure.savefig(path.with_suffix(".png"), dpi=110)
+    figure.savefig(path.with_suffix(".svg"))

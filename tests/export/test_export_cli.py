@@ -1,0 +1,121 @@
+"""`clickcut export` as a person uses it: what it prints, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from export_cases import data_folder, tiny_bundle
+
+from clickcut.backends.plan import read_plan
+from clickcut.bundle_file import read_bundle
+from clickcut.cli import main
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return tiny_bundle(tmp_path / "tiny.onnx")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs `clickcut export ...`; exit code, standard output, standard error."""
+
+    def call(*args):
+        monkeypatch.setattr("sys.argv", ["clickcut", "export", *map(str, args)])
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return call
+
+
+def test_a_file_that_is_no_checkpoint_ends_in_one_line(run, tmp_path):
+    code, _, err = run("onnx", tmp_path / "none.pt", "-o", tmp_path / "x.onnx")
+    assert code == 2
+    assert err.startswith("clickcut: ")
+    assert "none.pt" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_notes_that_are_no_json_are_named(run, tmp_path):
+    (tmp_path / "notes").write_text("[1]")
+    code, _, err = run(
+        "onnx", tmp_path / "a.pt", "-o", tmp_path / "x.onnx", "--notes", tmp_path / "notes"
+    )
+    assert code == 2
+    assert "one JSON object" in err
+
+
+def test_int8_wants_data(run, bundle, tmp_path):
+    code, _, err = run("quantize", bundle, "-o", tmp_path / "x.onnx")
+    assert code == 2
+    assert "--data" in err
+
+
+def test_int8_prints_clicks_and_speed_and_writes_a_bundle(run, bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr("clickcut_export.commands.INT8", _anything())
+    data, report = data_folder(tmp_path / "data", 8), tmp_path / "report.json"
+    path = tmp_path / "int8.onnx"
+    code, out, err = run(
+        *("quantize", bundle, "-o", path, "--data", data, "--objects", 8, "--limit", 1),
+        *("--max-loss", 20, "--json", report),
+    )
+    assert code == 0, err
+    assert "first 2 float: mean error" in out
+    assert "held-out objects, clicks @85" in out
+    assert "prediction, ms" in out
+    assert "int8 " in out
+    assert read_bundle(path).metadata.version == "1-int8"
+    document = json.loads(report.read_text())
+    assert document["clicks"][0]["after"]["objects"] == 1
+    assert document["milliseconds"]["before"] > 0
+    assert document["verdict"] in out.replace("\n", " ")
+
+
+def test_int8_that_loses_clicks_is_not_written(run, bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr("clickcut_export.commands.INT8", _anything())
+    data, path = data_folder(tmp_path / "data", 8), tmp_path / "int8.onnx"
+    code, _, err = run(
+        *("quantize", bundle, "-o", path, "--data", data, "--objects", 8, "--limit", 1),
+        *("--max-loss", -30, "--keep-float", "none"),
+    )
+    assert code == 2
+    assert "Nothing was written" in err
+    assert not path.exists()
+
+
+def test_fp16_needs_no_data(run, bundle, tmp_path):
+    path = tmp_path / "fp16.onnx"
+    code, out, err = run("quantize", bundle, "-o", path, "--precision", "fp16")
+    assert code == 0, err
+    assert "fp16 against float32 on this CPU, 5 inputs" in out
+    assert read_bundle(path).metadata.training["precision"] == "fp16"
+
+
+def test_a_plan_is_built_and_described(run, bundle, tmp_path):
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx cannot be installed here")
+    path = tmp_path / "tiny.plan"
+    code, out, err = run(
+        "tensorrt", bundle, "-o", path, "--flavour", "tensorrt_rtx", "--capability", "8.9"
+    )
+    assert code == 0, err
+    assert "fp32, for compute capability 8.9; batch 1 to 8, best 1, size 64" in out
+    assert "not run here" in out or "TensorRT against ONNX Runtime" in out
+    assert read_plan(path).facts.compute_capabilities == ("8.9",)
+
+
+def test_a_profile_that_is_none_is_named(run, bundle, tmp_path):
+    code, _, err = run("tensorrt", bundle, "-o", tmp_path / "x.plan", "--batch", "1,2")
+    assert code == 2
+    assert "three whole numbers" in err
+
+
+def _anything():
+    from clickcut_export.parity import Tolerance
+
+    return Tolerance(worst=1.0, mean=1.0, iou=0.0)

@@ -1,0 +1,92 @@
+"""Two processes learn as one does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from train_cases import ALONE, config, data
+
+from clickcut_train.checkpoint import read_checkpoint
+from clickcut_train.distributed import world
+from clickcut_train.errors import ConfigError
+from clickcut_train.run import Run
+
+STEPS = 3
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path[:0] = [{tests!r}, {here!r}]
+import torch
+torch.set_num_threads(1)
+from test_distributed import STEPS, settings
+from train_cases import data
+from clickcut_train.distributed import world
+from clickcut_train.run import Run
+from clickcut_train.validation import held_out
+with world("cpu") as here:
+    photos = data()
+    photos.validation = held_out(photos.train, 3)
+    run = Run(settings(), Path({folder!r}), photos, here)
+    for _ in range(STEPS):
+        run.step()
+    assert run.world.any(here.rank == 1)
+    run.save()
+    print("clicks", run.validate(), flush=True)
+    run.close()
+"""
+
+
+def settings():
+    # SGD: AdamW's first steps are signs, which rounding turns where a gradient is nearly nothing.
+    return config(optimiser={"kind": "sgd", "rate": 1e-2})
+
+
+def test_two_processes_give_what_one_gives(tmp_path):
+    from clickcut_train.validation import held_out
+
+    photos = data()
+    photos.validation = held_out(photos.train, 3)
+    alone = Run(settings(), tmp_path / "one", photos, ALONE)
+    for _ in range(STEPS):
+        alone.step()
+    alone.save()
+    clicks = alone.validate()
+    alone.close()
+    here = Path(__file__).parent
+    script = tmp_path / "two.py"
+    script.write_text(
+        SCRIPT.format(tests=str(here.parent), here=str(here), folder=str(tmp_path / "two"))
+    )
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    out = subprocess.run(
+        [*torchrun, "--nproc-per-node=2", script],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert out.returncode == 0, out.stderr[-3000:]
+    one, two = (read_checkpoint(tmp_path / n / "last.pt") for n in ("one", "two"))
+    assert one.seen == two.seen == 4 * STEPS
+    assert one.model_state.keys() == two.model_state.keys()
+    for name, value in one.model_state.items():
+        torch.testing.assert_close(
+            two.model_state[name], value, rtol=1e-3, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+        )
+    for lane, state in one.lanes["sessions"].items():
+        for key in ("rng", "next", "k", "positive", "negative"):
+            assert two.lanes["sessions"][lane][key] == state[key]
+    said = {line for line in out.stdout.splitlines() if line.startswith("clicks")}
+    assert said == {f"clicks {clicks}"}
+
+
+def test_a_gpu_that_is_not_there_is_an_error(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="no GPU"), world("cuda"):
+        pass
