@@ -144,7 +144,7 @@ def _progress(console: Console) -> Iterator[Callable[[str, int], Callable[[], No
 
 def _print_clicks(console: Console, clicks: Sequence[Clicks], speed: Speed) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("", "objects", "float", "int8", "difference"):
+    for title in ("", "objects", "float", "int8", "difference", "95 %"):
         table.add_column(title, justify="left" if not title else "right")
     for c in clicks:
         table.add_row(
@@ -153,6 +153,7 @@ def _print_clicks(console: Console, clicks: Sequence[Clicks], speed: Speed) -> N
             f"{c.before['mean_clicks']:.2f}",
             f"{c.after['mean_clicks']:.2f}",
             f"{c.lost:+.2f}",
+            f"{c.interval[0]:+.2f} to {c.interval[1]:+.2f}",
         )
     table.add_row(
         "prediction, ms",

@@ -13,7 +13,7 @@ import numpy as np
 from clickcut.predictor import Predictor
 from clickcut_eval.accuracy import measure_all
 from clickcut_eval.datasets import open_dataset
-from clickcut_eval.metrics import summary
+from clickcut_eval.metrics import Outcome, interval, summary
 from clickcut_eval.targets import Target
 from clickcut_export.errors import ExportError
 from clickcut_export.parity import Batch
@@ -47,6 +47,7 @@ class Clicks:
         cut: with the graph cut.
         before: of the float model, as `clickcut_eval.metrics.summary`.
         after: of the smaller one.
+        interval: 95 % bootstrap interval of `lost`, over the differences of the objects.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Clicks:
     cut: bool
     before: dict[str, Any]
     after: dict[str, Any]
+    interval: tuple[float, float]
 
     @property
     def lost(self) -> float:
@@ -104,7 +106,7 @@ def count_clicks(
     out = []
     for validation in validations:
         for cut in cuts:
-            found = []
+            found: list[list[Outcome]] = []
             for predictor, form in ((before, "float"), (after, "smaller")):
                 parameters = predictor.metadata.parameters.changed(cut=cut)
                 stop = max(0.9, validation.target_iou)
@@ -117,9 +119,27 @@ def count_clicks(
                     step()
                 if not outcomes:
                     raise ExportError(f"{validation.name}: holds no object to click on")
-                found.append(summary(outcomes, validation.target_iou))
-            out.append(Clicks(validation.name, validation.target_iou, cut, found[0], found[1]))
+                found.append(outcomes)
+            out.append(_compared(validation, cut, *found))
     return out
+
+
+def _compared(
+    validation: Validation, cut: bool, before: list[Outcome], after: list[Outcome]
+) -> Clicks:
+    target = validation.target_iou
+    lost = [
+        float(b.clicks_to(target) - a.clicks_to(target)) for a, b in zip(before, after, strict=True)
+    ]
+    low, high = interval(lost)
+    return Clicks(
+        validation.name,
+        target,
+        cut,
+        summary(before, target),
+        summary(after, target),
+        (float(low), float(high)),
+    )
 
 
 def compare_speed(before: Predictor, after: Predictor, batch: Batch, rounds: int = 30) -> Speed:

@@ -35,7 +35,7 @@ class Slow(FakePredictor):
 
 
 def clicks(lost, cut=True, name="GrabCut"):
-    return Clicks(name, 0.9, cut, {"mean_clicks": 3.0}, {"mean_clicks": 3.0 + lost})
+    return Clicks(name, 0.9, cut, {"mean_clicks": 3.0}, {"mean_clicks": 3.0 + lost}, (0.0, 0.0))
 
 
 def test_both_models_are_clicked_on_the_same_objects(tmp_path):
@@ -52,11 +52,12 @@ def test_both_models_are_clicked_on_the_same_objects(tmp_path):
         assert c.after["mean_clicks"] == 20  # a blind model never gets there
         assert c.lost == pytest.approx(20 - c.before["mean_clicks"])
         assert c.lost > 5
+        assert c.interval[0] <= c.lost <= c.interval[1]
     assert len(steps) == 2 * 2 * 2
 
 
 def test_an_empty_set_is_refused():
-    with pytest.raises(ExportError, match="nothing holds no object"):
+    with pytest.raises(ExportError, match="nothing: holds no object"):
         count_clicks(
             FakePredictor(),
             FakePredictor(),

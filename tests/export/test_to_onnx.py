@@ -157,7 +157,7 @@ def test_options_that_do_not_fit_are_named(checkpoint, tmp_path, options, messag
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path):
     path = tmp_path / "notes.pt"
     path.write_text("not a checkpoint")
-    with pytest.raises(CheckpointError, match="notes.pt"):
+    with pytest.raises(CheckpointError, match=r"notes\.pt"):
         export_onnx(path, tmp_path / "out.onnx", OnnxOptions())
 
 

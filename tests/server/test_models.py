@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -429,12 +428,31 @@ def test_no_session_is_lost_while_models_are_loaded_again(
                     ),
                     "the models are loaded again",
                 )
-            time.sleep(0.2)
+            before = len(seen)
+            wait_until(
+                lambda version=version, before=before: version in seen[before:],
+                "a session has the new model",
+            )
         over.set()
         assert all(game.result(DEADLINE) >= 2 for game in games)
     assert {"1", "2"} <= set(seen)
     assert not said(server, "Traceback")
     wait_until(lambda: gauge(server, "clickcut_sessions") == 0, "all sessions are closed")
+
+
+def test_a_signal_while_the_server_starts_does_no_harm(folder: Path) -> None:
+    prelude = """
+import os, signal
+import clickcut.server.app as app
+real = app.Models
+def models(settings):
+    os.kill(os.getpid(), signal.SIGHUP)
+    return real(settings)
+app.Models = models
+"""
+    with ServerProcess(None, models=folder, model=None, prelude=prelude) as server:
+        server.hang_up()
+        wait_until(lambda: said(server, "models loaded again: kept toy@1"), "it is served")
 
 
 def test_two_versions_side_by_side(folder: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -36,7 +37,7 @@ def average(paths: Sequence[Path], shares: Sequence[float] = ()) -> Checkpoint:
             "an average needs two checkpoints or more, and as many shares above 0 (or none)"
         )
     total = sum(shares)
-    parents = []
+    parents: list[dict[str, Any]] = []
     first: Checkpoint | None = None
     sums: dict[str, torch.Tensor] = {}
     for path, share in zip(paths, shares, strict=True):
@@ -64,7 +65,7 @@ def average(paths: Sequence[Path], shares: Sequence[float] = ()) -> Checkpoint:
     state = {n: v.to(first.average_state[n].dtype) for n, v in sums.items()}
     return Checkpoint(
         config=first.config,
-        seen=max(int(p["seen"]) for p in parents),
+        seen=max(p["seen"] for p in parents),
         model_state=state,
         average_state=state,
         provenance={"average": parents},

@@ -12,7 +12,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -175,7 +175,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     try:
         with _open(partial) as file:
             guarded = _FirstError(file)
-            torch.save(state, guarded)
+            torch.save(state, cast(IO[bytes], guarded))
             if guarded.error is not None:
                 raise guarded.error
             file.flush()

@@ -49,8 +49,8 @@ class InitialConfig(BaseModel):
     """Weights that a run starts from; a stage after the first starts from the one before."""
 
     model_config = _STRICT
-    kind: WeightsKind = Field("none", description="'none': random weights")
-    path: str = Field("", description="the file")
+    kind: WeightsKind = Field(default="none", description="'none': random weights")
+    path: str = Field(default="", description="the file")
 
     @model_validator(mode="after")
     def _file_is_named(self) -> InitialConfig:
@@ -63,9 +63,12 @@ class SessionsConfig(BaseModel):
     """Click sessions that are in progress while a run learns from them (see `lanes`)."""
 
     model_config = _STRICT
-    pool: int = Field(192, ge=1, le=100_000, description="sessions in progress at once")
+    pool: int = Field(default=192, ge=1, le=100_000, description="sessions in progress at once")
     go_on: float = Field(
-        0.72, ge=0, lt=1, description="probability of one more simulated correction; 0: none ever"
+        default=0.72,
+        ge=0,
+        lt=1,
+        description="probability of one more simulated correction; 0: none ever",
     )
 
 
@@ -74,25 +77,38 @@ class LossConfig(BaseModel):
 
     model_config = _STRICT
     kind: Literal["focal", "cross_entropy"] = "focal"
-    gamma: float = Field(2.0, ge=0, le=10, description="focusing exponent of the focal loss")
-    alpha: float = Field(0.5, gt=0, lt=1, description="weight of object against background")
-    boundary: float = Field(0.0, ge=0, description="extra weight of pixels near the outline")
-    boundary_reach: int = Field(3, ge=1, le=64, description="what near means, pixels")
-    teacher: str = Field("", description="checkpoint whose probabilities are mixed into the target")
-    teacher_share: float = Field(0.5, ge=0, le=1, description="of the teacher in the target")
+    gamma: float = Field(
+        default=2.0, ge=0, le=10, description="focusing exponent of the focal loss"
+    )
+    alpha: float = Field(default=0.5, gt=0, lt=1, description="weight of object against background")
+    boundary: float = Field(
+        default=0.0, ge=0, description="extra weight of pixels near the outline"
+    )
+    boundary_reach: int = Field(default=3, ge=1, le=64, description="what near means, pixels")
+    teacher: str = Field(
+        default="", description="checkpoint whose probabilities are mixed into the target"
+    )
+    teacher_share: float = Field(
+        default=0.5, ge=0, le=1, description="of the teacher in the target"
+    )
 
 
 class ScheduleConfig(BaseModel):
     """How long, in samples (crops times clicks), and how the learning rate goes."""
 
     model_config = _STRICT
-    samples: int = Field(110_000, ge=1)
-    batch: int = Field(16, ge=1, le=4096, description="samples of a step, all processes together")
-    warmup: int = Field(2_000, ge=0, description="samples until the rate is at its height")
-    decay: float = Field(
-        0.6, ge=0, le=1, description="last part of the run, in which the rate falls as a cosine"
+    samples: int = Field(default=110_000, ge=1)
+    batch: int = Field(
+        default=16, ge=1, le=4096, description="samples of a step, all processes together"
     )
-    seed: int = Field(0, ge=0)
+    warmup: int = Field(default=2_000, ge=0, description="samples until the rate is at its height")
+    decay: float = Field(
+        default=0.6,
+        ge=0,
+        le=1,
+        description="last part of the run, in which the rate falls as a cosine",
+    )
+    seed: int = Field(default=0, ge=0)
 
 
 class OptimiserConfig(BaseModel):
@@ -100,14 +116,18 @@ class OptimiserConfig(BaseModel):
 
     model_config = _STRICT
     kind: Literal["adamw", "sgd"] = "adamw"
-    rate: float = Field(1e-3, gt=0, description="learning rate of the head")
-    trunk_rate: float = Field(0.25, ge=0, description="of the trunk, relative to the head's")
-    weight_decay: float = Field(1e-2, ge=0)
-    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
-    clip: float = Field(5.0, gt=0, description="largest norm of the gradient")
-    average: float = Field(0.998, ge=0, lt=1, description="of the exponential moving average")
+    rate: float = Field(default=1e-3, gt=0, description="learning rate of the head")
+    trunk_rate: float = Field(
+        default=0.25, ge=0, description="of the trunk, relative to the head's"
+    )
+    weight_decay: float = Field(default=1e-2, ge=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="of SGD")
+    clip: float = Field(default=5.0, gt=0, description="largest norm of the gradient")
+    average: float = Field(
+        default=0.998, ge=0, lt=1, description="of the exponential moving average"
+    )
     frozen_batchnorm: bool = Field(
-        False, description="keep the statistics of the trunk's initial weights"
+        default=False, description="keep the statistics of the trunk's initial weights"
     )
 
 
@@ -115,11 +135,11 @@ class ValidationConfig(BaseModel):
     """Clicks per object on held-out objects, through the engine (protocol `deepest`)."""
 
     model_config = _STRICT
-    every: int = Field(0, ge=0, description="samples between two validations; 0: none")
+    every: int = Field(default=0, ge=0, description="samples between two validations; 0: none")
     source: SourceConfig | None = None
-    objects: int = Field(60, ge=1, description="spread evenly over the split")
-    target: float = Field(0.85, gt=0, lt=1, description="IoU that counts as selected")
-    cut: bool = Field(False, description="with the graph cut")
+    objects: int = Field(default=60, ge=1, description="spread evenly over the split")
+    target: float = Field(default=0.85, gt=0, lt=1, description="IoU that counts as selected")
+    cut: bool = Field(default=False, description="with the graph cut")
 
     @model_validator(mode="after")
     def _source_is_named(self) -> ValidationConfig:
@@ -132,11 +152,13 @@ class OutputConfig(BaseModel):
     """What a run writes."""
 
     model_config = _STRICT
-    folder: str = Field("runs/clickcut", description="of the run; a stage has a folder in it")
-    checkpoint_seconds: float = Field(180, gt=0, description="between two checkpoints")
-    log_steps: int = Field(50, ge=1, description="between two lines of the log")
+    folder: str = Field(
+        default="runs/clickcut", description="of the run; a stage has a folder in it"
+    )
+    checkpoint_seconds: float = Field(default=180, gt=0, description="between two checkpoints")
+    log_steps: int = Field(default=50, ge=1, description="between two lines of the log")
     tensorboard: bool = True
-    image_steps: int = Field(500, ge=1, description="between two pictures in TensorBoard")
+    image_steps: int = Field(default=500, ge=1, description="between two pictures in TensorBoard")
 
 
 class MachineConfig(BaseModel):
@@ -144,8 +166,8 @@ class MachineConfig(BaseModel):
 
     model_config = _STRICT
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int = Field(0, ge=0, description="of PyTorch on the CPU; 0: one per core")
-    workers: int = Field(1, ge=1, le=64, description="threads that draw samples ahead")
+    threads: int = Field(default=0, ge=0, description="of PyTorch on the CPU; 0: one per core")
+    workers: int = Field(default=1, ge=1, le=64, description="threads that draw samples ahead")
     precision: Literal["bf16", "fp32"] = "bf16"
     channels_last: bool = True
 
@@ -235,8 +257,9 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     out = dict(base)
     for key, value in over.items():
         old = out.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        out[key] = _merged(old, value) if both else value
+        if isinstance(old, dict) and isinstance(value, dict):
+            value = _merged(old, value)
+        out[key] = value
     return out
 
 

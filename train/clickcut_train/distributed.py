@@ -100,11 +100,16 @@ class _SumOverProcesses(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(_ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(_ctx: Any, gradient: Tensor) -> Tensor:
         """Everybody's loss depends on everybody's value."""
         total = gradient.clone()
         dist.all_reduce(total)
         return total
+
+
+def _summed(value: Tensor) -> Tensor:
+    total: Tensor = _SumOverProcesses.apply(value)  # type: ignore[no-untyped-call]
+    return total
 
 
 class SynchronisedBatchNorm(nn.BatchNorm2d):
@@ -118,11 +123,11 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         size = dist.get_world_size()
-        values = x.float()
+        values = x if x.dtype == torch.float64 else x.float()  # bfloat16 would lose the sums
         # Mean first: the difference of two large numbers would leave nothing of a small variance.
-        mean: Tensor = _SumOverProcesses.apply(values.mean((0, 2, 3))) / size
+        mean = _summed(values.mean((0, 2, 3))) / size
         centred = values - mean[:, None, None]
-        variance: Tensor = _SumOverProcesses.apply(centred.square().mean((0, 2, 3))) / size
+        variance = _summed(centred.square().mean((0, 2, 3))) / size
         self._track(mean.detach(), variance.detach(), size * x.numel() // x.shape[1])
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)

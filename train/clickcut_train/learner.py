@@ -94,7 +94,7 @@ class Learner:
         self.config, self._world = config, world
         self.seen = 0
         layout = torch.channels_last if config.machine.channels_last else torch.contiguous_format
-        network.to(world.device).to(memory_format=layout)
+        network.to(world.device).to(memory_format=layout)  # type: ignore[call-overload]
         self.average = copy.deepcopy(network).eval()
         self.average.requires_grad_(False)
         self._wrapped: nn.Module = network
@@ -156,7 +156,7 @@ class Learner:
                 "--set machine.precision=fp32"
             )
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), self.config.optimiser.clip)
         self.optimiser.step()
         self.seen += len(x) * self._world.size

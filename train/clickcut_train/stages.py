@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from clickcut_train.config import (
-    DataConfig,
-    InitialConfig,
-    Stage,
-    TrainConfig,
-    read_stages,
-    to_toml,
-)
+from clickcut_train.config import InitialConfig, Stage, TrainConfig, read_stages, to_toml
+from clickcut_train.data.config import DataConfig
 from clickcut_train.data.open import open_sources
 from clickcut_train.distributed import World
 from clickcut_train.errors import ConfigError

@@ -85,9 +85,9 @@ def write_report(
 
 _TABLE_1 = (
     "Mean clicks until the IoU behind @ is reached, the largest number allowed where it never is. "
-    "Below: 95 % bootstrap interval over objects, and the figure that the paper prints. The paper's "
-    "samples of VOC and COCO are other objects; GrabCut and Berkeley are the same sets. The methods "
-    "without learning get discs of radius 5 for clicks."
+    "Below: 95 % bootstrap interval over objects, and the figure that the paper prints. The "
+    "paper's samples of VOC and COCO are other objects; GrabCut and Berkeley are the same sets. "
+    "The methods without learning get discs of radius 5 for clicks."
 )
 _TABLE_2 = (
     "Mean IoU after one positive click on COCO objects, split by whether VOC has their class. The "

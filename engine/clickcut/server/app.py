@@ -47,6 +47,8 @@ def run(settings: Settings) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    # It means "load the models again", which are being loaded already; without this it would kill.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         models = Models(settings)
         return asyncio.run(Server(settings, models, _workers(settings, models)).run())

@@ -33,18 +33,21 @@ class ModelConfig(BaseModel):
     """All that determines a network's function besides its weights."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    architecture: Architecture = Field("topdown", description="the head")
+    architecture: Architecture = Field(default="topdown", description="the head")
     trunk: Literal["mobilenet_v2", "vgg16"] = "mobilenet_v2"
-    width: float = Field(1.0, gt=0, le=4, description="factor on the trunk's channels")
+    width: float = Field(default=1.0, gt=0, le=4, description="factor on the trunk's channels")
     expand_first: bool = Field(
-        False, description="MobileNetV2 whose block 1 has a 1x1 expansion, as some ImageNet files"
+        default=False,
+        description="MobileNetV2 whose block 1 has a 1x1 expansion, as some ImageNet files",
     )
-    head_channels: int = Field(96, ge=1, le=1024, description="of the topdown head")
-    encoding: Literal["disc", "distance"] = Field("disc", description="of clicks")
-    radius: int = Field(5, ge=0, le=64, description="of a disc, pixels of the network's input")
-    previous: bool = Field(True, description="the previous probability is an input channel")
+    head_channels: int = Field(default=96, ge=1, le=1024, description="of the topdown head")
+    encoding: Literal["disc", "distance"] = Field(default="disc", description="of clicks")
+    radius: int = Field(
+        default=5, ge=0, le=64, description="of a disc, pixels of the network's input"
+    )
+    previous: bool = Field(default=True, description="the previous probability is an input channel")
     input_size: int = Field(
-        256, ge=32, le=2048, multiple_of=32, description="S: side of training crops, pixels"
+        default=256, ge=32, le=2048, multiple_of=32, description="S: side of training crops, pixels"
     )
 
     @property
@@ -68,7 +71,9 @@ class ClickNetwork(nn.Module):
         guidance_scale: factor on the two guidance maps; 1/255 for distances in pixels.
     """
 
-    def __init__(self, trunk: nn.Module, head: nn.Module, guidance_scale: float) -> None:
+    def __init__(
+        self, trunk: MobileNetV2 | VGG16, head: FCNHead | TopDownHead, guidance_scale: float
+    ) -> None:
         super().__init__()
         self.trunk, self.head, self.guidance_scale = trunk, head, guidance_scale
 
@@ -94,7 +99,7 @@ def build(config: ModelConfig) -> ClickNetwork:
         trunk = VGG16(channels, config.width)
     else:
         trunk = MobileNetV2(channels, config.width, config.expand_first)
-    head: nn.Module
+    head: FCNHead | TopDownHead
     if config.architecture == "topdown":
         head = TopDownHead(trunk.channels, channels - 3, config.head_channels)
     else:

@@ -1,0 +1,50 @@
+"""The search for parameters."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from eval_cases import save
+from rich.console import Console
+
+from clickcut_eval import tune as tuning
+from clickcut_eval.errors import MethodError
+from clickcut_eval.jobs import perform
+from clickcut_eval.methods import choose, describe
+from clickcut_eval.tune import SPACE, draw, tune
+
+
+@pytest.fixture
+def voc_folder(tmp_path, scene):
+    pixels, mask = scene
+    (tmp_path / "ImageSets/Segmentation").mkdir(parents=True)
+    (tmp_path / "ImageSets/Segmentation/train.txt").write_text("a\nb\n")
+    for name in "ab":
+        save(tmp_path / f"JPEGImages/{name}.jpg", pixels[..., ::-1])
+        save(tmp_path / f"SegmentationObject/{name}.png", mask.astype(np.uint8))
+    return tmp_path
+
+
+def test_the_best_trial_comes_first(voc_folder, monkeypatch):
+    monkeypatch.setattr(tuning, "on_processes", lambda jobs, n: ((j, perform(j)) for j in jobs))
+    console = Console(file=io.StringIO())
+    trials = tune("growcut", voc_folder, trials=3, objects=2, max_clicks=3, console=console)
+    assert len(trials) == 3
+    assert [t["clicks"] for t in trials] == sorted(t["clicks"] for t in trials)
+    assert {} in [t["parameters"] for t in trials]
+    with pytest.raises(MethodError, match="nothing to tune in 'sam'"):
+        tune("sam", voc_folder, 1, 1)
+
+
+@pytest.mark.parametrize("method", list(SPACE))
+def test_every_range_is_of_a_parameter_and_holds_its_value(method):
+    parameters = describe(choose([method], None, {}, {})[0])["parameters"]
+    first, *others = draw(method, 20)
+    assert first == {}
+    for name, (low, high) in SPACE[method].items():
+        assert low <= parameters[name] <= high
+        values = [o[name] for o in others]
+        assert low <= min(values) < max(values) <= high
+    assert list(draw(method, 20))[1:] == others
