@@ -239,7 +239,7 @@ def test_models_seal(repository: Path) -> None:
     assert done.returncode == 0, done.stderr
     (document,) = json.loads(run("models", "inspect", path, "--json").stdout)
     assert document["protected"] == "yes"
-    assert document["sha256"] in done.stdout
+    assert document["content_sha256"] in done.stdout
     refused = run("models", "seal", repository / "toy")
     assert refused.returncode == 2
     assert "no such file" in refused.stderr

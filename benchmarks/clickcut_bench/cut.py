@@ -4,131 +4,37 @@ Each photograph is brought to each size and clicked by the simulated user in a r
 the network gave for each click is kept. The recorded clicks are then cut again by both solvers,
 warm (going on from the click before) and cold, at three smoothness levels, all in one process on
 one thread. Masks and energies of the solvers must be the same, which is checked for every click.
+Times are processor time of the thread, which other programs on the machine hardly change.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clickcut.bundle import BundleMetadata, bundled_models
+from clickcut.bundle import bundled_models
 from clickcut.cut import Cut, EdgeWeights, warm_up
 from clickcut.cut.problem import energy_of, make_samples, unaries
-from clickcut.demo import packaged_photograph
-from clickcut.events import points_in_force
-from clickcut.images import prepare_pixels
-from clickcut.predictor import Predictor, load_predictor
-from clickcut.region import Region
-from clickcut.session import ClickSession
+from clickcut.predictor import load_predictor
+from clickcut_bench.cut_report import SMOOTHNESS, exponents, plot, show, summarise
 from clickcut_bench.machine import describe
-from clickcut_eval.clicker import Clicker
-from clickcut_eval.datasets import open_dataset
+from clickcut_bench.recordings import Recording, photographs, record, scaled
 
 SIZES = {"0.2 MP": 500 * 375, "0.75 MP": 1000 * 750, "2.2 MP": 1500 * 1500, "12 MP": 4000 * 3000}
 """Pixels of the photograph."""
 
+QUICK_SIZES = {"0.1 MP": 360 * 270, "0.2 MP": 500 * 375, "0.5 MP": 816 * 612}
+"""The same for a quick run: most of the time is PyMaxflow's, which grows with the pixels."""
+
 MOST_PIXELS = 2_300_000
 """Larger regions are left out. All are cut at full resolution here, whatever a session does."""
-
-SMOOTHNESS = {"weak": 1.0, "medium": 0.3, "strong": 0.1}
-"""Lambda, as a multiple of the model's."""
-
-WAYS = ("ours warm", "ours cold", "PyMaxflow warm", "PyMaxflow cold")
-
-Photograph = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]
-"""(H, W, 3) uint8 RGB; the object on it and the pixels to ignore, (H, W) bool."""
-
-
-@dataclass(frozen=True)
-class Click:
-    """What a click gives to the cut; see `clickcut.cut.Cut.solve`."""
-
-    logits: NDArray[np.float32]
-    region: Region
-    seeds: NDArray[np.int32]
-
-
-@dataclass(frozen=True)
-class Recording:
-    """The clicks of one session."""
-
-    pixels: NDArray[np.uint8]
-    clicks: list[Click]
-    cut_lambda: float
-    seed_radius: float
-
-
-class _Tap:
-    """A predictor that keeps the last logits."""
-
-    def __init__(self, inner: Predictor) -> None:
-        self.metadata: BundleMetadata = inner.metadata
-        self.backend = inner.backend
-        self.logits = np.empty((0, 0), np.float32)
-        self._inner = inner
-
-    def warm_up(self) -> None:
-        self._inner.warm_up()
-
-    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        out = self._inner.predict(batch)
-        self.logits = out[0].copy()
-        return out
-
-
-def record(photograph: Photograph, predictor: Predictor, count: int) -> Recording:
-    """Play a session of `count` clicks at the deepest error."""
-    pixels, mask, ignore = photograph
-    tap = _Tap(predictor)
-    session = ClickSession(prepare_pixels(pixels), tap)
-    clicker, clicks = Clicker(mask, ignore), []
-    for _ in range(count):
-        wanted = clicker.next_click(session.mask)
-        if wanted is None:
-            break
-        session.click(*wanted)
-        shown = session.probability
-        if shown is not None:
-            points = points_in_force(session.events).items()
-            seeds = np.array([(x, y, 1 if sign else -1) for (x, y), sign in points], np.int32)
-            clicks.append(Click(tap.logits, shown[0], seeds))
-    parameters = session.parameters
-    return Recording(pixels, clicks, parameters.cut_lambda, parameters.seed_radius)
-
-
-def photographs(folder: Path | None, limit: int) -> Iterator[Photograph]:
-    """Photographs of a folder in GrabCut's layout, or the packaged one."""
-    if folder is None:
-        pixels, mask = packaged_photograph()
-        yield pixels, mask, np.zeros_like(mask)
-        return
-    _, targets = open_dataset("grabcut", folder)
-    for target in targets[:: max(1, len(targets) // limit)][:limit]:
-        truth = target.truth()
-        yield target.pixels(), truth.mask, truth.ignore
-
-
-def scaled(photograph: Photograph, pixels: int) -> Photograph:
-    """The photograph with about this many pixels, in its own proportions."""
-    image, mask, ignore = photograph
-    factor = math.sqrt(pixels / mask.size)
-    size = round(mask.shape[1] * factor), round(mask.shape[0] * factor)
-    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-    small = [
-        cv2.resize(part.view(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-        for part in (mask, ignore)
-    ]
-    return cv2.resize(image, size, interpolation=how).astype(np.uint8), small[0], small[1]
 
 
 def measure(recording: Recording, multiple: float, every: int) -> Iterator[dict[str, Any]]:
@@ -161,9 +67,9 @@ def measure(recording: Recording, multiple: float, every: int) -> Iterator[dict[
 
 
 def _timed(cut: Cut, arguments: tuple[Any, ...]) -> tuple[float, NDArray[np.bool_]]:
-    began = time.perf_counter()
+    began = time.thread_time()
     mask = cut.solve(*arguments)
-    return 1e3 * (time.perf_counter() - began), mask
+    return 1e3 * (time.thread_time() - began), mask
 
 
 def _agreement(
@@ -201,108 +107,6 @@ def two_threads(recordings: Sequence[Recording], seconds: float) -> dict[str, fl
     return {"one": alone, "two": together, "ratio": together / alone}
 
 
-def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Medians and 99th percentiles for each size and smoothness."""
-    out = []
-    for size in dict.fromkeys(row["size"] for row in rows):
-        for level in SMOOTHNESS:
-            chosen = [r for r in rows if (r["size"], r["smoothness"]) == (size, level)]
-            line: dict[str, Any] = {
-                "size": size,
-                "smoothness": level,
-                "clicks": len(chosen),
-                "pixels": float(np.median([r["pixels"] for r in chosen])),
-            }
-            for way in WAYS:
-                times = [r[way] for r in chosen if way in r]
-                if times:
-                    line[way] = {
-                        "median": float(np.median(times)),
-                        "p99": float(np.percentile(times, 99)),
-                    }
-            for check in ("energies_equal", "masks_equal"):
-                line[check] = all(r[check] for r in chosen)
-            out.append(line)
-    return out
-
-
-def exponents(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """The b of milliseconds = a pixels^b, for each smoothness and way."""
-    out: dict[str, dict[str, float]] = {}
-    for level in SMOOTHNESS:
-        out[level] = {}
-        for way in WAYS:
-            points = [(r["pixels"], r[way]) for r in rows if r["smoothness"] == level and way in r]
-            if len({p for p, _ in points}) > 2:
-                x, y = np.log(np.array(points)).T
-                out[level][way] = float(np.polyfit(x, y, 1)[0])
-    return out
-
-
-def show(document: dict[str, Any]) -> None:
-    """Print the tables."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    machine, threads = document["machine"], document["threads"]
-    console.print(f"{machine['cpu']}, {machine['cores']} cores; model {document['model']}")
-    table = Table("photo", "smooth", "region MP", *WAYS, "ratio", "same")
-    table.title = (
-        "Milliseconds of a cut, median (99th percentile); ratio of the medians, warm and cold"
-    )
-    for line in document["summary"]:
-        cells = [
-            f"{line[w]['median']:.1f} ({line[w]['p99']:.0f})" if w in line else "-" for w in WAYS
-        ]
-        ratios = [
-            f"{line[f'PyMaxflow {heat}']['median'] / line[f'ours {heat}']['median']:.1f}"
-            for heat in ("warm", "cold")
-            if f"PyMaxflow {heat}" in line and f"ours {heat}" in line
-        ]
-        same = "yes" if line["energies_equal"] and line["masks_equal"] else "NO"
-        region = f"{line['pixels'] / 1e6:.2f}"
-        table.add_row(line["size"], line["smoothness"], region, *cells, " ".join(ratios), same)
-    console.print(table)
-    growth = Table("smoothness", *WAYS, title="Exponent b of time = a pixels^b")
-    for level, ways in document["exponents"].items():
-        growth.add_row(level, *(f"{ways[w]:.2f}" if w in ways else "-" for w in WAYS))
-    console.print(growth)
-    console.print(
-        f"cuts per second: one thread {threads['one']:.0f}, two threads {threads['two']:.0f}, "
-        f"ratio {threads['ratio']:.2f}"
-    )
-
-
-def plot(document: dict[str, Any], path: Path) -> None:
-    """Time against pixels, a panel per smoothness."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, panels = plt.subplots(1, 3, figsize=(13, 4.2), sharey=True, layout="constrained")
-    for panel, level in zip(panels, SMOOTHNESS, strict=True):
-        for way, marker in zip(WAYS, "o.s+", strict=True):
-            points = [
-                (r["pixels"] / 1e6, r[way])
-                for r in document["rows"]
-                if r["smoothness"] == level and way in r
-            ]
-            if points:
-                panel.plot(*zip(*points, strict=True), marker, label=way, alpha=0.6)
-        panel.set(xscale="log", yscale="log", xlabel="pixels of the region, millions", title=level)
-        ticks = (0.1, 0.2, 0.5, 1, 2)
-        panel.set_xticks(ticks, [f"{t:g}" for t in ticks])
-        panel.minorticks_off()
-        panel.grid(alpha=0.3)
-    panels[0].set_ylabel("milliseconds")
-    panels[0].legend()
-    figure.suptitle(f"Graph cut of a click, one thread, {document['machine']['cpu']}")
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
-
-
 def run(
     quick: bool,
     json_path: Path | None,
@@ -313,7 +117,8 @@ def run(
     """Record, measure, print, and write the numbers and the plot where asked.
 
     Args:
-        quick: one photograph and four clicks instead of eight photographs and six clicks.
+        quick: one photograph, smaller sizes, and four clicks instead of eight photographs and six
+            clicks.
         json_path: for the numbers.
         plot_path: for the plot, a PNG.
         images: folder in GrabCut's layout; the packaged photograph when None.
@@ -323,12 +128,13 @@ def run(
     warm_up("pymaxflow")
     predictor = load_predictor(bundle or bundled_models()["default"])
     rows: list[dict[str, Any]] = []
-    smallest: list[Recording] = []
+    common: list[Recording] = []
+    sizes = QUICK_SIZES if quick else SIZES
     for photograph in photographs(images, 1 if quick else 8):
-        for size, pixels in list(SIZES.items())[: 3 if quick else None]:
+        for size, pixels in sizes.items():
             recording = record(scaled(photograph, pixels), predictor, 4 if quick else 6)
-            if size == next(iter(SIZES)):
-                smallest.append(recording)
+            if size == "0.2 MP":
+                common.append(recording)
             rows.extend(_rows(recording, size, every=4 if quick else 2 if pixels > 1e6 else 1))
     document = {
         "benchmark": "cut",
@@ -336,7 +142,7 @@ def run(
         "model": predictor.metadata.name,
         "summary": summarise(rows),
         "exponents": exponents(rows),
-        "threads": two_threads(smallest, 1.0 if quick else 4.0),
+        "threads": two_threads(common, 1.0 if quick else 4.0),
         "rows": rows,
     }
     show(document)

@@ -153,7 +153,7 @@ def _description(file: ModelFile) -> dict[str, object]:
     document: dict[str, object] = {
         "file": str(file.path),
         "size": f"{file.nbytes / 2**20:.1f} MiB",
-        "sha256": file.sha256,
+        "content_sha256": file.sha256,
         "protected": "yes" if file.protected else "no seal and no hash file: damage goes unnoticed",
     }
     document |= file.metadata.model_dump(mode="json")
@@ -204,7 +204,7 @@ def verify(
             console.print(f"BAD  {text if text.startswith(str(path)) else f'{path}: {text}'}")
             continue
         name = f"{file.metadata.name}@{file.metadata.version}"
-        seal = f"sha256 {file.sha256[:16]}" if file.protected else "no seal and no hash file"
+        seal = f"content sha256 {file.sha256[:16]}" if file.protected else "no seal and no hash file"
         console.print(f"ok   {path}: {name} in {predictor.backend}, {seal}")
     if bad:
         raise typer.Exit(2)
@@ -220,7 +220,7 @@ def seal(
     from clickcut.bundle_file import seal_file
 
     for file in path:
-        print(f"{file}: sealed, sha256 {seal_file(file)}")
+        print(f"{file}: sealed, content sha256 {seal_file(file)}")
 
 
 @app.command()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import onnxruntime
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -91,6 +92,11 @@ class Quantiser:
                 )
         except (ValueError, RuntimeError, AttributeError, KeyError) as error:
             raise ExportError(f"ONNX Runtime cannot quantise this graph: {error}") from error
+        except TypeError as error:  # an argument that older versions do not have
+            raise ExportError(
+                f"ONNX Runtime {onnxruntime.__version__} cannot quantise this graph ({error}); "
+                "install a newer one: 1.32 is known to work"
+            ) from error
         model = onnx.load(str(self._out))
         del model.metadata_props[:]
         return model

@@ -136,7 +136,7 @@ def quantize(
     precision: Annotated[Precision, typer.Option(help="int8 or fp16.")] = Precision.int8,
     objects: Annotated[
         int, typer.Option(min=8, help="Of --data: sessions to calibrate and compare on.")
-    ] = 48,
+    ] = 96,
     target: Annotated[
         QuantTarget, typer.Option(help="int8 for CPUs (uint8 activations) or for TensorRT.")
     ] = QuantTarget.cpu,
@@ -169,7 +169,7 @@ def quantize(
     ] = None,
 ) -> None:
     """Make a float bundle smaller: int8, calibrated on simulated click sessions, or fp16."""
-    _need("onnx", "onnxruntime")
+    _need("onnx", "onnxruntime", *(["torch"] if data else []))
     if precision is Precision.fp16:
         from clickcut_export.commands import run_fp16
 

@@ -45,7 +45,8 @@ def field_of(problem: Problem, edges: EdgeWeights) -> Field:
     samples = make_samples(problem.logits, region.width, region.height, problem.cut_lambda)
     assert samples is not None
     state = np.zeros((region.height, region.width), np.uint8)
-    classify(samples, state, np.empty((1000, 4), np.int32))
+    scratch = np.empty(samples.value.shape[1], np.uint8)
+    classify(samples, state, np.empty((1000, 4), np.int32), scratch)
     offsets = disc_offsets(problem.seed_radius)
     stamp_seeds(problem.seeds, offsets, region.x0, region.y0, state)
     edges.dense(region)

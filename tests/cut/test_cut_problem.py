@@ -60,15 +60,13 @@ def test_signs_are_those_of_the_unaries(problem: Problem) -> None:
     assert samples is not None
     state = np.zeros((region.height, region.width), np.uint8)
     mixed = np.empty((1000, 4), np.int32)
-    count = classify(samples, state, mixed)
+    count = classify(samples, state, mixed, np.empty(samples.value.shape[1], np.uint8))
     u = unaries(samples, region, np.empty((0, 3), np.int32), 0.0)
     np.testing.assert_array_equal(state == OBJECT, u >= 0)
     inside = np.zeros(u.shape, np.bool_)
     for x0, y0, x1, y1 in mixed[:count]:
         inside[y0:y1, x0:x1] = True
-    # Of each differing pair one pixel is in a mixed cell.
-    near = cv2.dilate(inside.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    assert near[naive.contour_of(u)].all()
+    assert inside[naive.contour_of(u)].all()
 
 
 def test_seeds_nearest_wins_then_latest() -> None:

@@ -22,14 +22,8 @@ from clickcut_eval.methods.graph_cut import GraphCut
 from clickcut_eval.methods.growcut import GrowCut
 from clickcut_eval.methods.paths import NO_PARENT
 from clickcut_eval.methods.random_walker import RandomWalker, laplacian, walk
-from clickcut_eval.methods.star import (
-    EuclideanStar,
-    GeodesicStar,
-    fixed_labels,
-    line_parents,
-    path_costs,
-    star_cut,
-)
+from clickcut_eval.methods.star import EuclideanStar, GeodesicStar, path_costs
+from clickcut_eval.methods.star_shape import fixed_labels, line_parents, star_cut
 
 
 def made(name, **options):

@@ -17,7 +17,8 @@ from train_cases import ALONE, config, data
 from clickcut_train.checkpoint import read_checkpoint
 from clickcut_train.errors import CheckpointError, ConfigError
 from clickcut_train.logbook import Logbook
-from clickcut_train.run import Loop, Run
+from clickcut_train.loop import Loop
+from clickcut_train.run import Run
 
 
 def run_steps(run, steps):
@@ -133,7 +134,8 @@ sys.path[:0] = [{tests!r}, {here!r}]
 import torch
 torch.set_num_threads(1)
 from train_cases import ALONE, config, data
-from clickcut_train.run import Loop, Run, stop_on_signals
+from clickcut_train.loop import Loop, stop_on_signals
+from clickcut_train.run import Run
 settings = config(schedule={{"samples": 10**6}}, output={{"checkpoint_seconds": 1e-6}})
 run = Run(settings, Path({folder!r}), data(), ALONE)
 print("ready", flush=True)

@@ -11,8 +11,9 @@ from train_cases import ALONE, config, data
 
 from clickcut_train.checkpoint import read_checkpoint
 from clickcut_train.config import ModelConfig
+from clickcut_train.loop import Loop
 from clickcut_train.metadata import bundle_metadata
-from clickcut_train.run import Loop, Run
+from clickcut_train.run import Run
 from clickcut_train.validation import TorchPredictor, clicks_per_object, held_out
 
 EVERY = {"every": 16, "source": {"kind": "folder", "path": "not read here"}, "target": 0.8}

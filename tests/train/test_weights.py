@@ -335,3 +335,10 @@ def test_checkpoints_of_another_network_are_refused(tmp_path):
     torch.save({"model": {}}, path)
     with pytest.raises(CheckpointError, match="format 2"):
         load(MOBILE, "checkpoint", path)
+    whole = {"format": 2, "seen": 1, "model": {}, "average": {}}
+    torch.save(whole, path)
+    with pytest.raises(CheckpointError, match=r"without \['config'\]"):
+        load(MOBILE, "checkpoint", path)
+    torch.save(whole | {"config": {"model": {"depth": 3}}}, path)
+    with pytest.raises(CheckpointError, match=r"model\.depth(.|\n)*another version"):
+        load(MOBILE, "checkpoint", path)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from fakes import picture
 import torch
+from fakes import picture
 from pycocotools import mask as coco_mask
 
 from clickcut_train.config import validated

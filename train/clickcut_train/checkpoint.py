@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from clickcut_train.config import TrainConfig, validated
-from clickcut_train.errors import CheckpointError
+from clickcut_train.errors import CheckpointError, ConfigError
 from clickcut_train.models import build
 
 FORMAT = 2
@@ -72,8 +72,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     missing = {"config", "seen", "model", "average"} - state.keys()
     if missing:
         raise CheckpointError(f"{path}: incomplete checkpoint, without {sorted(missing)}")
+    try:
+        config = validated(state["config"], str(path))
+    except ConfigError as error:
+        raise CheckpointError(f"{error}\n(written by another version of clickcut?)") from error
     return Checkpoint(
-        config=validated(state["config"], str(path)),
+        config=config,
         seen=int(state["seen"]),
         model_state=state["model"],
         average_state=state["average"],

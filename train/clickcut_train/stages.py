@@ -11,7 +11,8 @@ from clickcut_train.data.open import open_sources
 from clickcut_train.distributed import World
 from clickcut_train.errors import ConfigError
 from clickcut_train.logbook import Logbook
-from clickcut_train.run import Data, Loop, Run, stop_on_signals
+from clickcut_train.loop import Loop, stop_on_signals
+from clickcut_train.run import Data, Run
 from clickcut_train.validation import held_out
 
 Say = Callable[[str], None]

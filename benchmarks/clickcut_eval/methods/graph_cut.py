@@ -27,11 +27,11 @@ class GraphCutParameters:
         max_pixels: larger images are reduced to so many.
     """
 
-    cut_lambda: float = 0.1
-    contrast: float = 0.5
-    bandwidth: float = 5.0
-    floor: float = 0.01
-    image_weight: float = 40.0
+    cut_lambda: float = 0.0117
+    contrast: float = 0.993
+    bandwidth: float = 10.9
+    floor: float = 0.00102
+    image_weight: float = 214.0
     max_pixels: int = 100_000
 
 

@@ -1,7 +1,8 @@
-"""Which sign the unary of each pixel has, and where signs meet, cell by cell.
+"""Which sign the unary of each pixel has, and where signs meet, block by block.
 
-A *cell* lies between four samples of the network. Interpolation stays between the samples, so a
-cell of one sign is filled without computing a unary in it.
+Interpolation stays between the samples of the network. So a *block* of pixels whose samples, with
+those of the pixels around it, have one sign is filled without computing a unary in it, and holds no
+pixel next to one of the other sign.
 """
 
 from __future__ import annotations
@@ -12,75 +13,60 @@ from numpy.typing import NDArray
 
 from clickcut.cut.problem import OBJECT, Samples, unary_at
 
+BLOCK = 8
+"""Side of a block, pixels."""
+
+_NEGATIVE, _OBJECT = 1, 2
+"""Which signs there are, as bits."""
+
+
+def blocks_of(width: int, height: int) -> int:
+    """How many blocks a region has."""
+    return -(-width // BLOCK) * -(-height // BLOCK)
+
 
 @njit(cache=True, nogil=True)
-def classify(samples: Samples, state: NDArray[np.uint8], mixed: NDArray[np.int32]) -> int:
-    """Set OBJECT where the unary is >= 0 (seeds not considered), cell by cell.
+def classify(
+    samples: Samples,
+    state: NDArray[np.uint8],
+    mixed: NDArray[np.int32],
+    signs: NDArray[np.uint8],
+) -> int:
+    """Set OBJECT where the unary is >= 0 (seeds not considered).
 
     Args:
         samples: of the region.
         state: (h, w) uint8, zeros; updated.
-        mixed: (N, 4) int32; filled with rectangles x0, y0, x1, y1 (half open) that hold all pixels
-            next to a pixel of the other sign, up to the neighbours of their own pixels.
+        mixed: (N, 4) int32, room for all blocks; filled with those that hold all pixels next to a
+            pixel of the other sign, as rectangles x0, y0, x1, y1 (half open).
+        signs: (S + 1,) uint8, scratch.
 
     Returns:
-        How many rectangles.
+        How many blocks.
     """
     height, width = state.shape
     value, places_x, places_y = samples
-    if width < value.shape[1] - 1 or height < value.shape[0] - 1:
-        # Neighbouring pixels may skip cells: look at each pixel.
-        mixed[0, 0], mixed[0, 1], mixed[0, 2], mixed[0, 3] = 0, 0, width, height
-        _signs(value, places_x, places_y, state, 0, 0, width, height)
-        return 1
-    found, y0 = 0, 0
-    while y0 < height:
-        j, y1 = int(places_y[y0]), y0 + 1
-        while y1 < height and int(places_y[y1]) == j:
-            y1 += 1
-        x0 = 0
-        kind = _cell(value, j, 0)
-        while x0 < width:
-            x1, i, following = x0 + 1, int(places_x[x0]), kind
-            while x1 < width:
-                if int(places_x[x1]) != i:
-                    i = int(places_x[x1])
-                    following = _cell(value, j, i)
-                    if following != kind:
-                        break
-                x1 += 1
-            if kind == 1:
+    found = 0
+    for y0 in range(0, height, BLOCK):
+        y1 = min(height, y0 + BLOCK)
+        signs[:] = 0
+        for j in range(int(places_y[max(0, y0 - 1)]), int(places_y[min(height - 1, y1)]) + 2):
+            for i in range(signs.size):
+                signs[i] |= _NEGATIVE if value[j, i] < 0.0 else _OBJECT
+        for x0 in range(0, width, BLOCK):
+            x1 = min(width, x0 + BLOCK)
+            kind = 0
+            for i in range(int(places_x[max(0, x0 - 1)]), int(places_x[min(width - 1, x1)]) + 2):
+                kind |= signs[i]
+            if kind == _OBJECT:
                 for y in range(y0, y1):
                     state[y, x0:x1] = OBJECT
-            elif kind == 2:
-                _signs(value, places_x, places_y, state, x0, y0, x1, y1)
+            elif kind != _NEGATIVE:
+                for y in range(y0, y1):
+                    for x in range(x0, x1):
+                        is_object = unary_at(value, places_x[x], places_y[y]) >= 0
+                        state[y, x] = OBJECT if is_object else 0
                 mixed[found, 0], mixed[found, 1] = x0, y0
                 mixed[found, 2], mixed[found, 3] = x1, y1
                 found += 1
-            x0, kind = x1, following
-        y0 = y1
     return found
-
-
-@njit(cache=True, nogil=True)
-def _cell(value: NDArray[np.float64], j: int, i: int) -> int:
-    """Sign of a cell: 0 all four samples < 0, 1 none < 0, 2 mixed."""
-    above = (value[j, i] >= 0.0) + (value[j, i + 1] >= 0.0)
-    below = (value[j + 1, i] >= 0.0) + (value[j + 1, i + 1] >= 0.0)
-    return 0 if above + below == 0 else (1 if above + below == 4 else 2)
-
-
-@njit(cache=True, nogil=True)
-def _signs(
-    value: NDArray[np.float64],
-    places_x: NDArray[np.float64],
-    places_y: NDArray[np.float64],
-    state: NDArray[np.uint8],
-    x0: int,
-    y0: int,
-    x1: int,
-    y1: int,
-) -> None:
-    for y in range(y0, y1):
-        for x in range(x0, x1):
-            state[y, x] = OBJECT if unary_at(value, places_x[x], places_y[y]) >= 0 else 0

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from clickcut.cut import flow
 from clickcut.cut.carry import give_flow, take_flow
-from clickcut.cut.contour import classify
+from clickcut.cut.contour import blocks_of, classify
 from clickcut.cut.graph import (
     RECORD,
     SINK,
@@ -56,6 +56,7 @@ class GridSolver:
         self._ready = np.zeros(edges.tiles, np.uint8)
         self._tiles = np.empty(self._ready.size, np.int32)
         self._mixed = np.empty((0, 4), np.int32)
+        self._signs = np.empty(0, np.uint8)
         self.reset()
 
     def reset(self) -> None:
@@ -108,11 +109,13 @@ class GridSolver:
     def _solve(
         self, samples: Samples, region: Region, seeds: NDArray[np.int32], seed_radius: float
     ) -> NDArray[np.bool_]:
-        rows, columns = samples.value.shape
-        if self._mixed.shape[0] < rows * (columns // 2 + 1) + 1:
-            self._mixed = np.empty((rows * (columns // 2 + 1) + 1, 4), np.int32)
+        room = blocks_of(region.width, region.height) + 1
+        if self._mixed.shape[0] < room:
+            self._mixed = np.empty((room, 4), np.int32)
+        if self._signs.size != samples.value.shape[1]:
+            self._signs = np.empty(samples.value.shape[1], np.uint8)
         state = np.zeros((region.height, region.width), np.uint8)
-        rectangles = classify(samples, state, self._mixed)
+        rectangles = classify(samples, state, self._mixed, self._signs)
         box = stamp_seeds(seeds, disc_offsets(seed_radius), region.x0, region.y0, state)
         if box[0] < box[2]:
             self._mixed[rectangles] = box

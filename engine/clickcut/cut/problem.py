@@ -97,14 +97,16 @@ def _scale(logits: NDArray[np.float32], cut_lambda: float, value: NDArray[np.flo
     """Clip and scale logits to capacity units; False when one is not finite."""
     height, width = logits.shape
     finite = True
-    for j in range(height + 1):
-        for i in range(width + 1):
-            z = np.float64(logits[min(j, height - 1), min(i, width - 1)])
-            if not abs(z) < np.inf:
-                finite = False
-            v = min(max(z, -LOGIT_LIMIT), LOGIT_LIMIT) * cut_lambda * SCALE
+    unit = cut_lambda * SCALE
+    for j in range(height):
+        for i in range(width):
+            z = np.float64(logits[j, i])
+            finite &= abs(z) < np.inf
+            v = min(max(z, -LOGIT_LIMIT), LOGIT_LIMIT) * unit
             # Numbers so small could vanish in a product, and with them the sign.
             value[j, i] = v if abs(v) > 1e-9 else 0.0
+        value[j, width] = value[j, width - 1]
+    value[height] = value[height - 1]
     return finite
 
 

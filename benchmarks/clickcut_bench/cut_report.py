@@ -1,0 +1,116 @@
+"""Tables and plot of `clickcut bench cut`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+WAYS = ("ours warm", "ours cold", "PyMaxflow warm", "PyMaxflow cold")
+"""Solvers, going on from the click before or not."""
+
+SMOOTHNESS = {"weak": 1.0, "medium": 0.3, "strong": 0.1}
+"""Lambda, as a multiple of the model's."""
+
+
+def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Medians and 99th percentiles for each size and smoothness."""
+    out = []
+    for size in dict.fromkeys(row["size"] for row in rows):
+        for level in SMOOTHNESS:
+            chosen = [r for r in rows if (r["size"], r["smoothness"]) == (size, level)]
+            line: dict[str, Any] = {
+                "size": size,
+                "smoothness": level,
+                "clicks": len(chosen),
+                "pixels": float(np.median([r["pixels"] for r in chosen])),
+            }
+            for way in WAYS:
+                times = [r[way] for r in chosen if way in r]
+                if times:
+                    line[way] = {
+                        "median": float(np.median(times)),
+                        "p99": float(np.percentile(times, 99)),
+                    }
+            for check in ("energies_equal", "masks_equal"):
+                line[check] = all(r[check] for r in chosen)
+            out.append(line)
+    return out
+
+
+def exponents(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """The b of milliseconds = a pixels^b, for each smoothness and way."""
+    out: dict[str, dict[str, float]] = {}
+    for level in SMOOTHNESS:
+        out[level] = {}
+        for way in WAYS:
+            points = [(r["pixels"], r[way]) for r in rows if r["smoothness"] == level and way in r]
+            if len({p for p, _ in points}) > 2:
+                x, y = np.log(np.array(points)).T
+                out[level][way] = float(np.polyfit(x, y, 1)[0])
+    return out
+
+
+def show(document: dict[str, Any]) -> None:
+    """Print the tables."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    machine, threads = document["machine"], document["threads"]
+    console.print(f"{machine['cpu']}, {machine['cores']} cores; model {document['model']}")
+    table = Table("photo", "smooth", "region MP", *WAYS, "ratio", "same")
+    table.title = (
+        "Milliseconds of a cut, median (99th percentile); ratio of the medians, warm and cold"
+    )
+    for line in document["summary"]:
+        cells = [
+            f"{line[w]['median']:.1f} ({line[w]['p99']:.0f})" if w in line else "-" for w in WAYS
+        ]
+        ratios = [
+            f"{line[f'PyMaxflow {heat}']['median'] / line[f'ours {heat}']['median']:.1f}"
+            for heat in ("warm", "cold")
+            if f"PyMaxflow {heat}" in line and f"ours {heat}" in line
+        ]
+        same = "yes" if line["energies_equal"] and line["masks_equal"] else "NO"
+        region = f"{line['pixels'] / 1e6:.2f}"
+        table.add_row(line["size"], line["smoothness"], region, *cells, " ".join(ratios), same)
+    console.print(table)
+    growth = Table("smoothness", *WAYS, title="Exponent b of time = a pixels^b")
+    for level, ways in document["exponents"].items():
+        growth.add_row(level, *(f"{ways[w]:.2f}" if w in ways else "-" for w in WAYS))
+    console.print(growth)
+    console.print(
+        f"cuts per second: one thread {threads['one']:.0f}, two threads {threads['two']:.0f}, "
+        f"ratio {threads['ratio']:.2f}"
+    )
+
+
+def plot(document: dict[str, Any], path: Path) -> None:
+    """Time against pixels, a panel per smoothness."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, panels = plt.subplots(1, 3, figsize=(13, 4.2), sharey=True, layout="constrained")
+    for panel, level in zip(panels, SMOOTHNESS, strict=True):
+        for way, marker in zip(WAYS, "o.s+", strict=True):
+            points = [
+                (r["pixels"] / 1e6, r[way])
+                for r in document["rows"]
+                if r["smoothness"] == level and way in r
+            ]
+            if points:
+                panel.plot(*zip(*points, strict=True), marker, label=way, alpha=0.6)
+        panel.set(xscale="log", yscale="log", xlabel="pixels of the region, millions", title=level)
+        ticks = (0.1, 0.2, 0.5, 1, 2)
+        panel.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        panel.minorticks_off()
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("milliseconds")
+    panels[0].legend()
+    figure.suptitle(f"Graph cut of a click, one thread, {document['machine']['cpu']}")
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
