@@ -39,6 +39,8 @@ def print_tables(run: Run, console: Console) -> None:
             tables[dataset] = table = Table(
                 title=f"{facts['title']}, {facts['objects']} objects",
                 box=None,
+                pad_edge=False,
+                collapse_padding=True,
                 title_justify="left",
             )
             for column in (
@@ -54,7 +56,7 @@ def print_tables(run: Run, console: Console) -> None:
             str(r["objects"]),
             f"{r['noc85']:.2f}",
             f"{r['noc90']:.2f}",
-            f"{low:.2f}-{high:.2f}",
+            f"{low:.1f}-{high:.1f}",
             str(r["never_reached"]),
             " ".join(f"{100 * v:.0f}" for v in r["iou_after"]),
             f"{r['area_under']:.3f}",

@@ -204,7 +204,9 @@ def verify(
             console.print(f"BAD  {text if text.startswith(str(path)) else f'{path}: {text}'}")
             continue
         name = f"{file.metadata.name}@{file.metadata.version}"
-        seal = f"content sha256 {file.sha256[:16]}" if file.protected else "no seal and no hash file"
+        seal = (
+            f"content sha256 {file.sha256[:16]}" if file.protected else "no seal and no hash file"
+        )
         console.print(f"ok   {path}: {name} in {predictor.backend}, {seal}")
     if bad:
         raise typer.Exit(2)

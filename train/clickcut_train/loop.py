@@ -1,4 +1,4 @@
-"""The course of a run: steps until it is complete or asked to stop, log, validation, checkpoints."""
+"""The course of a run: steps until it is complete or stopped, log, validation, checkpoints."""
 
 from __future__ import annotations
 

@@ -67,11 +67,12 @@ def write_report(
         ("Table 2: one positive click", *table_2(run)),
         ("Speed", *speed(run)),
     ]
+    numbers = [entry for entry in numbers if entry[2]]
     tables.write_text("\n".join(f"## {t}\n\n{markdown(h, r)}" for t, h, r in numbers))
     sections = [
         _facts(run),
         html.section("Table 1: mean clicks", html.note(_TABLE_1), html.table(*table_1(run))),
-        html.section("Table 2: one positive click", html.note(_TABLE_2), html.table(*table_2(run))),
+        *_one_click(run),
         html.section(
             "Figure 4: accuracy against clicks", html.note(_FIGURE_4), plots.as_svg(figure)
         ),
@@ -100,6 +101,15 @@ _FIGURE_4 = (
 _SPEED = (
     "Processor time of one core in the method itself, without reading files and simulated user."
 )
+
+
+def _one_click(run: Run) -> list[str]:
+    head, rows = table_2(run)
+    if not rows:  # no COCO in this run
+        return []
+    return [
+        html.section("Table 2: one positive click", html.note(_TABLE_2), html.table(head, rows))
+    ]
 
 
 def _facts(run: Run) -> str:

@@ -20,6 +20,9 @@ _COLOURS = (
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c564b", "#7f7f7f",
     "#bcbd22", "#17becf", "#9467bd", "#000000",
 )  # fmt: skip
+_LEGEND_WIDTH = 2.3
+"""Inches that an entry of the legend takes."""
+
 _MARKERS = "osv^D<>Xp*Ph"
 
 
@@ -34,7 +37,10 @@ def curves_figure(run: Run, chosen: Sequence[Group], methods: Sequence[str]) -> 
     most = run.configuration["protocol"]["max_clicks"]
     columns = min(3, max(1, len(chosen)))
     rows = -(-len(chosen) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.3 * rows + 0.9), layout="constrained")
+    width = max(4.2 * columns, 5.0)
+    across = max(1, int(width / _LEGEND_WIDTH))
+    lines = -(-len(methods) // across)
+    figure = Figure(figsize=(width, 3.4 * rows + 0.3 * lines), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True).reshape(-1)
     clicks = np.arange(1, most + 1)
     handles = {}
@@ -59,14 +65,14 @@ def curves_figure(run: Run, chosen: Sequence[Group], methods: Sequence[str]) -> 
         panel.set_title(f"{group.title} (n = {len(group.of(run, methods[0]))})", fontsize=10)
         panel.set_xticks([1, *range(5, most + 1, 5)] if most >= 5 else clicks)
         panel.set_ylim(0, 100)
+        panel.set_xlabel("clicks", fontsize=9)
         panel.grid(alpha=0.25)
     for panel in axes[len(chosen) :]:
         panel.set_visible(False)
-    figure.supxlabel("clicks", fontsize=10)
     figure.supylabel("mean IoU, %", fontsize=10)
     titles = [run.configuration["methods"][m]["title"] for m in handles]
     figure.legend(
-        handles.values(), titles, loc="outside lower center", ncols=min(4, len(titles)),
+        handles.values(), titles, loc="outside lower center", ncols=across,
         fontsize=9, frameon=False,
     )  # fmt: skip
     return figure

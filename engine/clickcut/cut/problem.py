@@ -101,7 +101,8 @@ def _scale(logits: NDArray[np.float32], cut_lambda: float, value: NDArray[np.flo
     for j in range(height):
         for i in range(width):
             z = np.float64(logits[j, i])
-            finite &= abs(z) < np.inf
+            if not abs(z) < np.inf:
+                finite = False
             v = min(max(z, -LOGIT_LIMIT), LOGIT_LIMIT) * unit
             # Numbers so small could vanish in a product, and with them the sign.
             value[j, i] = v if abs(v) > 1e-9 else 0.0
