@@ -12,7 +12,7 @@ test: .venv/dev.done  ## install what the tests need and run them all
 lint: .venv/dev.done  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy engine/clickcut benchmarks/clickcut_bench
+	$(BIN)/mypy engine/clickcut benchmarks/clickcut_bench benchmarks/clickcut_eval
 
 format: .venv/dev.done
 	$(BIN)/ruff format .

@@ -154,7 +154,15 @@ def _pictures(run: Run, ours: str, alone: str) -> Iterator[str]:
                 parts += [html.row(row) for row in rows]
         yield html.section("Figure 8: before and after the cut", html.note(_FIGURE_8), *parts)
     everything = [(d, o) for d in sets if d != "clothing_parts" for o in run.of(d, ours) if o.ious]
-    worst = sorted(everything, key=lambda item: (max(item[1].ious), item[1].name))[:WORST]
+    targets = {d: facts["target_iou"] for d, facts in run.configuration["datasets"].items()}
+    worst = sorted(
+        everything,
+        key=lambda item: (
+            item[1].reaches(targets[item[0]]),
+            -item[1].clicks_to(targets[item[0]]),
+            max(item[1].ious),
+        ),
+    )[:WORST]
     parts = []
     for dataset, outcome in worst:
         course = " ".join(f"{100 * v:.0f}" for v in outcome.ious)
