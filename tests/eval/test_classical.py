@@ -81,7 +81,7 @@ def test_each_selects_a_simple_object_in_a_few_clicks(name, scene):
                 break
             method.add_click(*click)
             masks.append(method.mask.copy())
-    assert clicker.iou(method.mask) > 0.9
+    assert clicker.iou(method.mask) > 0.85
     assert method.mask.shape == mask.shape
     assert method.mask.dtype == bool
     assert method.probability.dtype == np.float32
