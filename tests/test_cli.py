@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from server.harness import ServerProcess, image_file, picture, server_environment, write_bundle
 
 from clickcut import cli, overlay
+from clickcut.bundle import bundled_models
 from clickcut.images import prepare
 from clickcut.predictor import load_predictor
 from clickcut.session import ClickSession
@@ -173,7 +174,7 @@ def test_models_describes_given_files(model: Path) -> None:
         assert word in done.stdout
     assert run("models", "list", model).stdout == done.stdout
     described = json.loads(run("models", model, "--json").stdout)
-    assert [d["name"] for d in described] == ["default", "toy"]
+    assert [d["name"] for d in described] == [*bundled_models(), "toy"]
     assert described[-1]["architecture"] == "one convolution"
 
 

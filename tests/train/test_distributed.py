@@ -19,6 +19,7 @@ from clickcut_train.validation import held_out
 
 STEPS = 3
 SCRIPT = """
+import os
 import sys
 from pathlib import Path
 sys.path[:0] = [{tests!r}, {here!r}]
@@ -34,6 +35,8 @@ with world("cpu") as here:
     run.save()
     print("clicks", run.validate(), flush=True)
     run.close()
+sys.stdout.flush()
+os._exit(0)  # what PyTorch's threads do while the interpreter ends is not what is tested
 """
 
 

@@ -85,6 +85,7 @@ def world(device: str) -> Iterator[World]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if here.type == "cuda" else "gloo")
     try:
         yield World(dist.get_rank(), dist.get_world_size(), here)
+        dist.barrier()  # nobody leaves while others still talk to it
     finally:
         dist.destroy_process_group()
 
