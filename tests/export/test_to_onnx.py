@@ -37,6 +37,8 @@ def pytorch(checkpoint, batch):
     "model",
     [
         {"architecture": "fcn32s", **NARROW_VGG},
+        {"architecture": "fcn8s", **NARROW_MOBILE},
+        {"architecture": "fcn4s", **NARROW_MOBILE},
         {"architecture": "topdown", **NARROW_MOBILE},
     ],
     ids=lambda m: f"{m['architecture']}-{m['trunk']}",

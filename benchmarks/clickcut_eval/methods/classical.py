@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from clickcut_eval.methods.base import SEED_RADIUS, Seeds
 
 
-class Classical:
+class Classical(ABC):
     """Keeps the seeds; a method says what an image costs once, and how a mask follows from seeds.
 
     Args:
@@ -68,10 +69,10 @@ class Classical:
             return values
         return np.asarray(cv2.resize(values, self._size, interpolation=cv2.INTER_LINEAR))
 
+    @abstractmethod
     def _prepare(self) -> None:
         """Compute what depends on `self.pixels` alone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _select(self) -> NDArray[np.bool_]:
         """The mask (h, w) bool that follows from `self.seeds`."""
-        raise NotImplementedError

@@ -9,6 +9,7 @@ image gradient to the nearest positive seed.
 from __future__ import annotations
 
 import importlib.util
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,9 +88,9 @@ class _Star(Classical):
         height, width = self.pixels.shape[:2]
         self._weights = weights.dense(Region(0, 0, width, height)) // UNIT
 
+    @abstractmethod
     def _parents(self) -> NDArray[np.uint8]:
         """Direction of the next pixel towards the centre; `paths.NO_PARENT` where there is none."""
-        raise NotImplementedError
 
     def _select(self) -> NDArray[np.bool_]:
         ratio = self._colours.log_ratio(self.seeds.label)
