@@ -31,8 +31,8 @@ class RandomWalkerParameters:
             for 60,000.
     """
 
-    beta: float = 300.0
-    smoothing: float = 0.7
+    beta: float = 1330.0
+    smoothing: float = 0.32
     max_pixels: int = 25_000
 
 

@@ -55,12 +55,12 @@ class StarParameters:
             80,000 pixels and 8.0 with 40,000, at 407, 131 and 49 ms.
     """
 
-    cut_lambda: float = 0.0398
-    contrast: float = 0.448
-    bandwidth: float = 2.88
-    floor: float = 0.137
-    image_weight: float = 53.6
-    gamma: float = 0.7
+    cut_lambda: float = 0.0131
+    contrast: float = 0.358
+    bandwidth: float = 10.3
+    floor: float = 0.00392
+    image_weight: float = 233.0
+    gamma: float = 0.21
     max_pixels: int = 50_000
 
 
