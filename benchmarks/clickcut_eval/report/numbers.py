@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from clickcut_eval.methods import CLASSICAL, SEMANTIC
 from clickcut_eval.metrics import Outcome, interval
 from clickcut_eval.report import html, paper
 from clickcut_eval.report.groups import Group, groups
@@ -15,9 +17,22 @@ from clickcut_eval.store import Run
 Rows = list[tuple[str, list[html.Cell]]]
 
 
+def in_order(run: Run) -> list[tuple[str, dict[str, Any]]]:
+    """The run's methods and what is known of them: ours, further bundles, then all others."""
+    methods: dict[str, dict[str, Any]] = run.configuration["methods"]
+    first, others = ["fcn-cut", "fcn"], [*CLASSICAL, *SEMANTIC, "sam"]
+
+    def rank(name: str) -> tuple[int, int]:
+        if name in first:
+            return 0, first.index(name)
+        return (2, others.index(name)) if name in others else (1, list(methods).index(name))
+
+    return [(name, methods[name]) for name in sorted(methods, key=rank)]
+
+
 def many_clicks(run: Run) -> list[str]:
-    """Methods that take any number of clicks, in the run's order."""
-    return [n for n, m in run.configuration["methods"].items() if not is_semantic(m["kind"])]
+    """Methods that take any number of clicks, as `in_order`."""
+    return [name for name, facts in in_order(run) if not is_semantic(facts["kind"])]
 
 
 def is_semantic(kind: str) -> bool:
@@ -73,7 +88,7 @@ def table_2(run: Run) -> tuple[list[str], Rows]:
     """Mean IoU after one positive click on COCO, seen and unseen classes."""
     chosen = [g for g in groups(run) if g.seen is not None]
     rows: Rows = []
-    for method, facts in run.configuration["methods"].items():
+    for method, facts in in_order(run):
         cells: list[html.Cell] = []
         for group in chosen:
             first = [100 * (o.ious[0] if o.ious else 0.0) for o in group.of(run, method)]
@@ -92,7 +107,7 @@ def table_2(run: Run) -> tuple[list[str], Rows]:
 def speed(run: Run) -> tuple[list[str], Rows]:
     """Processor time per image and per click, over all data sets."""
     rows: Rows = []
-    for method, facts in run.configuration["methods"].items():
+    for method, facts in in_order(run):
         outcomes = [o for d in run.configuration["datasets"] for o in run.of(d, method)]
         seconds = [s for o in outcomes for s in o.seconds]
         if seconds:

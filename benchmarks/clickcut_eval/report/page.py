@@ -11,6 +11,7 @@ from clickcut_eval.report import html, plots
 from clickcut_eval.report.groups import groups
 from clickcut_eval.report.numbers import (
     by_category,
+    in_order,
     many_clicks,
     markdown,
     speed,
@@ -119,7 +120,7 @@ def _facts(run: Run) -> str:
         f"{protocol['stop_at']:g}.",
         f"Machine: {machine.get('cpu', 'unknown')}, {machine.get('cores', '?')} cores.",
     ]
-    for name, facts in run.configuration["methods"].items():
+    for name, facts in in_order(run):
         hashes = ", ".join(f"{role} {value[:16]}" for role, value in facts["sha256"].items())
         if hashes:
             lines.append(f"{name}: {facts.get('model', facts['title'])} ({hashes}).")
@@ -137,7 +138,7 @@ def _facts(run: Run) -> str:
 def _pictures(run: Run, ours: str, alone: str) -> Iterator[str]:
     player = Player(run)
     sets = [d for d in run.configuration["datasets"] if run.of(d, ours)]
-    titles = [(m, run.configuration["methods"][m]["title"]) for m in run.configuration["methods"]]
+    titles = [(name, facts["title"]) for name, facts in in_order(run)]
     parts = []
     for dataset in (d for d in sets if d != "clothing_parts"):
         for outcome in _typical(run.of(dataset, ours), EXAMPLES):

@@ -25,6 +25,9 @@ _LEGEND_WIDTH = 2.3
 
 _MARKERS = "osv^D<>Xp*Ph"
 
+_STYLES = "-", "--"
+"""Of lines: the second when all colours are used up."""
+
 
 def curves_figure(run: Run, chosen: Sequence[Group], methods: Sequence[str]) -> Figure:
     """A panel per group, a curve with its 95 % band per method, one legend below all.
@@ -35,15 +38,16 @@ def curves_figure(run: Run, chosen: Sequence[Group], methods: Sequence[str]) -> 
         methods: that make more than one click, in the order of the legend.
     """
     most = run.configuration["protocol"]["max_clicks"]
-    columns = min(3, max(1, len(chosen)))
+    columns = min(2, max(1, len(chosen)))
     rows = -(-len(chosen) // columns)
-    width = max(4.2 * columns, 5.0)
+    width = max(5.6 * columns, 5.0)
     across = max(1, int(width / _LEGEND_WIDTH))
     lines = -(-len(methods) // across)
-    figure = Figure(figsize=(width, 3.4 * rows + 0.3 * lines), layout="constrained")
+    figure = Figure(figsize=(width, 4.4 * rows + 0.3 * lines), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True).reshape(-1)
     clicks = np.arange(1, most + 1)
     handles = {}
+    lowest = 100.0
     for panel, group in zip(axes, chosen, strict=False):
         for n, method in enumerate(methods):
             outcomes = group.of(run, method)
@@ -51,22 +55,25 @@ def curves_figure(run: Run, chosen: Sequence[Group], methods: Sequence[str]) -> 
                 continue
             ious = 100 * curves(outcomes, most)
             low, high = interval(ious)
+            lowest = min(lowest, ious.mean(axis=0).min())
             colour = _COLOURS[n % len(_COLOURS)]
-            panel.fill_between(clicks, low, high, color=colour, alpha=0.13, linewidth=0)
+            panel.fill_between(clicks, low, high, color=colour, alpha=0.08, linewidth=0)
             (handles[method],) = panel.plot(
                 clicks,
                 ious.mean(axis=0),
                 color=colour,
                 marker=_MARKERS[n % len(_MARKERS)],
+                linestyle=_STYLES[n // len(_COLOURS) % len(_STYLES)],
                 markersize=3.5,
-                linewidth=1.4,
+                linewidth=2.2 if n == 0 else 1.2,
+                zorder=3 if n == 0 else 2,
             )
         panel.axhline(100 * group.target, color="#999999", linewidth=0.8, linestyle=":")
         panel.set_title(f"{group.title} (n = {len(group.of(run, methods[0]))})", fontsize=10)
         panel.set_xticks([1, *range(5, most + 1, 5)] if most >= 5 else clicks)
-        panel.set_ylim(0, 100)
         panel.set_xlabel("clicks", fontsize=9)
         panel.grid(alpha=0.25)
+    axes[0].set_ylim(10 * (lowest // 10), 100)
     for panel in axes[len(chosen) :]:
         panel.set_visible(False)
     figure.supylabel("mean IoU, %", fontsize=10)
