@@ -90,3 +90,24 @@ def correction_pixels(selected, target, ignore, taken):
     positive = errors[0].max() > errors[1].max()
     error = errors[0] if positive else errors[1]
     return {(int(col), int(row)) for row, col in np.argwhere(error > error.max() / 2)}, positive
+
+
+def outline(mask):
+    """Pixels of a mask that are not alone with their label in their 3 x 3 neighbourhood."""
+    height, width = mask.shape
+    out = np.zeros_like(mask)
+    for y in range(height):
+        for x in range(width):
+            around = mask[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
+            out[y, x] = around.any() and not around.all()
+    return out
+
+
+def keep_band(logits, labels, rows, columns):
+    """See `clickcut.region_cut.keep_band`."""
+    out = logits.copy()
+    for j, i in np.ndindex(*logits.shape):
+        label = labels[rows[j], columns[i]]
+        if label != 1:
+            out[j, i] = 12 if label == 2 else -12
+    return out

@@ -1,16 +1,20 @@
-"""Large regions are cut on a reduced image: same object, smooth outline, clicks hold."""
+"""Large regions are cut on a reduced image, uncertain ones coarse first; clicks hold."""
 
 from __future__ import annotations
 
+import naive
 import numpy as np
 import pytest
 from fakes import FakePredictor, picture
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clickcut import region_cut
 from clickcut.cut import Cut
+from clickcut.errors import CutError
 from clickcut.images import prepare_pixels
 from clickcut.region import Region
-from clickcut.region_cut import RegionCut, reduction_factor
+from clickcut.region_cut import RegionCut, Task, keep_band, reduction_factor
 from clickcut.session import ClickSession
 
 SEEDS = np.array([(53, 60, 1), (10, 10, -1)], np.int32)
@@ -26,7 +30,7 @@ def logits_of(pixels):
 def test_small_regions_are_cut_at_every_pixel():
     image = prepare_pixels(picture())
     region = Region(0, 0, 160, 120)
-    arguments = logits_of(image.pixels), region, SEEDS, 1.0, 3.0
+    arguments = logits_of(image.pixels), region, SEEDS, 1.0, 1.5
     expected = Cut(image.edges).solve(*arguments)
     np.testing.assert_array_equal(RegionCut(image, 0.0, "grid").solve(*arguments), expected)
 
@@ -35,11 +39,11 @@ def test_small_regions_are_cut_at_every_pixel():
 def test_a_reduced_cut_nearly_equals_the_full_one(monkeypatch, region):
     image = prepare_pixels(picture())
     logits = logits_of(image.pixels[region.slices])
-    full = RegionCut(image, 0.0, "grid").solve(logits, region, SEEDS, 1.0, 3.0)
+    full = RegionCut(image, 0.0, "grid").solve(logits, region, SEEDS, 1.0, 1.5)
     monkeypatch.setattr(region_cut, "MAX_PIXELS", 160 * 120 / 7)
     assert reduction_factor(region) == 3
     cut = RegionCut(image, 0.0, "grid")
-    reduced = cut.solve(logits, region, SEEDS, 1.0, 3.0)
+    reduced = cut.solve(logits, region, SEEDS, 1.0, 1.5)
     assert reduced.shape == (region.height, region.width)
     assert (reduced & full).sum() / (reduced | full).sum() > 0.9
     for x, y, sign in SEEDS:
@@ -71,3 +75,108 @@ def test_memory_of_reduced_images_is_counted(monkeypatch):
     before = image.nbytes
     image.edges_at(2)
     assert image.nbytes >= before + 80 * 60 * 3
+
+
+def uncertain_logits(pixels, seed=0):
+    noise = np.random.default_rng(seed).normal(0, 0.15, (64, 64))
+    return (0.08 * logits_of(pixels) + noise).astype(np.float32)
+
+
+def test_only_large_uncertain_regions_are_cut_coarse_first(monkeypatch):
+    pixels = picture()
+    region = Region(0, 0, 160, 120)
+    task = Task(uncertain_logits(pixels), region, SEEDS, 1.0, 1.5)
+    assert task.coarse_factor() == 1  # too small to be worth it
+    monkeypatch.setattr(region_cut, "COARSE_PIXELS", 160 * 120 / 16)
+    assert task.coarse_factor() == 4
+    assert task._replace(logits=task.logits + np.float32(3)).coarse_factor() == 1
+    assert task._replace(cut_lambda=50.0).coarse_factor() == 1
+
+
+@pytest.mark.parametrize("solver", ["grid", "pymaxflow"])
+def test_an_uncertain_region_keeps_its_coarse_labels_but_for_a_band(monkeypatch, solver):
+    image = prepare_pixels(picture())
+    region = Region(0, 0, 160, 120)
+    arguments = uncertain_logits(image.pixels), region, SEEDS, 1.0, 1.5
+    exact = Cut(image.edges).solve(*arguments)
+    monkeypatch.setattr(region_cut, "COARSE_PIXELS", 160 * 120 / 16)
+    mask = RegionCut(image, 0.0, solver).solve(*arguments)
+    task = Task(*arguments).reduced(4)
+    task = task._replace(cut_lambda=task.cut_lambda * region_cut.COARSE_LAMBDA)
+    coarse = Cut(image.edges_at(4)).solve(*task)
+    labels = coarse.repeat(4, 0).repeat(4, 1)
+    assert 0.02 < labels.mean() < 0.9
+    far = np.ones_like(mask)
+    for y, x in np.argwhere(naive.outline(coarse)):
+        far[max(0, 4 * y - 8) : 4 * y + 12, max(0, 4 * x - 8) : 4 * x + 12] = False
+    assert far.mean() > 0.3
+    np.testing.assert_array_equal(mask[far], labels[far])
+    assert (mask & exact).sum() / (mask | exact).sum() > 0.85
+    for x, y, sign in SEEDS:
+        assert mask[y, x] == (sign > 0)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 9.0])
+def test_a_cut_that_is_coarse_first_does_not_depend_on_the_past(monkeypatch, sigma):
+    monkeypatch.setattr(region_cut, "COARSE_PIXELS", 160 * 120 / 16)
+    image = prepare_pixels(picture())
+    warm = RegionCut(image, sigma, "grid")
+    coarse = 0
+    for n, region in enumerate(
+        [Region(0, 0, 160, 120), Region(0, 0, 160, 120), Region(7, 9, 150, 120)] * 3
+    ):
+        logits = uncertain_logits(image.pixels[region.slices], seed=n)
+        logits *= np.float32(1 if n % 4 else 12)
+        task = Task(logits, region, SEEDS[: 1 + n % 2], 1.0, 1.5)
+        coarse += task.coarse_factor() > 1
+        for solver in ("grid", "pymaxflow"):
+            fresh = RegionCut(image, sigma, solver).solve(*task)
+            np.testing.assert_array_equal(warm.solve(*task), fresh)
+    assert 4 <= coarse < 9
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_band_as_the_slow_way(seed):
+    rng = np.random.default_rng(seed)
+    size, height, width = rng.integers(1, 9, 3)
+    logits = rng.normal(0, 1, (size, size)).astype(np.float32)
+    labels = rng.integers(0, 3, (height, width), np.uint8)
+    rows, columns = rng.integers(0, height, size), rng.integers(0, width, size)
+    out = np.empty_like(logits)
+    keep_band(logits, labels, rows, columns, out)
+    np.testing.assert_array_equal(out, naive.keep_band(logits, labels, rows, columns))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_logits_that_are_not_finite_are_refused_coarse_or_not(monkeypatch, value):
+    monkeypatch.setattr(region_cut, "COARSE_PIXELS", 160 * 120 / 16)
+    image = prepare_pixels(picture())
+    cut = RegionCut(image, 0.0, "grid")
+    region = Region(0, 0, 160, 120)
+    good = uncertain_logits(image.pixels)
+    before = cut.solve(good, region, SEEDS, 1.0, 1.5)
+    bad = good.copy()
+    bad[5, 5] = value
+    with pytest.raises(CutError, match="NaN or infinite"):
+        cut.solve(bad, region, SEEDS, 1.0, 1.5)
+    np.testing.assert_array_equal(cut.solve(good, region, SEEDS, 1.0, 1.5), before)
+
+
+def test_a_seed_disc_is_small_beside_its_region():
+    image = prepare_pixels(np.full((400, 400, 3), 90, np.uint8))
+    logits = np.full((64, 64), -3, np.float32)
+    seeds = np.array([(200, 200, 1)], np.int32)
+    cut = RegionCut(image, 0.0, "grid")
+    areas = {
+        side: int(
+            cut.solve(
+                logits,
+                Region(200 - side // 2, 200 - side // 2, 200 + side // 2, 200 + side // 2),
+                seeds,
+                5.0,
+                5.0,
+            ).sum()
+        )
+        for side in (400, 160, 80)
+    }
+    assert areas == {400: 81, 160: 13, 80: 5}  # discs of 5, 2.08 and 1.04 pixels

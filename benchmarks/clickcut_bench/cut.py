@@ -3,8 +3,10 @@
 Each photograph is brought to each size and clicked by the simulated user in a real session; what
 the network gave for each click is kept. The recorded clicks are then cut again by both solvers,
 warm (going on from the click before) and cold, at three smoothness levels, all in one process on
-one thread. Masks and energies of the solvers must be the same, which is checked for every click.
-Times are processor time of the thread, which other programs on the machine hardly change.
+one thread. *Session* is what a session does with the same click: large regions are cut on a reduced
+image, uncertain ones coarse first, the rest exactly (`clickcut.region_cut`). Masks and energies of
+the solvers must be the same, which is checked for every click. Times are processor time of the
+thread, which other programs on the machine hardly change.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from numpy.typing import NDArray
 from clickcut.bundle import bundled_models
 from clickcut.cut import Cut, EdgeWeights, warm_up
 from clickcut.cut.problem import energy_of, make_samples, unaries
+from clickcut.images import prepare_pixels
 from clickcut.predictor import load_predictor
+from clickcut.region_cut import RegionCut
 from clickcut_bench.cut_report import SMOOTHNESS, exponents, plot, show, summarise
 from clickcut_bench.machine import describe
 from clickcut_bench.recordings import Recording, photographs, record, scaled
@@ -34,7 +38,7 @@ QUICK_SIZES = {"0.1 MP": 360 * 270, "0.2 MP": 500 * 375, "0.5 MP": 816 * 612}
 """The same for a quick run: most of the time is PyMaxflow's, which grows with the pixels."""
 
 MOST_PIXELS = 2_300_000
-"""Larger regions are left out. All are cut at full resolution here, whatever a session does."""
+"""Larger regions are cut by the session's way only; all others at full resolution as well."""
 
 
 def measure(recording: Recording, multiple: float, every: int) -> Iterator[dict[str, Any]]:
@@ -47,15 +51,21 @@ def measure(recording: Recording, multiple: float, every: int) -> Iterator[dict[
         multiple: of the model's lambda.
         every: PyMaxflow solves each n-th click cold as well.
     """
-    edges = EdgeWeights(recording.pixels)
+    image = prepare_pixels(recording.pixels)
+    edges = image.edges
     warm = {"ours": Cut(edges), "PyMaxflow": Cut(edges, "pymaxflow")}
+    session = RegionCut(image, 0.0, "grid")
     cut_lambda = recording.cut_lambda * multiple
-    clicks = [c for c in recording.clicks if c.region.area <= MOST_PIXELS]
-    for number, click in enumerate(clicks):
+    for number, click in enumerate(recording.clicks):
         arguments = click.logits, click.region, click.seeds, cut_lambda, recording.seed_radius
+        RegionCut(image, 0.0, "grid").solve(*arguments)  # so that all edge weights are there
+        row: dict[str, Any] = {"pixels": click.region.area, "click": number + 1}
+        row["session"], _ = _timed(session, arguments)
+        if click.region.area > MOST_PIXELS:
+            yield row
+            continue
         edges.dense(click.region)
         masks: list[NDArray[np.bool_]] = []
-        row: dict[str, Any] = {"pixels": click.region.area, "click": number + 1}
         for name, solver in (("ours", "grid"), ("PyMaxflow", "pymaxflow")):
             spent, mask = _timed(warm[name], arguments)
             masks.append(mask)
@@ -66,7 +76,7 @@ def measure(recording: Recording, multiple: float, every: int) -> Iterator[dict[
         yield row | _agreement(edges, arguments, masks)
 
 
-def _timed(cut: Cut, arguments: tuple[Any, ...]) -> tuple[float, NDArray[np.bool_]]:
+def _timed(cut: Cut | RegionCut, arguments: tuple[Any, ...]) -> tuple[float, NDArray[np.bool_]]:
     began = time.thread_time()
     mask = cut.solve(*arguments)
     return 1e3 * (time.thread_time() - began), mask

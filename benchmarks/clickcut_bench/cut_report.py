@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-WAYS = ("ours warm", "ours cold", "PyMaxflow warm", "PyMaxflow cold")
-"""Solvers, going on from the click before or not."""
+WAYS = ("session", "ours warm", "ours cold", "PyMaxflow warm", "PyMaxflow cold")
+"""What a session does, and both solvers at every pixel, going on from the click before or not."""
 
 SMOOTHNESS = {"weak": 1.0, "medium": 0.3, "strong": 0.1}
 """Lambda, as a multiple of the model's."""
@@ -34,7 +34,7 @@ def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                         "p99": float(np.percentile(times, 99)),
                     }
             for check in ("energies_equal", "masks_equal"):
-                line[check] = all(r[check] for r in chosen)
+                line[check] = all(r[check] for r in chosen if check in r)
             out.append(line)
     return out
 
@@ -96,7 +96,7 @@ def plot(document: dict[str, Any], path: Path) -> None:
 
     figure, panels = plt.subplots(1, 3, figsize=(13, 4.2), sharey=True, layout="constrained")
     for panel, level in zip(panels, SMOOTHNESS, strict=True):
-        for way, marker in zip(WAYS, "o.s+", strict=True):
+        for way, marker in zip(WAYS, "xo.s+", strict=True):
             points = [
                 (r["pixels"] / 1e6, r[way])
                 for r in document["rows"]

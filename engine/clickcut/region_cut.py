@@ -1,23 +1,31 @@
-"""The graph cut of a region at a bounded cost: above a number of pixels, on a reduced image.
+"""The graph cut of a region at a bounded cost: on a reduced image, or coarse first, where needed.
 
-Up to `MAX_PIXELS` the cut is that of every pixel. A larger region, in practice the first click on a
-large photograph, is cut on the image reduced by a whole factor f, with the mask resampled
-afterwards; a region around the object, which later clicks see, is then cut at full resolution.
+*Large regions.* Up to `MAX_PIXELS` the cut is that of every pixel. A larger region, in practice the
+first click on a large photograph, is cut on the image reduced by a whole factor f, with the mask
+resampled afterwards; a region around the object, which later clicks see, is then cut at full
+resolution.
 
-On the reduced grid R sums over f^2 times fewer pixels and B over f times fewer pairs, so
-lambda becomes f lambda.
+*Uncertain regions.* Where many logits are near 0, flow has to travel far and an exact cut takes
+up to a hundred times longer than otherwise. Such a region is cut on a reduced image first; then,
+at full resolution, in a band around that outline, the rest keeping its label (Lombaert et al.,
+ICCV 2005). Both cuts are exact, and which way a region is cut depends on its problem alone.
+
+On a grid reduced by f, R sums over f^2 times fewer pixels and B over f times fewer pairs, so lambda
+becomes f lambda.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from clickcut.cut import Cut, EdgeWeights
+from clickcut.cut.problem import LOGIT_LIMIT
 from clickcut.images import PreparedImage
 from clickcut.region import Region
 from clickcut.resample import move
@@ -27,10 +35,67 @@ MAX_PIXELS = 400_000
 megapixels (benchmarks/results/reduced_cut.md): below this the masks are as good as with every
 pixel, and a click costs a fifth."""
 
+COARSE_PIXELS = 20_000
+"""About how many pixels the coarse cut of an uncertain region has; like the values below from
+benchmarks/results/coarse_cut.md."""
+
+COARSE_LAMBDA = 0.3
+"""Lambda of the coarse cut as a multiple of the fine one's: what an uncertain network leaves open
+is decided better by a smoother outline."""
+
+WEAK_UNARY = 0.25
+"""A sample is uncertain when lambda |logit| is below this; an edge weight is at most 1."""
+
+WEAK_SHARE = 0.05
+"""A region is uncertain when more than this share of its samples is."""
+
+SEED_SHARE = 0.013
+"""A seed disc's radius is at most this share of the region's side (geometric mean of both): a disc
+that fits a large object would cover a small one's outline (benchmarks/results/energy.md)."""
+
 
 def reduction_factor(region: Region) -> int:
     """By how much a region is reduced for its cut; 1 = not at all."""
     return math.ceil(math.sqrt(region.area / MAX_PIXELS))
+
+
+class Task(NamedTuple):
+    """What to cut, in the coordinates of the image or of one reduced by a whole factor.
+
+    The fields are the arguments of `clickcut.cut.Cut.solve`.
+    """
+
+    logits: NDArray[np.float32]
+    region: Region
+    seeds: NDArray[np.int32]
+    cut_lambda: float
+    seed_radius: float
+
+    def reduced(self, factor: int) -> Task:
+        """The same on the image reduced by `factor`; its region covers at least as much."""
+        if factor == 1:
+            return self
+        x0, y0, x1, y1 = self.region.x0, self.region.y0, self.region.x1, self.region.y1
+        region = Region(x0 // factor, y0 // factor, -(-x1 // factor), -(-y1 // factor))
+        covered = Region(
+            factor * region.x0, factor * region.y0, factor * region.x1, factor * region.y1
+        )
+        seeds = self.seeds.copy()
+        seeds[:, :2] //= factor
+        return Task(
+            move(self.logits, self.region, covered, outside=None),
+            region,
+            seeds,
+            self.cut_lambda * factor,
+            self.seed_radius / factor,
+        )
+
+    def coarse_factor(self) -> int:
+        """By how much to reduce further for a coarse cut first; 1 = none is needed."""
+        factor = round(math.sqrt(self.region.area / COARSE_PIXELS))
+        limit = WEAK_UNARY / self.cut_lambda if self.cut_lambda > 0 else math.inf
+        weak = np.count_nonzero(np.abs(self.logits) < np.float32(limit))
+        return factor if factor > 1 and weak > WEAK_SHARE * self.logits.size else 1
 
 
 class RegionCut:
@@ -46,15 +111,15 @@ class RegionCut:
         self._image = image
         self._sigma = sigma
         self._solver = solver
-        self._cuts: dict[int, Cut] = {}
-        self._own_edges: list[EdgeWeights] = []
-        self._cut(1)  # an unknown solver is an error now, not at the first click
+        self._cuts: dict[tuple[int, bool], Cut] = {}
+        self._own_edges: dict[int, EdgeWeights] = {}
+        self._cut(1, coarse=False)  # an unknown solver is an error now, not at the first click
 
     @property
     def nbytes(self) -> int:
         """Bytes held, what belongs to the image not counted."""
         cuts = sum(cut.nbytes for cut in self._cuts.values())
-        return cuts + sum(edges.nbytes for edges in self._own_edges)
+        return cuts + sum(edges.nbytes for edges in self._own_edges.values())
 
     def reset(self) -> None:
         """Forget the warm state."""
@@ -70,36 +135,97 @@ class RegionCut:
         seed_radius: float,
     ) -> NDArray[np.bool_]:
         """The mask inside `region`; arguments, result and errors as of `clickcut.cut.Cut.solve`."""
+        most = SEED_SHARE * math.sqrt(region.area)
+        whole = Task(logits, region, seeds, cut_lambda, min(seed_radius, most))
         factor = reduction_factor(region)
-        cut = self._cut(factor)
-        if factor == 1:
-            return cut.solve(logits, region, seeds, cut_lambda, seed_radius)
-        reduced = Region(
-            region.x0 // factor,
-            region.y0 // factor,
-            -(-region.x1 // factor),
-            -(-region.y1 // factor),
-        )
-        coarse_seeds = seeds.copy()
-        coarse_seeds[:, :2] //= factor
-        covered = Region(*(factor * at for at in dataclasses.astuple(reduced)))
-        mask = cut.solve(
-            move(logits, region, covered, outside=None),
-            reduced,
-            coarse_seeds,
-            cut_lambda * factor,
-            seed_radius / factor,
-        )
-        return _enlarged(mask, reduced, region, factor, seeds)
+        task = whole.reduced(factor)
+        coarser = task.coarse_factor()
+        if coarser > 1:
+            coarse = whole.reduced(factor * coarser)
+            coarse = coarse._replace(cut_lambda=COARSE_LAMBDA * coarse.cut_lambda)
+            mask = self._cut(factor * coarser, coarse=True).solve(*coarse)
+            task = task._replace(logits=_in_band(task, mask, coarse.region, coarser))
+        mask = self._cut(factor, coarse=False).solve(*task)
+        return mask if factor == 1 else _enlarged(mask, task.region, region, factor, seeds)
 
-    def _cut(self, factor: int) -> Cut:
-        if factor not in self._cuts:
-            edges = self._image.edges_at(factor)
-            if self._sigma:
-                edges = EdgeWeights(edges.image, self._sigma)
-                self._own_edges.append(edges)
-            self._cuts[factor] = Cut(edges, self._solver)
-        return self._cuts[factor]
+    def _cut(self, factor: int, *, coarse: bool) -> Cut:
+        # A cut goes on from its last solution, so those of one kind of problem stay together.
+        key = factor, coarse
+        if key not in self._cuts:
+            self._cuts[key] = Cut(self._edges(factor), self._solver)
+        return self._cuts[key]
+
+    def _edges(self, factor: int) -> EdgeWeights:
+        edges = self._image.edges_at(factor)
+        if not self._sigma:
+            return edges
+        if factor not in self._own_edges:
+            self._own_edges[factor] = EdgeWeights(edges.image, self._sigma)
+        return self._own_edges[factor]
+
+
+def _in_band(
+    task: Task, mask: NDArray[np.bool_], covered: Region, factor: int
+) -> NDArray[np.float32]:
+    """Logits of a task that leave open only a band around the outline of a coarse mask.
+
+    Args:
+        task: at the finer resolution.
+        mask: (h, w) bool, of a cut on the image reduced by `factor` more.
+        covered: its region, in pixels of that image.
+        factor: 2 or more.
+
+    Returns:
+        (S, S) float32: as the task's where the coarse pixel or one of the eight around it is on
+        the outline, elsewhere +-`LOGIT_LIMIT`.
+    """
+    around = np.ones((3, 3), np.uint8)
+    coarse = mask.view(np.uint8)
+    labels = cv2.erode(coarse, around) + cv2.dilate(coarse, around)
+    rows = _coarse_places(task.logits.shape[0], task.region.y0, task.region.height, factor)
+    columns = _coarse_places(task.logits.shape[1], task.region.x0, task.region.width, factor)
+    logits = np.empty_like(task.logits)
+    keep_band(
+        task.logits,
+        np.asarray(labels, np.uint8),
+        rows - covered.y0,
+        columns - covered.x0,
+        logits,
+    )
+    return logits
+
+
+def _coarse_places(samples: int, start: int, pixels: int, factor: int) -> NDArray[np.int64]:
+    """Coarse pixels in which the samples of one axis lie, (samples,) int64."""
+    places = (np.arange(samples) + 0.5) * (pixels / samples) + start
+    return (places / factor).astype(np.int64)
+
+
+@njit(cache=True, nogil=True)
+def keep_band(
+    logits: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    out: NDArray[np.float32],
+) -> None:
+    """Replace logits by certain ones where a label is decided.
+
+    Args:
+        logits: (S, S) float32.
+        labels: (h, w) uint8: 0 = background, 1 = open, 2 = object.
+        rows: (S,) int64, row of `labels` for each row of samples.
+        columns: (S,) int64, the same for columns.
+        out: (S, S) float32; filled.
+    """
+    height, width = logits.shape
+    for j in range(height):
+        for i in range(width):
+            label = labels[rows[j], columns[i]]
+            if label == 1:
+                out[j, i] = logits[j, i]
+            else:
+                out[j, i] = LOGIT_LIMIT if label == 2 else -LOGIT_LIMIT
 
 
 def _enlarged(
