@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from typing import Any
@@ -33,7 +34,7 @@ def on_processes(jobs: Iterable[Job], workers: int) -> Iterator[Finished]:
     """
     stream = iter(jobs)
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=one_thread)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin)
     try:
         pending: dict[Future[Outcome | None], Job] = {}
         while True:
@@ -46,6 +47,19 @@ def on_processes(jobs: Iterable[Job], workers: int) -> Iterator[Finished]:
                 yield pending.pop(future), future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin() -> None:
+    one_thread()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A run that was killed leaves no process behind that waits for its next job."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def on_ray(jobs: Iterable[Job], address: str) -> Iterator[Finished]:

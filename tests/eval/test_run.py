@@ -5,6 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -161,6 +165,40 @@ def test_processes_give_the_same_numbers(perform, grabcut_folder):
     for name, outcome in outcomes.items():
         here = record.outcomes["grabcut", "growcut", name]
         assert (outcome and outcome.ious) == (here and here.ious)
+
+
+_KILLED = """
+import multiprocessing, time
+from clickcut_eval import pools
+
+if __name__ == "__main__":
+    pools.perform = time.sleep
+    work = pools.on_processes([0.0, 600.0, 600.0], 2)
+    next(work)
+    print(*(p.pid for p in multiprocessing.active_children()), flush=True)
+    time.sleep(600)
+"""
+
+
+def lives(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads Linux's /proc")
+def test_a_run_that_is_killed_leaves_no_process_behind(tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(_KILLED)
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as run:
+        workers = [int(pid) for pid in run.stdout.readline().split()]
+        run.kill()
+    assert len(workers) == 2
+    end = time.monotonic() + 30
+    while any(lives(pid) for pid in workers):
+        assert time.monotonic() < end, "workers outlive the run"
+        time.sleep(0.05)
 
 
 def test_methods_by_name(default_bundle, tmp_path):
