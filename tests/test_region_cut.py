@@ -180,3 +180,15 @@ def test_a_seed_disc_is_small_beside_its_region():
         for side in (400, 160, 80)
     }
     assert areas == {400: 81, 160: 13, 80: 5}  # discs of 5, 2.08 and 1.04 pixels
+
+
+def test_a_lambda_of_nearly_nothing_counts_as_nothing():
+    image = prepare_pixels(picture())
+    cut = RegionCut(image, 0.0, "grid")
+    logits = np.random.default_rng(0).normal(0, 1, (64, 64)).astype(np.float32)
+    region = Region(0, 0, 160, 120)
+    none = cut.solve(logits, region, SEEDS, 0.0, 1.5)
+    np.testing.assert_array_equal(cut.solve(logits, region, SEEDS, 1e-9, 1.5), none)
+    assert (cut.solve(logits, region, SEEDS, 1.0, 1.5) != none).any()
+    with pytest.raises(CutError, match="cut_lambda"):
+        cut.solve(logits, region, SEEDS, -1e-9, 1.5)

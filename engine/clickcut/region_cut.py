@@ -49,6 +49,10 @@ WEAK_UNARY = 0.25
 WEAK_SHARE = 0.05
 """A region is uncertain when more than this share of its samples is."""
 
+LEAST_LAMBDA = 1e-4
+"""A smaller lambda counts as 0. R then is nothing beside a single edge, but a cut would push it
+through the whole region in the smallest units, for minutes."""
+
 SEED_SHARE = 0.013
 """A seed disc's radius is at most this share of the region's side (geometric mean of both): a disc
 that fits a large object would cover a small one's outline (benchmarks/results/energy.md)."""
@@ -135,6 +139,8 @@ class RegionCut:
         seed_radius: float,
     ) -> NDArray[np.bool_]:
         """The mask inside `region`; arguments, result and errors as of `clickcut.cut.Cut.solve`."""
+        if 0 < cut_lambda < LEAST_LAMBDA:
+            cut_lambda = 0.0
         most = SEED_SHARE * math.sqrt(region.area)
         whole = Task(logits, region, seeds, cut_lambda, min(seed_radius, most))
         factor = reduction_factor(region)
