@@ -74,6 +74,8 @@ def show(document: dict[str, Any]) -> None:
             if f"PyMaxflow {heat}" in line and f"ours {heat}" in line
         ]
         same = "yes" if line["energies_equal"] and line["masks_equal"] else "NO"
+        if "ours cold" not in line:  # nothing was compared
+            same = "-"
         region = f"{line['pixels'] / 1e6:.2f}"
         table.add_row(line["size"], line["smoothness"], region, *cells, " ".join(ratios), same)
     console.print(table)
