@@ -30,9 +30,11 @@ def logits_of(pixels):
 def test_small_regions_are_cut_at_every_pixel():
     image = prepare_pixels(picture())
     region = Region(0, 0, 160, 120)
-    arguments = logits_of(image.pixels), region, SEEDS, 1.0, 1.5
-    expected = Cut(image.edges).solve(*arguments)
-    np.testing.assert_array_equal(RegionCut(image, 0.0, "grid").solve(*arguments), expected)
+    logits = logits_of(image.pixels)
+    shrunk = 4.0 * (160 * 120) ** 0.5 / region_cut.SEED_SIDE
+    expected = Cut(image.edges).solve(logits, region, SEEDS, 1.0, shrunk)
+    mask = RegionCut(image, 0.0, "grid").solve(logits, region, SEEDS, 1.0, 4.0)
+    np.testing.assert_array_equal(mask, expected)
 
 
 @pytest.mark.parametrize("region", [Region(0, 0, 160, 120), Region(3, 5, 158, 119)])

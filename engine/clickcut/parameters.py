@@ -24,7 +24,8 @@ class Parameters:
     Attributes:
         cut_lambda: lambda of E = lambda R + B (paper equation 3); larger follows the network more.
         cut_sigma: sigma of the contrast term, grey levels; 0 = estimated from the image.
-        seed_radius: radius in image pixels of the certain disc around a click.
+        seed_radius: radius in image pixels of the certain disc around a click; in a region with a
+            side below 385 pixels it shrinks in proportion.
         cut: False: no graph cut, the mask is probability > threshold.
         threshold: decision threshold on the probability; the cut is biased by it as well.
     """

@@ -53,9 +53,9 @@ LEAST_LAMBDA = 1e-4
 """A smaller lambda counts as 0. R then is nothing beside a single edge, but a cut would push it
 through the whole region in the smallest units, for minutes."""
 
-SEED_SHARE = 0.013
-"""A seed disc's radius is at most this share of the region's side (geometric mean of both): a disc
-that fits a large object would cover a small one's outline (benchmarks/results/energy.md)."""
+SEED_SIDE = 384.6
+"""In a region whose side (geometric mean of both) is smaller, pixels, seed discs shrink with it: a
+disc that fits a large object would cover a small one's outline (benchmarks/results/energy.md)."""
 
 
 def reduction_factor(region: Region) -> int:
@@ -141,8 +141,8 @@ class RegionCut:
         """The mask inside `region`; arguments, result and errors as of `clickcut.cut.Cut.solve`."""
         if 0 < cut_lambda < LEAST_LAMBDA:
             cut_lambda = 0.0
-        most = SEED_SHARE * math.sqrt(region.area)
-        whole = Task(logits, region, seeds, cut_lambda, min(seed_radius, most))
+        seed_radius *= min(1.0, math.sqrt(region.area) / SEED_SIDE)
+        whole = Task(logits, region, seeds, cut_lambda, seed_radius)
         factor = reduction_factor(region)
         task = whole.reduced(factor)
         coarser = task.coarse_factor()
