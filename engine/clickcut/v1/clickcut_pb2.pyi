@@ -393,7 +393,9 @@ class Parameters(_message.Message):
     cut_sigma: _builtins.float
     """sigma of the contrast term, in grey levels; 0 = estimate it from the image."""
     seed_radius: _builtins.float
-    """Radius in image pixels of the disc around a click that is certain to have its label."""
+    """Radius in image pixels of the disc around a click that is certain to have its label; it shrinks
+    in proportion where the network looks at a region with a side below 385 pixels.
+    """
     cut: _builtins.bool
     """false: no graph cut, the mask is probability > threshold."""
     threshold: _builtins.float
