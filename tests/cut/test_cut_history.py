@@ -28,10 +28,10 @@ def test_replay(history: list[Problem]) -> None:
 @given(histories(most=90))
 @settings(max_examples=50, deadline=None)
 def test_replay_with_little_room(history: list[Problem]) -> None:
-    """The search is interrupted often, and graphs are built again often."""
+    """The search is interrupted often, nodes are removed often and graphs moved in memory."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grid, "FIRST_ROOM", 8)
-        patch.setattr(grid, "STALE", 1)
+        for name, value in {"FIRST_ROOM": 8, "FEW": 0, "STALE": 1, "SPARE": 1}.items():
+            patch.setattr(grid, name, value)
         replay(history)
 
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from cut_cases import Problem, histories, problems
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from clickcut.cut import Cut, EdgeWeights
-from clickcut.cut.carry import give_flow, take_flow
-from clickcut.cut.contour import classify
+from clickcut.cut.carry import carry, clear_numbers
+from clickcut.cut.contour import classify, find_contour
 from clickcut.cut.graph import (
     CAPACITY,
     DEPTH,
@@ -30,7 +31,6 @@ from clickcut.cut.graph import (
     add_node,
     enlarged,
     expand,
-    find_contour,
     make_graph,
 )
 from clickcut.cut.grid import GridSolver
@@ -154,42 +154,73 @@ def test_state_after_a_solve(history: list[Problem]) -> None:
                 assert (tree[a] == SINK) == (tree[b] == SINK)
 
 
-@given(histories(most=30, steps=2))
-@settings(max_examples=40, deadline=None)
-def test_flow_carried_over(history: list[Problem]) -> None:
-    first, last = history[0], history[-1]
+def flows_of(solver: GridSolver, region: Region) -> dict[tuple[int, int, int], int]:
+    """Flow on all edges of a graph that have some: by x and y in the image, and direction."""
+    graph, flows = solver.graph, {}
+    for i in range(RECORD, int(solver.progress[0]), RECORD):
+        x, y = int(graph[i + X]) + region.x0, int(graph[i + Y]) + region.y0
+        for k in range(8):
+            q = int(graph[i + NEIGHBOUR + k])
+            back, forth = int(graph[q + CAPACITY + (k ^ 1)]), int(graph[i + CAPACITY + k])
+            if q and back != forth:
+                flows[x, y, k] = (back - forth) // 2
+    return flows
+
+
+@given(histories(most=30, steps=2), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_flow_carried_over(history: list[Problem], all_nodes: bool) -> None:
+    first, region = history[0], history[-1].region
     edges = EdgeWeights(first.image)
     solver = GridSolver(edges)
-    field = field_of(first, edges)
-    solver.solve(field.samples, first.region, first.seeds, first.seed_radius)
-    end = int(solver.progress[0])
-    flows = np.empty((4 * end, 4), np.int32)
-    number = np.zeros(first.region.area, np.int32)
-    width = first.region.width
-    count = take_flow(solver.graph, end, number, width, first.region.x0, first.region.y0, flows)
-    assert not number.any()
+    samples = field_of(first, edges).samples
+    solver.solve(samples, first.region, first.seeds, first.seed_radius)
+    graph, end = solver.graph, int(solver.progress[0])
+    before = graph[RECORD:end].reshape(-1, RECORD).copy()
+    places = [(int(n[X]) + first.region.x0, int(n[Y]) + first.region.y0) for n in before]
+    unary_of = dict(zip(places, before[:, UNARY].tolist(), strict=True))
+    flows = flows_of(solver, first.region)
 
-    field = field_of(last, edges)
-    graph, done, end = make_graph(16), 0, RECORD
-    while True:
-        done, end = give_flow(field, graph, flows[:count], done, end)
-        if done == count:
-            break
-        graph = enlarged(graph)
-    region = last.region
-    net = np.zeros((region.height, region.width), np.int64)
-    for x, y, k, flow in flows[:count].tolist():
-        a = (y - region.y0, x - region.x0)
-        b = (a[0] + int(DY[k]), a[1] + int(DX[k]))
-        if all(0 <= v < region.height and 0 <= u < region.width for v, u in (a, b)):
-            net[a] -= flow
-            net[b] += flow
-    u = unaries_of(last, field)
-    nodes = graph[RECORD:end].reshape(-1, RECORD)
-    y, x = nodes[:, Y], nodes[:, X]
-    np.testing.assert_array_equal(nodes[:, EXCESS], u[y, x] + net[y, x])
-    net[y, x] = 0
-    assert not net.any()
+    clear_numbers(graph, end, solver._number, first.region.width)
+    assert not solver._number.any()
+    number = np.zeros(region.area, np.int32)
+    dx, dy = first.region.x0 - region.x0, first.region.y0 - region.y0
+    end = carry(graph, end, dx, dy, region.width, region.height, all_nodes, number)
+    solver.progress[0] = end
+
+    def inside(x: int, y: int) -> bool:
+        return region.x0 <= x < region.x1 and region.y0 <= y < region.y1
+
+    kept = {
+        (x, y, k): flow
+        for (x, y, k), flow in flows.items()
+        if inside(x, y) and inside(x + int(DX[k]), y + int(DY[k]))
+    }
+    assert flows_of(solver, region) == kept
+    nodes = {}
+    for i in range(RECORD, end, RECORD):
+        x, y = int(graph[i + X]), int(graph[i + Y])
+        assert number[y * region.width + x] == i
+        at = x + region.x0, y + region.y0
+        nodes[at] = i
+        out = sum(kept.get((*at, k), 0) for k in range(8))
+        assert graph[i + UNARY] == unary_of[at]
+        assert graph[i + EXCESS] == unary_of[at] - out
+        around = [(at[0] + int(DX[k]), at[1] + int(DY[k])) for k in range(8)]
+        assert not graph[i + EXPANDED] or all(
+            graph[i + NEIGHBOUR + k] for k in range(8) if inside(*around[k])
+        )
+    assert np.count_nonzero(number) == len(nodes)
+    for (x, y), i in nodes.items():
+        for k in range(8):
+            q = int(graph[i + NEIGHBOUR + k])
+            assert q in (0, nodes.get((x + int(DX[k]), y + int(DY[k])), 0))
+    within = {at for at in places if inside(*at)}
+    assert (
+        set(nodes) == within
+        if all_nodes
+        else {(x, y) for x, y, _ in kept} <= set(nodes) <= {(x, y) for x, y, _ in flows} & within
+    )
 
 
 def test_records_start_on_cache_lines() -> None:

@@ -1,7 +1,7 @@
-"""Take the flow of one graph over to another, when the region has moved.
+"""Carry a graph over to a region that has moved, or free it of nodes that it no longer needs.
 
 Any flow within the weights is a valid start, whatever the unaries are now: it only moves excess
-along edges. Where an edge is not inside the new region, its flow is left out.
+along edges. Nodes of pixels outside the new region are removed, and with them the flow to them.
 """
 
 from __future__ import annotations
@@ -16,95 +16,100 @@ from clickcut.cut.graph import (
     EXPANDED,
     NEIGHBOUR,
     RECORD,
-    Field,
     Graph,
     X,
     Y,
-    add_node,
-    can_expand,
-    expand,
+    natural,
 )
-from clickcut.cut.problem import DX, DY
 
 
 @njit(cache=True, nogil=True)
-def take_flow(
-    graph: Graph,
-    end: int,
-    number: NDArray[np.int32],
-    width: int,
-    x0: int,
-    y0: int,
-    flows: NDArray[np.int32],
-) -> int:
-    """List the flow on all edges and empty the graph.
+def clear_numbers(graph: Graph, end: int, number: NDArray[np.int32], width: int) -> None:
+    """Make the entries of all nodes in `Field.number` 0 again.
 
     Args:
         graph: read.
         end: first unused node.
-        number: see `Field`; becomes 0 everywhere.
-        width: of the region.
-        x0: left column of the region in the image.
-        y0: top row of the region in the image.
-        flows: (M, 4) int32, M at least four times the nodes; filled with x and y in the image,
-            direction, flow.
-
-    Returns:
-        How many edges have flow.
+        number: (h * w,) int32, see `Field`; updated.
+        width: of the region, pixels.
     """
-    found = 0
     for i in range(RECORD, end, RECORD):
-        x, y = int(graph[i + X]), int(graph[i + Y])
-        number[y * width + x] = 0
-        for k in range(0, 8, 2):
-            q = int(graph[i + NEIGHBOUR + k])
-            back, forth = graph[q + CAPACITY + k + 1], graph[i + CAPACITY + k]
-            if q == 0 or back == forth:
-                continue
-            flows[found, 0], flows[found, 1] = x + x0, y + y0
-            flows[found, 2], flows[found, 3] = k, (back - forth) // 2
-            found += 1
-    return found
+        number[natural(graph[i + Y]) * width + natural(graph[i + X])] = 0
 
 
 @njit(cache=True, nogil=True)
-def give_flow(
-    field: Field, graph: Graph, flows: NDArray[np.int32], start: int, end: int
-) -> tuple[int, int]:
-    """Put listed flow into a graph.
+def carry(
+    graph: Graph,
+    end: int,
+    dx: int,
+    dy: int,
+    width: int,
+    height: int,
+    all_nodes: bool,
+    number: NDArray[np.int32],
+) -> int:
+    """Move a graph to another region, keeping its flow.
 
     Args:
-        field: of the new region.
-        graph: extended. Trees and state bytes follow the excess in `start_search`.
-        flows: (N, 4) int32, see `take_flow`.
-        start: first entry to use.
+        graph: of the last solve; updated. Its trees are not: `start_search` plants them anew.
         end: first unused node.
+        dx: what to add to X, pixels.
+        dy: what to add to Y.
+        width: of the new region, pixels.
+        height: of the new region.
+        all_nodes: keep all nodes inside; else only those on whose edges there is flow.
+        number: (height * width,) int32, zeros; filled.
 
     Returns:
-        The next entry to use, N when all are done (else the graph has too little room); the first
-        unused node now.
+        The first unused node now.
     """
-    height, width = field.state.shape
-    for n in range(start, flows.shape[0]):
-        if end + 9 * RECORD > graph.size:
-            return n, end
-        x, y = int(flows[n, 0]) - field.x0, int(flows[n, 1]) - field.y0
-        k, flow = int(flows[n, 2]), flows[n, 3]
-        u, v = x + DX[k], y + DY[k]
-        if not (0 <= x < width and 0 <= y < height and 0 <= u < width and 0 <= v < height):
+    last = end
+    i = RECORD
+    while i < last:
+        graph[i + X] += dx
+        graph[i + Y] += dy
+        inside = 0 <= graph[i + X] < width and 0 <= graph[i + Y] < height
+        if inside and (all_nodes or _has_flow(graph, i)):
+            i += RECORD
             continue
-        i = int(field.number[y * width + x])
-        if i == 0:
-            i = end
-            add_node(field, graph, x, y, i)
-            end += RECORD
-        if not graph[i + EXPANDED]:
-            if not can_expand(field, graph, i):
-                continue
-            end = expand(field, graph, i, end)
-        q = int(graph[i + NEIGHBOUR + k])
-        graph[i + CAPACITY + k] -= flow
-        graph[q + CAPACITY + k + 1] += flow
-        graph[i + EXCESS] -= flow
-        graph[q + EXCESS] += flow
-    return flows.shape[0], end
+        _detach(graph, i)
+        last -= RECORD
+        if i != last:
+            _rename(graph, last, i)
+    for i in range(RECORD, last, RECORD):
+        number[natural(graph[i + Y]) * width + natural(graph[i + X])] = i
+        for k in range(8):
+            if graph[i + NEIGHBOUR + k] == 0:  # perhaps there is a pixel now
+                graph[i + EXPANDED] = 0
+    return last
+
+
+@njit(cache=True, nogil=True)
+def _has_flow(graph: Graph, i: int) -> bool:
+    for k in range(8):
+        q = natural(graph[i + NEIGHBOUR + k])
+        if q != 0 and graph[i + CAPACITY + k] != graph[q + CAPACITY + (k ^ 1)]:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _detach(graph: Graph, i: int) -> None:
+    """Remove the edges of node i, and the flow on them."""
+    for k in range(8):
+        q = natural(graph[i + NEIGHBOUR + k])
+        if q != 0:
+            graph[q + EXCESS] += (graph[i + CAPACITY + k] - graph[q + CAPACITY + (k ^ 1)]) // 2
+            graph[q + CAPACITY + (k ^ 1)] = 0
+            graph[q + NEIGHBOUR + (k ^ 1)] = 0
+
+
+@njit(cache=True, nogil=True)
+def _rename(graph: Graph, old: int, new: int) -> None:
+    """Move the record of a node."""
+    for n in range(RECORD):
+        graph[new + n] = graph[old + n]
+    for k in range(8):
+        q = natural(graph[new + NEIGHBOUR + k])
+        if q != 0:
+            graph[q + NEIGHBOUR + (k ^ 1)] = new

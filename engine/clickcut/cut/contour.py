@@ -11,7 +11,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from clickcut.cut.problem import OBJECT, Samples, unary_at
+from clickcut.cut.graph import NODE, RECORD, Field, Graph, add_node, natural
+from clickcut.cut.problem import DX, DY, OBJECT, Samples, unary_at
 
 BLOCK = 8
 """Side of a block, pixels."""
@@ -70,3 +71,53 @@ def classify(
                 mixed[found, 2], mixed[found, 3] = x1, y1
                 found += 1
     return found
+
+
+@njit(cache=True, nogil=True)
+def find_contour(
+    field: Field, graph: Graph, mixed: NDArray[np.int32], rectangles: int, end: int
+) -> int:
+    """Make every pixel a node that has a neighbour of the other sign.
+
+    Args:
+        field: signs and seeds are set; existing nodes too keep the sign of their unary.
+        graph: extended.
+        mixed: (M, 4) int32, rectangles to look at; of each differing pair one pixel is inside.
+        rectangles: how many of them.
+        end: first unused node.
+
+    Returns:
+        The first unused node now; its negative when the graph has too little room to finish.
+    """
+    state = field.state
+    height, width = state.shape
+    for n in range(rectangles):
+        x0, y0 = natural(mixed[n, 0]), natural(mixed[n, 1])
+        x1, y1 = int(mixed[n, 2]), int(mixed[n, 3])
+        for y in range(y0, y1):
+            for x in range(x0, x1):
+                mine = state[y, x]
+                if 0 < x < width - 1 and 0 < y < height - 1:
+                    any_object, all_object = mine, mine
+                    for v in range(y - 1, y + 2):
+                        a, b, c = state[v, x - 1], state[v, x], state[v, x + 1]
+                        any_object |= a | b | c
+                        all_object &= a & b & c
+                    if not (any_object ^ all_object) & OBJECT:
+                        continue
+                if end + 9 * RECORD > graph.size:
+                    return -end
+                for k in range(8):
+                    u, v = x + DX[k], y + DY[k]
+                    if not (0 <= u < width and 0 <= v < height):
+                        continue
+                    other = state[v, u]
+                    if not (other ^ mine) & OBJECT:
+                        continue
+                    if not other & NODE:
+                        add_node(field, graph, u, v, end)
+                        end += RECORD
+                    if not state[y, x] & NODE:
+                        add_node(field, graph, x, y, end)
+                        end += RECORD
+    return end

@@ -36,6 +36,7 @@ from clickcut.cut.graph import (
     Graph,
     can_expand,
     expand,
+    natural,
 )
 
 DONE, NEEDS_TILE, NEEDS_ROOM = 0, 1, 2
@@ -62,7 +63,7 @@ def search(field: Field, graph: Graph, progress: NDArray[np.int64]) -> int:
         NEEDS_ROOM: the graph must have more room.
     """
     while True:
-        i = progress[FIRST_ORPHAN]
+        i = natural(progress[FIRST_ORPHAN])
         if i != 0:
             if not graph[i + EXPANDED]:
                 if not can_expand(field, graph, i):
@@ -77,12 +78,12 @@ def search(field: Field, graph: Graph, progress: NDArray[np.int64]) -> int:
                 progress[FIRST_ORPHAN] = graph[i + NEXT_ORPHAN]
             _adopt(graph, i, progress)
             continue
-        i = progress[CURRENT]
+        i = natural(progress[CURRENT])
         if i == 0:
-            i = progress[FIRST]
+            i = natural(progress[FIRST])
             if i == 0:
                 return DONE
-            following = int(graph[i + NEXT])
+            following = natural(graph[i + NEXT])
             progress[FIRST] = following if following != i else 0
             if following == i:
                 progress[LAST] = 0
@@ -109,7 +110,7 @@ def search(field: Field, graph: Graph, progress: NDArray[np.int64]) -> int:
         if graph[i + TREE] == SOURCE:
             _augment(graph, i, k, progress)
         else:
-            _augment(graph, graph[i + NEIGHBOUR + k], k ^ 1, progress)
+            _augment(graph, natural(graph[i + NEIGHBOUR + k]), k ^ 1, progress)
 
 
 @njit(cache=True, nogil=True)
@@ -119,10 +120,11 @@ def _grow(graph: Graph, i: int, k: int, progress: NDArray[np.int64]) -> int:
     Returns:
         The direction in which the other tree is met, else 8.
     """
+    i, k = natural(i), natural(k)
     mine = graph[i + TREE]
     stamp, depth = graph[i + STAMP], graph[i + DEPTH]
     while k < 8:
-        q = int(graph[i + NEIGHBOUR + k])
+        q = natural(graph[i + NEIGHBOUR + k])
         residual = graph[i + CAPACITY + k] if mine == SOURCE else graph[q + CAPACITY + (k ^ 1)]
         if residual > 0:
             other = graph[q + TREE]
@@ -148,7 +150,7 @@ def _grow(graph: Graph, i: int, k: int, progress: NDArray[np.int64]) -> int:
 def _activate(graph: Graph, i: int, progress: NDArray[np.int64]) -> None:
     """Put node i at the end of the list of active nodes, unless it is in it."""
     if graph[i + NEXT] == 0:
-        last = progress[LAST]
+        last = natural(progress[LAST])
         if last == 0:
             progress[FIRST] = i
         else:
@@ -161,7 +163,7 @@ def _activate(graph: Graph, i: int, progress: NDArray[np.int64]) -> None:
 def _orphan(graph: Graph, i: int, progress: NDArray[np.int64]) -> None:
     """Take node i from its parent and put it at the end of the list of orphans."""
     graph[i + PARENT] = ORPHAN
-    last = progress[LAST_ORPHAN]
+    last = natural(progress[LAST_ORPHAN])
     if last == 0:
         progress[FIRST_ORPHAN] = i
     else:
@@ -172,50 +174,51 @@ def _orphan(graph: Graph, i: int, progress: NDArray[np.int64]) -> None:
 @njit(cache=True, nogil=True)
 def _augment(graph: Graph, start: int, k: int, progress: NDArray[np.int64]) -> None:
     """Push flow along the path through the edge from node `start` of the source's tree."""
-    other = int(graph[start + NEIGHBOUR + k])
+    start, k = natural(start), natural(k)
+    other = natural(graph[start + NEIGHBOUR + k])
     least = int(graph[start + CAPACITY + k])
-    i = int(start)
-    up = int(graph[i + PARENT])
+    i = start
+    up = natural(graph[i + PARENT])
     while up != TERMINAL:
-        i = int(graph[i + ABOVE])
+        i = natural(graph[i + ABOVE])
         least = min(least, int(graph[i + CAPACITY + (up ^ 1)]))
-        up = int(graph[i + PARENT])
+        up = natural(graph[i + PARENT])
     least = min(least, int(graph[i + EXCESS]))
     i = other
-    up = int(graph[i + PARENT])
+    up = natural(graph[i + PARENT])
     while up != TERMINAL:
         least = min(least, int(graph[i + CAPACITY + up]))
-        i = int(graph[i + ABOVE])
-        up = int(graph[i + PARENT])
+        i = natural(graph[i + ABOVE])
+        up = natural(graph[i + PARENT])
     least = min(least, -int(graph[i + EXCESS]))
 
     steps = 1
     graph[start + CAPACITY + k] -= least
     graph[other + CAPACITY + (k ^ 1)] += least
-    i = int(start)
-    up = int(graph[i + PARENT])
+    i = start
+    up = natural(graph[i + PARENT])
     while up != TERMINAL:
-        above = int(graph[i + ABOVE])
+        above = natural(graph[i + ABOVE])
         graph[i + CAPACITY + up] += least
         graph[above + CAPACITY + (up ^ 1)] -= least
         if graph[above + CAPACITY + (up ^ 1)] == 0:
             _orphan(graph, i, progress)
         i = above
-        up = int(graph[i + PARENT])
+        up = natural(graph[i + PARENT])
         steps += 1
     graph[i + EXCESS] -= least
     if graph[i + EXCESS] == 0:
         _orphan(graph, i, progress)
     i = other
-    up = int(graph[i + PARENT])
+    up = natural(graph[i + PARENT])
     while up != TERMINAL:
-        above = int(graph[i + ABOVE])
+        above = natural(graph[i + ABOVE])
         graph[i + CAPACITY + up] -= least
         graph[above + CAPACITY + (up ^ 1)] += least
         if graph[i + CAPACITY + up] == 0:
             _orphan(graph, i, progress)
         i = above
-        up = int(graph[i + PARENT])
+        up = natural(graph[i + PARENT])
         steps += 1
     graph[i + EXCESS] += least
     if graph[i + EXCESS] == 0:
@@ -227,12 +230,13 @@ def _augment(graph: Graph, start: int, k: int, progress: NDArray[np.int64]) -> N
 @njit(cache=True, nogil=True)
 def _adopt(graph: Graph, i: int, progress: NDArray[np.int64]) -> None:
     """Give an orphan the parent nearest to the terminal, or free it and orphan its children."""
+    i = natural(i)
     time = progress[TIME]
     progress[ADOPTIONS] += 1
     mine = graph[i + TREE]
     best, best_depth = -1, HANGING
     for k in range(8):
-        q = int(graph[i + NEIGHBOUR + k])
+        q = natural(graph[i + NEIGHBOUR + k])
         if graph[q + TREE] != mine:
             continue
         residual = graph[q + CAPACITY + (k ^ 1)] if mine == SOURCE else graph[i + CAPACITY + k]
@@ -248,7 +252,7 @@ def _adopt(graph: Graph, i: int, progress: NDArray[np.int64]) -> None:
         return
     graph[i + TREE] = FREE
     for k in range(8):
-        q = int(graph[i + NEIGHBOUR + k])
+        q = natural(graph[i + NEIGHBOUR + k])
         if graph[q + TREE] != mine:
             continue
         residual = graph[q + CAPACITY + (k ^ 1)] if mine == SOURCE else graph[i + CAPACITY + k]
@@ -261,10 +265,11 @@ def _adopt(graph: Graph, i: int, progress: NDArray[np.int64]) -> None:
 @njit(cache=True, nogil=True)
 def _depth_of(graph: Graph, start: int, time: int) -> int:
     """Depth of a node in its tree, HANGING when it hangs on an orphan; stamps the way it went."""
+    start = natural(start)
     i, steps = start, 0
     while graph[i + STAMP] != time:
         steps += 1
-        up = int(graph[i + PARENT])
+        up = natural(graph[i + PARENT])
         if up == TERMINAL:
             graph[i + STAMP] = time
             graph[i + DEPTH] = 1
@@ -272,12 +277,12 @@ def _depth_of(graph: Graph, start: int, time: int) -> int:
             break
         if up == ORPHAN:
             return HANGING
-        i = int(graph[i + ABOVE])
+        i = natural(graph[i + ABOVE])
     depth = steps + int(graph[i + DEPTH])
     i, here = start, depth
     while graph[i + STAMP] != time:
         graph[i + STAMP] = time
         graph[i + DEPTH] = here
         here -= 1
-        i = int(graph[i + ABOVE])
+        i = natural(graph[i + ABOVE])
     return depth

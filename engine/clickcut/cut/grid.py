@@ -7,8 +7,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from clickcut.cut import flow
-from clickcut.cut.carry import give_flow, take_flow
-from clickcut.cut.contour import blocks_of, classify
+from clickcut.cut.carry import carry, clear_numbers
+from clickcut.cut.contour import blocks_of, classify, find_contour
 from clickcut.cut.graph import (
     RECORD,
     SINK,
@@ -18,7 +18,6 @@ from clickcut.cut.graph import (
     X,
     Y,
     enlarged,
-    find_contour,
     make_graph,
     renew,
     start_search,
@@ -28,14 +27,17 @@ from clickcut.cut.problem import OBJECT, Samples, disc_offsets, stamp_seeds
 from clickcut.cut.weights import EdgeWeights, missing_tiles
 from clickcut.region import Region
 
-FIRST_ROOM = 4096
-"""Nodes that a new graph has room for."""
+FIRST_ROOM = 2**16
+"""Nodes that a new graph has room for; only those that are made take memory."""
+
+FEW = 4096
+"""For fewer nodes than these, nothing is done about memory."""
 
 STALE = 2
-"""A graph is built again, with its flow, when it has so many times the nodes it was built with."""
+"""Nodes without flow are removed when there are so many times the nodes as at the last removal."""
 
 SPARE = 8
-"""Its memory is given back when that has room for more than this many times the nodes."""
+"""Memory is given back when it is enough for more than so many times the nodes."""
 
 
 class GridSolver:
@@ -50,7 +52,6 @@ class GridSolver:
     """
 
     def __init__(self, edges: EdgeWeights) -> None:
-        self.graph = make_graph(FIRST_ROOM)
         self.progress = np.zeros(12, np.int64)
         self._edges = edges
         self._ready = np.zeros(edges.tiles, np.uint8)
@@ -61,16 +62,11 @@ class GridSolver:
 
     def reset(self) -> None:
         """Forget the graph of the last call."""
+        self.graph = make_graph(FIRST_ROOM)
+        self.progress[flow.END] = self._touched = RECORD
         self._region: Region | None = None
         self._number = np.empty(0, np.int32)
         self._most = 0
-        self.progress[flow.END] = RECORD
-        self._shrink(RECORD)
-
-    def _shrink(self, end: int) -> None:
-        """Give memory back if the empty graph has far more than it needed up to `end`."""
-        if self.graph.size > SPARE * (end + FIRST_ROOM * RECORD):
-            self.graph = make_graph(FIRST_ROOM)
 
     @property
     def nbytes(self) -> int:
@@ -81,8 +77,9 @@ class GridSolver:
             seen = np.zeros(self._number.nbytes // PAGE + 1, np.uint8)
             used = PAGE * count_pages(pixels[:, 1] * self._region.width + pixels[:, 0], seen, PAGE)
             number = min(self._number.nbytes, used)
-        own = (self._ready, self._tiles, self._mixed, self.progress, self.graph)
-        return number + sum(a.nbytes for a in own)
+        graph = min(self.graph.nbytes, -(-self._touched * self.graph.itemsize // PAGE) * PAGE)
+        own = (self._ready, self._tiles, self._mixed, self._signs, self.progress)
+        return number + graph + sum(a.nbytes for a in own)
 
     def _pixels(self, first: int) -> NDArray[np.int32]:
         """Pixels of the nodes from `first` on, (N, 2) int32, x and y in the region."""
@@ -120,41 +117,45 @@ class GridSolver:
         if box[0] < box[2]:
             self._mixed[rectangles] = box
             rectangles += 1
-        flows = self._enter(region)
+        self._enter(region)
         field = Field(
             samples, state, self._number, self._edges.store, self._ready,
             self._edges.image.shape[1], region.x0, region.y0,
         )  # fmt: skip
-        self._plant(field, flows, rectangles)
+        self._plant(field, rectangles)
         self._search(field, region)
         _write_mask(state, self.graph, self.progress[flow.END], *box)
         return state.view(np.bool_)
 
-    def _enter(self, region: Region) -> NDArray[np.int32]:
-        """Keep the graph if it fits the region; else empty it and return its flow, (N, 4) int32."""
+    def _enter(self, region: Region) -> None:
+        """Bring the graph of the last call to this region, in place; drop nodes if it has many."""
         end, last = int(self.progress[flow.END]), self._region
-        if region == last and end <= self._most:
-            return np.empty((0, 4), np.int32)
-        flows = np.empty((4 * end // RECORD, 4), np.int32)
-        found = 0
+        many = end > self._most
+        if region == last and not many:
+            return
         if last is not None:
-            found = take_flow(self.graph, end, self._number, last.width, last.x0, last.y0, flows)
-            self._shrink(end)
+            clear_numbers(self.graph, end, self._number, last.width)
         if region != last:
             self._number = reserve(region.area)
-        self._region, self._most = region, 0
-        self.progress[flow.END] = RECORD
-        return flows[:found]
+        if last is not None:
+            end = carry(
+                self.graph, end, last.x0 - region.x0, last.y0 - region.y0,
+                region.width, region.height, not many, self._number,
+            )  # fmt: skip
+        self._region = region
+        self.progress[flow.END] = end
+        if many:
+            self._most = 0
+        if self._touched > SPARE * (end + FEW * RECORD):
+            used = self.graph[:end]
+            self.graph = make_graph(max(FIRST_ROOM, 2 * end // RECORD))
+            self.graph[:end] = used
+            self._touched = end
 
-    def _plant(self, field: Field, flows: NDArray[np.int32], rectangles: int) -> None:
+    def _plant(self, field: Field, rectangles: int) -> None:
         """Make the nodes to start from, and the queue."""
         end = int(self.progress[flow.END])
         renew(field, self.graph, end)
-        done = 0
-        while done < len(flows):
-            done, end = give_flow(field, self.graph, flows, done, end)
-            if done < len(flows):
-                self.graph = enlarged(self.graph)
         while (extended := find_contour(field, self.graph, self._mixed, rectangles, end)) < 0:
             end = -extended
             self.graph = enlarged(self.graph)
@@ -179,8 +180,10 @@ class GridSolver:
                 self.graph = enlarged(self.graph)
             else:
                 break
+        end = int(progress[flow.END])
+        self._touched = max(self._touched, end)
         if self._most == 0:
-            self._most = STALE * int(progress[flow.END]) + FIRST_ROOM * RECORD
+            self._most = STALE * end + FEW * RECORD
 
 
 @njit(cache=True, nogil=True)
