@@ -60,7 +60,7 @@ def measure(recording: Recording, multiple: float, every: int) -> Iterator[dict[
         arguments = click.logits, click.region, click.seeds, cut_lambda, recording.seed_radius
         RegionCut(image, 0.0, "grid").solve(*arguments)  # so that all edge weights are there
         row: dict[str, Any] = {"pixels": click.region.area, "click": number + 1}
-        row["session"], _ = _timed(session, arguments)
+        row[f"session {'later' if number else 'first'}"], _ = _timed(session, arguments)
         if click.region.area > MOST_PIXELS:
             yield row
             continue

@@ -7,8 +7,18 @@ from typing import Any
 
 import numpy as np
 
-WAYS = ("session", "ours warm", "ours cold", "PyMaxflow warm", "PyMaxflow cold")
-"""What a session does, and both solvers at every pixel, going on from the click before or not."""
+WAYS = (
+    "session later",
+    "session first",
+    "ours warm",
+    "ours cold",
+    "PyMaxflow warm",
+    "PyMaxflow cold",
+)
+"""What a session does, at later clicks and at the first one, and both solvers at every pixel, going
+on from the click before or not."""
+
+_COLOURS = ("tab:blue", "tab:cyan", "tab:green", "yellowgreen", "tab:red", "tab:orange")
 
 SMOOTHNESS = {"weak": 1.0, "medium": 0.3, "strong": 0.1}
 """Lambda, as a multiple of the model's."""
@@ -96,23 +106,30 @@ def plot(document: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, panels = plt.subplots(1, 3, figsize=(13, 4.2), sharey=True, layout="constrained")
+    figure, panels = plt.subplots(1, 3, figsize=(14, 4.4), sharey=True, layout="constrained")
+    first = next(iter(SMOOTHNESS))
+    sizes = [e["pixels"] / 1e6 for e in document["summary"] if e["smoothness"] == first]
     for panel, level in zip(panels, SMOOTHNESS, strict=True):
-        for way, marker in zip(WAYS, "xo.s+", strict=True):
-            points = [
-                (r["pixels"] / 1e6, r[way])
-                for r in document["rows"]
-                if r["smoothness"] == level and way in r
-            ]
+        rows = [r for r in document["rows"] if r["smoothness"] == level]
+        for n, (way, colour) in enumerate(zip(WAYS, _COLOURS, strict=True)):
+            aside = 1.11 ** (n - 2.5)  # side by side, so that no way hides another
+            points = [(aside * r["pixels"] / 1e6, r[way]) for r in rows if way in r]
             if points:
-                panel.plot(*zip(*points, strict=True), marker, label=way, alpha=0.6)
+                panel.plot(*zip(*points, strict=True), "o", color=colour, alpha=0.25, ms=3, mew=0)
+            medians = [
+                (aside * line["pixels"] / 1e6, line[way]["median"])
+                for line in document["summary"]
+                if line["smoothness"] == level and way in line
+            ]
+            if medians:
+                panel.plot(*zip(*medians, strict=True), "-D", color=colour, label=way, ms=5, lw=1)
         panel.set(xscale="log", yscale="log", xlabel="pixels of the region, millions", title=level)
-        ticks = (0.1, 0.2, 0.5, 1, 2)
-        panel.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        panel.set_xticks(sizes, [f"{size:.2g}" for size in sizes])
         panel.minorticks_off()
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("milliseconds")
-    panels[0].legend()
-    figure.suptitle(f"Graph cut of a click, one thread, {document['machine']['cpu']}")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right")
+    machine = document["machine"]["cpu"]
+    figure.suptitle(f"Graph cut of a click by smoothness; lines: medians; one thread, {machine}")
     figure.savefig(path, dpi=130)
     plt.close(figure)
