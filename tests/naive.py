@@ -101,13 +101,3 @@ def outline(mask):
             around = mask[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
             out[y, x] = around.any() and not around.all()
     return out
-
-
-def keep_band(logits, labels, rows, columns):
-    """See `clickcut.region_cut.keep_band`."""
-    out = logits.copy()
-    for j, i in np.ndindex(*logits.shape):
-        label = labels[rows[j], columns[i]]
-        if label != 1:
-            out[j, i] = 12 if label == 2 else -12
-    return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -83,6 +84,19 @@ def test_a_probability_is_zero_outside_its_source():
     assert (move(np.ones((8, 8), np.float32), source, target, None) == 1).all()
     np.testing.assert_array_equal(moved[:, :4], 1)
     np.testing.assert_array_equal(moved[:, 5:], 0)
+
+
+def test_a_map_moved_to_another_shape_covers_the_same():
+    values = np.random.default_rng(0).random((40, 60), np.float32)
+    whole = Region(0, 0, 60, 40)
+    np.testing.assert_allclose(
+        move(values, whole, whole, None, (64, 64)),
+        cv2.resize(values, (64, 64), interpolation=cv2.INTER_LINEAR),
+        atol=0.02,  # warpAffine counts in 1/32 of an element
+    )
+    part = Region(10, 5, 40, 35)
+    np.testing.assert_array_equal(move(values, whole, part, None, (30, 30)), values[part.slices])
+    assert part.scaled(3) == Region(30, 15, 120, 105)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (20, 300), (300, 20), (64, 64), (500, 375)])

@@ -56,6 +56,10 @@ class Region:
             self.x0 - origin.x0, self.y0 - origin.y0, self.x1 - origin.x0, self.y1 - origin.y0
         )
 
+    def scaled(self, factor: int) -> Region:
+        """The same box where every pixel has become `factor` x `factor` pixels."""
+        return Region(factor * self.x0, factor * self.y0, factor * self.x1, factor * self.y1)
+
     def union(self, other: Region) -> Region:
         """The smallest region that holds both."""
         return Region(

@@ -21,11 +21,10 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from clickcut.cut import Cut, EdgeWeights
-from clickcut.cut.problem import LOGIT_LIMIT
+from clickcut.cut.problem import LIMIT, LOGIT_LIMIT, SCALE
 from clickcut.images import PreparedImage
 from clickcut.region import Region
 from clickcut.resample import move
@@ -35,7 +34,7 @@ MAX_PIXELS = 400_000
 megapixels (benchmarks/results/reduced_cut.md): below this the masks are as good as with every
 pixel, and a click costs a fifth."""
 
-COARSE_PIXELS = 20_000
+COARSE_PIXELS = 16_000
 """About how many pixels the coarse cut of an uncertain region has; like the values below from
 benchmarks/results/coarse_cut.md."""
 
@@ -44,10 +43,13 @@ COARSE_LAMBDA = 0.3
 is decided better by a smoother outline."""
 
 WEAK_UNARY = 0.25
-"""A sample is uncertain when lambda |logit| is below this; an edge weight is at most 1."""
+"""A pixel is uncertain when lambda |logit| is below this; an edge weight is at most 1."""
 
-WEAK_SHARE = 0.05
-"""A region is uncertain when more than this share of its samples is."""
+WEAK_PIXELS = 6_000
+"""A region is uncertain when more than so many of its pixels are."""
+
+BAND = 0.6
+"""How far from the coarse outline pixels are decided anew, in coarse pixels."""
 
 LEAST_LAMBDA = 1e-4
 """A smaller lambda counts as 0. R then is nothing beside a single edge, but a cut would push it
@@ -81,13 +83,12 @@ class Task(NamedTuple):
             return self
         x0, y0, x1, y1 = self.region.x0, self.region.y0, self.region.x1, self.region.y1
         region = Region(x0 // factor, y0 // factor, -(-x1 // factor), -(-y1 // factor))
-        covered = Region(
-            factor * region.x0, factor * region.y0, factor * region.x1, factor * region.y1
-        )
         seeds = self.seeds.copy()
         seeds[:, :2] //= factor
+        rows, columns = self.logits.shape
+        shape = min(rows, region.height), min(columns, region.width)
         return Task(
-            move(self.logits, self.region, covered, outside=None),
+            move(self.logits, self.region, region.scaled(factor), None, shape),
             region,
             seeds,
             self.cut_lambda * factor,
@@ -99,7 +100,8 @@ class Task(NamedTuple):
         factor = round(math.sqrt(self.region.area / COARSE_PIXELS))
         limit = WEAK_UNARY / self.cut_lambda if self.cut_lambda > 0 else math.inf
         weak = np.count_nonzero(np.abs(self.logits) < np.float32(limit))
-        return factor if factor > 1 and weak > WEAK_SHARE * self.logits.size else 1
+        pixels = weak * self.region.area / self.logits.size
+        return factor if factor > 1 and pixels > WEAK_PIXELS else 1
 
 
 class RegionCut:
@@ -150,7 +152,7 @@ class RegionCut:
             coarse = whole.reduced(factor * coarser)
             coarse = coarse._replace(cut_lambda=COARSE_LAMBDA * coarse.cut_lambda)
             mask = self._cut(factor * coarser, coarse=True).solve(*coarse)
-            task = task._replace(logits=_in_band(task, mask, coarse.region, coarser))
+            task = _in_band(task, mask, coarse.region, coarser)
         mask = self._cut(factor, coarse=False).solve(*task)
         return mask if factor == 1 else _enlarged(mask, task.region, region, factor, seeds)
 
@@ -170,10 +172,8 @@ class RegionCut:
         return self._own_edges[factor]
 
 
-def _in_band(
-    task: Task, mask: NDArray[np.bool_], covered: Region, factor: int
-) -> NDArray[np.float32]:
-    """Logits of a task that leave open only a band around the outline of a coarse mask.
+def _in_band(task: Task, mask: NDArray[np.bool_], covered: Region, factor: int) -> Task:
+    """The task with its labels fixed but for a band around the outline of a coarse mask.
 
     Args:
         task: at the finer resolution.
@@ -182,56 +182,21 @@ def _in_band(
         factor: 2 or more.
 
     Returns:
-        (S, S) float32: as the task's where the coarse pixel or one of the eight around it is on
-        the outline, elsewhere +-`LOGIT_LIMIT`.
+        The same where the outline is at most `BAND` coarse pixels away. Elsewhere logits are
+        +-`LOGIT_LIMIT`, and lambda is at least so large that these outweigh all edges of a pixel;
+        logits in the band are smaller by as much.
     """
-    around = np.ones((3, 3), np.uint8)
-    coarse = mask.view(np.uint8)
-    labels = cv2.erode(coarse, around) + cv2.dilate(coarse, around)
-    rows = _coarse_places(task.logits.shape[0], task.region.y0, task.region.height, factor)
-    columns = _coarse_places(task.logits.shape[1], task.region.x0, task.region.width, factor)
-    logits = np.empty_like(task.logits)
-    keep_band(
-        task.logits,
-        np.asarray(labels, np.uint8),
-        rows - covered.y0,
-        columns - covered.x0,
-        logits,
-    )
-    return logits
-
-
-def _coarse_places(samples: int, start: int, pixels: int, factor: int) -> NDArray[np.int64]:
-    """Coarse pixels in which the samples of one axis lie, (samples,) int64."""
-    places = (np.arange(samples) + 0.5) * (pixels / samples) + start
-    return (places / factor).astype(np.int64)
-
-
-@njit(cache=True, nogil=True)
-def keep_band(
-    logits: NDArray[np.float32],
-    labels: NDArray[np.uint8],
-    rows: NDArray[np.int64],
-    columns: NDArray[np.int64],
-    out: NDArray[np.float32],
-) -> None:
-    """Replace logits by certain ones where a label is decided.
-
-    Args:
-        logits: (S, S) float32.
-        labels: (h, w) uint8: 0 = background, 1 = open, 2 = object.
-        rows: (S,) int64, row of `labels` for each row of samples.
-        columns: (S,) int64, the same for columns.
-        out: (S, S) float32; filled.
-    """
-    height, width = logits.shape
-    for j in range(height):
-        for i in range(width):
-            label = labels[rows[j], columns[i]]
-            if label == 1:
-                out[j, i] = logits[j, i]
-            else:
-                out[j, i] = LOGIT_LIMIT if label == 2 else -LOGIT_LIMIT
+    rows, columns = task.logits.shape
+    coarse = mask.astype(np.float32)
+    label = move(coarse, covered.scaled(factor), task.region, None, (rows, columns)) > 0.5
+    reach_x = max(1, round(BAND * factor * columns / task.region.width))
+    reach_y = max(1, round(BAND * factor * rows / task.region.height))
+    around = np.ones((2 * reach_y + 1, 2 * reach_x + 1), np.uint8)
+    within = np.asarray(cv2.morphologyEx(label.view(np.uint8), cv2.MORPH_GRADIENT, around), bool)
+    certain = np.where(label, np.float32(LOGIT_LIMIT), np.float32(-LOGIT_LIMIT))
+    cut_lambda = max(task.cut_lambda, LIMIT / SCALE / LOGIT_LIMIT)
+    logits = task.logits * np.float32(task.cut_lambda / cut_lambda)
+    return task._replace(logits=np.where(within, logits, certain), cut_lambda=cut_lambda)
 
 
 def _enlarged(

@@ -21,30 +21,37 @@ def resize(array: _Array, size: int) -> _Array:
 
 
 def move(
-    values: NDArray[np.float32], source: Region, target: Region, outside: float | None
+    values: NDArray[np.float32],
+    source: Region,
+    target: Region,
+    outside: float | None,
+    shape: tuple[int, int] | None = None,
 ) -> NDArray[np.float32]:
     """Resample a map over one region to another region, bilinear.
 
     Args:
-        values: (S, S) float32 over `source`.
+        values: (h, w) float32 over `source`.
         source: region that it covers, image pixels.
         target: region wanted; may reach beyond the source.
         outside: value beyond the source; None = that of the nearest border.
+        shape: of the result; None = (h, w).
 
     Returns:
-        (S, S) float32 over `target`; `values` itself when the regions are the same.
+        float32 over `target`; `values` itself when regions and shapes are the same.
     """
-    if source == target:
-        return values
     size_y, size_x = values.shape
+    height, width = shape or values.shape
+    if source == target and (height, width) == values.shape:
+        return values
     # element of the target -> element of the source, through image coordinates
-    ax, ay = target.width / source.width, target.height / source.height
-    bx = (target.x0 - source.x0) * size_x / source.width + 0.5 * ax - 0.5
-    by = (target.y0 - source.y0) * size_y / source.height + 0.5 * ay - 0.5
+    per_x, per_y = size_x / source.width, size_y / source.height
+    ax, ay = per_x * target.width / width, per_y * target.height / height
+    bx = (target.x0 - source.x0) * per_x + 0.5 * ax - 0.5
+    by = (target.y0 - source.y0) * per_y + 0.5 * ay - 0.5
     moved = cv2.warpAffine(
         values,
         np.array([[ax, 0, bx], [0, ay, by]]),
-        (size_x, size_y),
+        (width, height),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE if outside is None else cv2.BORDER_CONSTANT,
         borderValue=outside or 0.0,

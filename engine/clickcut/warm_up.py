@@ -8,7 +8,6 @@ from clickcut import cut
 from clickcut.images import prepare_pixels
 from clickcut.maps import REBUILD_FROM, DiscMap, DistanceMap
 from clickcut.predictor import Predictor
-from clickcut.region_cut import keep_band
 from clickcut.session import ClickSession
 
 
@@ -34,8 +33,6 @@ def warm_up(predictor: Predictor, solver: str = "grid") -> None:
     moving.show([(1, 1), (2, 2)])
     moving.show([(2, 2)])
     DiscMap(channel, 3).show(many)
-    places = np.arange(32, dtype=np.int64)
-    keep_band(channel, np.zeros((32, 32), np.uint8), places, places, np.empty_like(channel))
 
     y, x = np.mgrid[:120, :160]
     disc = ((x - 80) ** 2 + (y - 60) ** 2 < 900).astype(np.uint8)
