@@ -128,7 +128,7 @@ def plot(document: dict[str, Any], path: Path) -> None:
         panel.minorticks_off()
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("milliseconds")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
     machine = document["machine"]["cpu"]
     figure.suptitle(f"Graph cut of a click by smoothness; lines: medians; one thread, {machine}")
     figure.savefig(path, dpi=130)

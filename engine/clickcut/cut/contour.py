@@ -11,8 +11,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from clickcut.cut.graph import NODE, RECORD, Field, Graph, add_node, natural
-from clickcut.cut.problem import DX, DY, OBJECT, Samples, unary_at
+from clickcut.cut.graph import RECORD, Field, Graph, add_node, natural
+from clickcut.cut.problem import DX, DY, NODE, OBJECT, Samples, unary_at
 
 BLOCK = 8
 """Side of a block, pixels."""
