@@ -186,17 +186,25 @@ def _in_band(task: Task, mask: NDArray[np.bool_], covered: Region, factor: int) 
         +-`LOGIT_LIMIT`, and lambda is at least so large that these outweigh all edges of a pixel;
         logits in the band are smaller by as much.
     """
-    rows, columns = task.logits.shape
-    coarse = mask.astype(np.float32)
-    label = move(coarse, covered.scaled(factor), task.region, None, (rows, columns)) > 0.5
-    reach_x = max(1, round(BAND * factor * columns / task.region.width))
-    reach_y = max(1, round(BAND * factor * rows / task.region.height))
+    height, width = task.logits.shape
+    region = task.region
+    rows = _coarse_places(height, region.y0, region.height, factor) - covered.y0
+    columns = _coarse_places(width, region.x0, region.width, factor) - covered.x0
+    label = mask.take(rows, axis=0).take(columns, axis=1)
+    reach_x = max(1, round(BAND * factor * width / region.width))
+    reach_y = max(1, round(BAND * factor * height / region.height))
     around = np.ones((2 * reach_y + 1, 2 * reach_x + 1), np.uint8)
-    within = np.asarray(cv2.morphologyEx(label.view(np.uint8), cv2.MORPH_GRADIENT, around), bool)
-    certain = np.where(label, np.float32(LOGIT_LIMIT), np.float32(-LOGIT_LIMIT))
+    within = cv2.morphologyEx(label.view(np.uint8), cv2.MORPH_GRADIENT, around)
     cut_lambda = max(task.cut_lambda, LIMIT / SCALE / LOGIT_LIMIT)
-    logits = task.logits * np.float32(task.cut_lambda / cut_lambda)
-    return task._replace(logits=np.where(within, logits, certain), cut_lambda=cut_lambda)
+    logits = label * np.float32(2 * LOGIT_LIMIT) - np.float32(LOGIT_LIMIT)
+    cv2.copyTo(task.logits * np.float32(task.cut_lambda / cut_lambda), within, logits)
+    return task._replace(logits=logits, cut_lambda=cut_lambda)
+
+
+def _coarse_places(samples: int, start: int, pixels: int, factor: int) -> NDArray[np.intp]:
+    """Coarse pixels in which the samples of one axis lie, (samples,) intp."""
+    places = (np.arange(samples) + 0.5) * (pixels / samples) + start
+    return (places / factor).astype(np.intp)
 
 
 def _enlarged(
