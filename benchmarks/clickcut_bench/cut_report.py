@@ -64,32 +64,35 @@ def exponents(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 def show(document: dict[str, Any]) -> None:
     """Print the tables."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
-    machine, threads = document["machine"], document["threads"]
+    style: dict[str, Any] = {"box": SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False}
+    machine, threads, summary = document["machine"], document["threads"], document["summary"]
     console.print(f"{machine['cpu']}, {machine['cores']} cores; model {document['model']}")
-    table = Table("photo", "smooth", "region MP", *WAYS, "ratio", "same")
-    table.title = (
-        "Milliseconds of a cut, median (99th percentile); ratio of the medians, warm and cold"
-    )
-    for line in document["summary"]:
-        cells = [
-            f"{line[w]['median']:.1f} ({line[w]['p99']:.0f})" if w in line else "-" for w in WAYS
-        ]
+    sessions = Table("photo", "smooth", *WAYS[:2], **style)
+    sessions.title = "A session: ms of a cut, median (99 %)"
+    solvers = Table("photo", "smooth", *WAYS[2:], "ratio", **style)
+    solvers.title = "Every pixel, exact: the same, and ratio of the medians, warm and cold"
+    for line in summary:
+        names = line["size"], line["smoothness"]
+        sessions.add_row(*names, *_times(line, WAYS[:2]))
         ratios = [
             f"{line[f'PyMaxflow {heat}']['median'] / line[f'ours {heat}']['median']:.1f}"
             for heat in ("warm", "cold")
             if f"PyMaxflow {heat}" in line and f"ours {heat}" in line
         ]
-        same = "yes" if line["energies_equal"] and line["masks_equal"] else "NO"
-        if "ours cold" not in line:  # nothing was compared
-            same = "-"
-        region = f"{line['pixels'] / 1e6:.2f}"
-        table.add_row(line["size"], line["smoothness"], region, *cells, " ".join(ratios), same)
-    console.print(table)
-    growth = Table("smoothness", *WAYS, title="Exponent b of time = a pixels^b")
+        if ratios:
+            solvers.add_row(*names, *_times(line, WAYS[2:]), " ".join(ratios))
+    console.print(sessions, solvers)
+    differ = [line for line in summary if not (line["energies_equal"] and line["masks_equal"])]
+    for line in differ:
+        console.print(f"MASKS OR ENERGIES DIFFER: {line['size']}, {line['smoothness']}")
+    if not differ:
+        console.print("masks and energies of both solvers are the same for every click")
+    growth = Table("smooth", *WAYS, title="Exponent b of time = a pixels^b", **style)
     for level, ways in document["exponents"].items():
         growth.add_row(level, *(f"{ways[w]:.2f}" if w in ways else "-" for w in WAYS))
     console.print(growth)
@@ -97,6 +100,10 @@ def show(document: dict[str, Any]) -> None:
         f"cuts per second: one thread {threads['one']:.0f}, two threads {threads['two']:.0f}, "
         f"ratio {threads['ratio']:.2f}"
     )
+
+
+def _times(line: dict[str, Any], ways: tuple[str, ...]) -> list[str]:
+    return [f"{line[w]['median']:.1f} ({line[w]['p99']:.0f})" if w in line else "-" for w in ways]
 
 
 def plot(document: dict[str, Any], path: Path) -> None:
