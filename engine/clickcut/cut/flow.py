@@ -55,7 +55,7 @@ HANGING = 2**30
 
 
 _inlined = njit(cache=True, nogil=True, inline="always")
-"""For the parts of the search: as calls they take a twentieth of its time."""
+"""For the parts of the search: as calls they cost some percent of its time."""
 
 
 @njit(cache=True, nogil=True)
