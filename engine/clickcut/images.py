@@ -53,25 +53,22 @@ class PreparedImage:
         self.pixels = pixels
         self.digest = digest
         self.edges = EdgeWeights(pixels)
-        self._reduced: dict[int, EdgeWeights] = {1: self.edges}
+        self._reduced: dict[tuple[int, int], EdgeWeights] = {(1, 1): self.edges}
         self._lock = threading.Lock()
 
-    def edges_at(self, factor: int) -> EdgeWeights:
-        """Edge weights of the image reduced by a whole factor, its last pixels repeated to fit."""
+    def edges_at(self, factor: int, coarser: int = 1) -> EdgeWeights:
+        """Edge weights of the image reduced by a whole factor, and the result by another one.
+
+        Where a size is no multiple, the last pixels are repeated.
+        """
+        source, by = self.pixels, factor
+        if coarser > 1:  # much faster than from a large photograph, and as good
+            source, by = self.edges_at(factor).image, coarser
         with self._lock:
-            if factor not in self._reduced:
-                width, height = -(-self.width // factor), -(-self.height // factor)
-                padded = cv2.copyMakeBorder(
-                    self.pixels,
-                    0,
-                    height * factor - self.height,
-                    0,
-                    width * factor - self.width,
-                    cv2.BORDER_REPLICATE,
-                )
-                small = cv2.resize(padded, (width, height), interpolation=cv2.INTER_AREA)
-                self._reduced[factor] = EdgeWeights(np.asarray(small, np.uint8))
-            return self._reduced[factor]
+            key = factor, coarser
+            if key not in self._reduced:
+                self._reduced[key] = EdgeWeights(_mean_of_blocks(source, by))
+            return self._reduced[key]
 
     @property
     def width(self) -> int:
@@ -87,8 +84,19 @@ class PreparedImage:
     def nbytes(self) -> int:
         """Bytes held now."""
         held = list(self._reduced.items())
-        small = sum(edges.image.nbytes for factor, edges in held if factor > 1)
+        small = sum(edges.image.nbytes for key, edges in held if key != (1, 1))
         return self.pixels.nbytes + small + sum(edges.nbytes for _, edges in held)
+
+
+def _mean_of_blocks(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The image with one pixel for each block of `side` x `side`; the last ones may be smaller."""
+    height, width = -(-pixels.shape[0] // side), -(-pixels.shape[1] // side)
+    below, beside = height * side - pixels.shape[0], width * side - pixels.shape[1]
+    if below or beside:
+        pixels = np.asarray(
+            cv2.copyMakeBorder(pixels, 0, below, 0, beside, cv2.BORDER_REPLICATE), np.uint8
+        )
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def digest_of(data: bytes) -> str:

@@ -117,9 +117,9 @@ class RegionCut:
         self._image = image
         self._sigma = sigma
         self._solver = solver
-        self._cuts: dict[tuple[int, bool], Cut] = {}
-        self._own_edges: dict[int, EdgeWeights] = {}
-        self._cut(1, coarse=False)  # an unknown solver is an error now, not at the first click
+        self._cuts: dict[tuple[int, int], Cut] = {}
+        self._own_edges: dict[tuple[int, int], EdgeWeights] = {}
+        self._cut(1)  # an unknown solver is an error now, not at the first click
 
     @property
     def nbytes(self) -> int:
@@ -151,25 +151,26 @@ class RegionCut:
         if coarser > 1:
             coarse = whole.reduced(factor * coarser)
             coarse = coarse._replace(cut_lambda=COARSE_LAMBDA * coarse.cut_lambda)
-            mask = self._cut(factor * coarser, coarse=True).solve(*coarse)
+            mask = self._cut(factor, coarser).solve(*coarse)
             task = _in_band(task, mask, coarse.region, coarser)
-        mask = self._cut(factor, coarse=False).solve(*task)
+        mask = self._cut(factor).solve(*task)
         return mask if factor == 1 else _enlarged(mask, task.region, region, factor, seeds)
 
-    def _cut(self, factor: int, *, coarse: bool) -> Cut:
+    def _cut(self, factor: int, coarser: int = 1) -> Cut:
         # A cut goes on from its last solution, so those of one kind of problem stay together.
-        key = factor, coarse
+        key = factor, coarser
         if key not in self._cuts:
-            self._cuts[key] = Cut(self._edges(factor), self._solver)
+            self._cuts[key] = Cut(self._edges(factor, coarser), self._solver)
         return self._cuts[key]
 
-    def _edges(self, factor: int) -> EdgeWeights:
-        edges = self._image.edges_at(factor)
+    def _edges(self, factor: int, coarser: int) -> EdgeWeights:
+        edges = self._image.edges_at(factor, coarser)
         if not self._sigma:
             return edges
-        if factor not in self._own_edges:
-            self._own_edges[factor] = EdgeWeights(edges.image, self._sigma)
-        return self._own_edges[factor]
+        key = factor, coarser
+        if key not in self._own_edges:
+            self._own_edges[key] = EdgeWeights(edges.image, self._sigma)
+        return self._own_edges[key]
 
 
 def _in_band(task: Task, mask: NDArray[np.bool_], covered: Region, factor: int) -> Task:
