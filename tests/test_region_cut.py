@@ -214,3 +214,52 @@ def test_a_lambda_of_nearly_nothing_counts_as_nothing():
     assert (cut.solve(logits, region, SEEDS, 1.0, 1.5) != none).any()
     with pytest.raises(CutError, match="cut_lambda"):
         cut.solve(logits, region, SEEDS, -1e-9, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"region": Region(5, 5, 5, 9)}, "region is empty"),
+        ({"region": Region(9, 5, 5, 9)}, "region is empty"),
+        ({"region": Region(0, 0, 161, 120)}, "beyond the image"),
+        ({"logits": np.zeros((64, 64))}, "float32"),
+        ({"logits": np.zeros(64, np.float32)}, "shape"),
+        ({"seeds": [(1, 1, 1)]}, "seeds must be"),
+        ({"seed_radius": 300.0}, "seed_radius"),
+    ],
+)
+def test_bad_arguments_are_named_as_given_also_where_the_image_is_reduced(
+    monkeypatch, change, message
+):
+    monkeypatch.setattr(region_cut, "MAX_PIXELS", 500)
+    cut = RegionCut(prepare_pixels(picture()), 0.0, "grid")
+    good = {
+        "logits": np.zeros((64, 64), np.float32),
+        "region": Region(0, 0, 160, 120),
+        "seeds": SEEDS,
+        "cut_lambda": 1.0,
+        "seed_radius": 1.5,
+    }
+    with pytest.raises(CutError, match=message):
+        cut.solve(**{**good, **change})
+
+
+def test_a_sample_that_is_not_finite_is_found_wherever_it_is(monkeypatch):
+    detour_for_small_images(monkeypatch)
+    cut = RegionCut(prepare_pixels(picture()), 0.0, "grid")
+    for at in np.random.default_rng(0).integers(0, 512, (20, 2)):
+        logits = np.full((512, 512), 0.01, np.float32)
+        logits[tuple(at)] = np.nan
+        with pytest.raises(CutError, match="NaN or infinite"):
+            cut.solve(logits, Region(0, 0, 160, 120), SEEDS, 1.0, 1.5)
+
+
+def test_large_logits_count_as_clipped(monkeypatch):
+    detour_for_small_images(monkeypatch)
+    image = prepare_pixels(picture())
+    logits = uncertain_logits(image.pixels)
+    logits[20:40, 20:40] = 60
+    arguments = Region(0, 0, 160, 120), SEEDS, 0.3, 1.5
+    mask = RegionCut(image, 0.0, "grid").solve(logits, *arguments)
+    clipped = RegionCut(image, 0.0, "grid").solve(np.clip(logits, -12, 12), *arguments)
+    np.testing.assert_array_equal(mask, clipped)

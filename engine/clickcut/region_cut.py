@@ -24,7 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickcut.cut import Cut, EdgeWeights
+from clickcut.cut.cut import NOT_FINITE, check_problem
 from clickcut.cut.problem import LIMIT, LOGIT_LIMIT, SCALE
+from clickcut.errors import CutError
 from clickcut.images import PreparedImage
 from clickcut.region import Region
 from clickcut.resample import move
@@ -78,9 +80,15 @@ class Task(NamedTuple):
     seed_radius: float
 
     def reduced(self, factor: int) -> Task:
-        """The same on the image reduced by `factor`; its region covers at least as much."""
+        """The same on the image reduced by `factor`; its region covers at least as much.
+
+        Raises:
+            CutError: a logit is not finite; it could be one that no reduced sample is taken from.
+        """
         if factor == 1:
             return self
+        if not math.isfinite(float(self.logits.sum(dtype=np.float64))):
+            raise CutError(NOT_FINITE)
         x0, y0, x1, y1 = self.region.x0, self.region.y0, self.region.x1, self.region.y1
         region = Region(x0 // factor, y0 // factor, -(-x1 // factor), -(-y1 // factor))
         seeds = self.seeds.copy()
@@ -88,7 +96,7 @@ class Task(NamedTuple):
         rows, columns = self.logits.shape
         shape = min(rows, region.height), min(columns, region.width)
         return Task(
-            move(self.logits, self.region, region.scaled(factor), None, shape),
+            move(_clipped(self.logits), self.region, region.scaled(factor), None, shape),
             region,
             seeds,
             self.cut_lambda * factor,
@@ -141,6 +149,9 @@ class RegionCut:
         seed_radius: float,
     ) -> NDArray[np.bool_]:
         """The mask inside `region`; arguments, result and errors as of `clickcut.cut.Cut.solve`."""
+        check_problem(
+            self._image.width, self._image.height, logits, region, seeds, cut_lambda, seed_radius
+        )
         if 0 < cut_lambda < LEAST_LAMBDA:
             cut_lambda = 0.0
         seed_radius *= min(1.0, math.sqrt(region.area) / SEED_SIDE)
@@ -198,8 +209,14 @@ def _in_band(task: Task, mask: NDArray[np.bool_], covered: Region, factor: int) 
     within = cv2.morphologyEx(label.view(np.uint8), cv2.MORPH_GRADIENT, around)
     cut_lambda = max(task.cut_lambda, LIMIT / SCALE / LOGIT_LIMIT)
     logits = label * np.float32(2 * LOGIT_LIMIT) - np.float32(LOGIT_LIMIT)
-    cv2.copyTo(task.logits * np.float32(task.cut_lambda / cut_lambda), within, logits)
+    scale = np.float32(task.cut_lambda / cut_lambda)
+    cv2.copyTo(_clipped(task.logits) * scale, within, logits)
     return task._replace(logits=logits, cut_lambda=cut_lambda)
+
+
+def _clipped(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """As `Cut` clips them: before they are scaled or interpolated, not after."""
+    return np.clip(logits, -np.float32(LOGIT_LIMIT), np.float32(LOGIT_LIMIT))
 
 
 def _coarse_places(samples: int, start: int, pixels: int, factor: int) -> NDArray[np.intp]:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from naive_cut import seed_signs
 
 from clickcut.cut import SOLVERS, Cut, EdgeWeights, warm_up
+from clickcut.cut.cut import MAX_LAMBDA
 from clickcut.cut.graph import RECORD
 from clickcut.errors import CutError
 from clickcut.region import Region
@@ -54,10 +55,24 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"cut_lambda": -1.0}, "cut_lambda must be"),
     ({"cut_lambda": np.nan}, "cut_lambda must be"),
     ({"cut_lambda": np.inf}, "cut_lambda must be"),
+    ({"cut_lambda": 1e12}, "cut_lambda must be a number from 0 to 1e"),
+    ({"cut_lambda": "1"}, "cut_lambda must be"),
+    ({"region": (0, 0, 5, 5)}, "must be a Region"),
+    ({"seed_radius": None}, "seed_radius must be"),
     ({"seed_radius": -0.1}, "seed_radius must be"),
     ({"seed_radius": np.nan}, "seed_radius must be"),
-    ({"seed_radius": 257.0}, "at most 256"),
+    ({"seed_radius": 257.0}, "from 0 to 256"),
 ]
+
+
+def test_solvers_agree_at_the_largest_lambda() -> None:
+    logits = np.full((40, 40), -5, np.float32)
+    logits[:, 20:] = 5
+    image = np.full((40, 40, 3), 90, np.uint8)
+    for solver in SOLVERS:
+        cut = Cut(EdgeWeights(image), solver)
+        mask = cut.solve(logits, Region(0, 0, 40, 40), np.empty((0, 3), np.int32), MAX_LAMBDA, 0.0)
+        np.testing.assert_array_equal(mask, logits > 0)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

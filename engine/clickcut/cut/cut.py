@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +13,12 @@ from clickcut.cut.problem import MAX_SEED_RADIUS, Samples, make_samples
 from clickcut.cut.weights import EdgeWeights
 from clickcut.errors import CutError
 from clickcut.region import Region
+
+MAX_LAMBDA = 1e9
+"""Largest lambda: far beyond the one at which every pixel keeps the sign of its logit, and far from
+where capacities leave int64."""
+
+NOT_FINITE = "the logits have NaN or infinite values; check the network's output"
 
 
 class _Solver(Protocol):
@@ -71,7 +76,7 @@ class Cut:
             region: inside the image, at least one pixel. Pixels outside are not coupled to it.
             seeds: (N, 3) int32, clicks in the order made: x, y in image coordinates, and sign
                 (> 0 object, < 0 background). Those that do not reach the region have no effect.
-            cut_lambda: lambda of equation 3, >= 0.
+            cut_lambda: lambda of equation 3, 0..1e9.
             seed_radius: image pixels, 0..256. A pixel at most this far from a click has its label;
                 where discs overlap that of the nearest click, among equals the latest.
 
@@ -81,13 +86,11 @@ class Cut:
         Raises:
             CutError: an argument of a wrong kind; the message says which. The cut stays usable.
         """
-        _check_region(region, self._edges)
-        _check_arrays(logits, seeds)
-        _check_number("cut_lambda", cut_lambda, math.inf)
-        _check_number("seed_radius", seed_radius, MAX_SEED_RADIUS)
+        height, width = self._edges.image.shape[:2]
+        check_problem(width, height, logits, region, seeds, cut_lambda, seed_radius)
         samples = make_samples(logits, region.width, region.height, float(cut_lambda))
         if samples is None:
-            raise CutError("the logits have NaN or infinite values; check the network's output")
+            raise CutError(NOT_FINITE)
         seeds = np.ascontiguousarray(seeds)
         return self._solver.solve(samples, region, seeds, float(seed_radius))
 
@@ -101,8 +104,38 @@ class Cut:
         return self._solver.nbytes
 
 
-def _check_region(region: Region, edges: EdgeWeights) -> None:
-    height, width = edges.image.shape[:2]
+def check_problem(
+    width: int,
+    height: int,
+    logits: NDArray[np.float32],
+    region: Region,
+    seeds: NDArray[np.int32],
+    cut_lambda: float,
+    seed_radius: float,
+) -> None:
+    """Check arguments of `Cut.solve`, save whether the logits are finite.
+
+    Args:
+        width: of the image, pixels.
+        height: of the image.
+        logits: see `Cut.solve`, like the rest.
+        region: see there.
+        seeds: see there.
+        cut_lambda: see there.
+        seed_radius: see there.
+
+    Raises:
+        CutError: an argument of a wrong kind; the message says which.
+    """
+    _check_region(region, width, height)
+    _check_arrays(logits, seeds)
+    _check_number("cut_lambda", cut_lambda, MAX_LAMBDA)
+    _check_number("seed_radius", seed_radius, MAX_SEED_RADIUS)
+
+
+def _check_region(region: Region, width: int, height: int) -> None:
+    if not isinstance(region, Region):
+        raise CutError(f"the region must be a Region, got {type(region).__name__}")
     if region.x0 >= region.x1 or region.y0 >= region.y1:
         raise CutError(f"the region is empty: {region}; it must hold at least one pixel")
     if region.x0 < 0 or region.y0 < 0 or region.x1 > width or region.y1 > height:
@@ -125,6 +158,5 @@ def _check_arrays(logits: NDArray[np.float32], seeds: NDArray[np.int32]) -> None
 
 
 def _check_number(name: str, value: float, most: float) -> None:
-    if not (math.isfinite(value) and 0 <= value <= most):
-        limit = "" if most == math.inf else f" and at most {most:g}"
-        raise CutError(f"{name} must be a finite number >= 0{limit}, got {value}")
+    if not (isinstance(value, (int, float, np.number)) and 0 <= value <= most):
+        raise CutError(f"{name} must be a number from 0 to {most:g}, got {value!r}")

@@ -67,7 +67,7 @@ class Field(NamedTuple):
         state: (h, w) uint8, bits of `problem`.
         number: (h * w,) int32, node of a pixel; 0 when it is none.
         store: see `EdgeWeights`.
-        ready: tiles of it that may be read, see `EdgeWeights.ensure`.
+        ready: tiles of it that may be read (1), see `EdgeWeights.ensure` and `missing_tiles`.
         image_width: columns of the image.
         x0: left column of the region in the image.
         y0: top row of the region in the image.

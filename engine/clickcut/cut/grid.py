@@ -34,7 +34,12 @@ FEW = 4096
 """For fewer nodes than these, nothing is done about memory."""
 
 STALE = 2
-"""Nodes without flow are removed when there are so many times the nodes as at the last removal."""
+"""Nodes without flow are removed when there are so many times the nodes as after the first solve
+that followed the last removal."""
+
+OLD = 4
+"""If so many times the nodes are left then as a solve that began without any needed, all are: flow
+along contours of long ago keeps them."""
 
 SPARE = 8
 """Memory is given back when it is enough for more than so many times the nodes."""
@@ -67,10 +72,12 @@ class GridSolver:
         self._region: Region | None = None
         self._number = np.empty(0, np.int32)
         self._most = 0
+        self._fresh = RECORD
+        self._ready[self._ready == 2] = 0  # `missing_tiles` may have been left in between
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
+        """Bytes held, but for pages of `Field.number` whose nodes were all removed."""
         number = 0
         if self._region is not None:
             pixels = self._pixels(RECORD)
@@ -118,12 +125,15 @@ class GridSolver:
             self._mixed[rectangles] = box
             rectangles += 1
         self._enter(region)
+        fresh = self.progress[flow.END] == RECORD
         field = Field(
             samples, state, self._number, self._edges.store, self._ready,
             self._edges.image.shape[1], region.x0, region.y0,
         )  # fmt: skip
         self._plant(field, rectangles)
         self._search(field, region)
+        if fresh:
+            self._fresh = int(self.progress[flow.END])
         _write_mask(state, self.graph, self.progress[flow.END], *box)
         return state.view(np.bool_)
 
@@ -142,6 +152,9 @@ class GridSolver:
                 self.graph, end, last.x0 - region.x0, last.y0 - region.y0,
                 region.width, region.height, not many, self._number,
             )  # fmt: skip
+            if many and end > OLD * self._fresh + FEW * RECORD:
+                clear_numbers(self.graph, end, self._number, region.width)
+                end = RECORD
         self._region = region
         self.progress[flow.END] = end
         if many:
