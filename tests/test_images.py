@@ -196,4 +196,5 @@ def test_reduced_images_are_means_of_blocks(size):
         inside = reduced[: whole[0], : whole[1]].astype(float)
         assert np.abs(inside - blocks.mean((1, 3))).max() <= 1
     assert image.edges_at(6) is image.edges_at(6)
+    assert image.edges_at(1, 6) is image.edges_at(6)
     assert image.edges_at(1) is image.edges

@@ -61,6 +61,8 @@ class PreparedImage:
 
         Where a size is no multiple, the last pixels are repeated.
         """
+        if factor == 1:
+            factor, coarser = coarser, 1
         source, by = self.pixels, factor
         if coarser > 1:  # much faster than from a large photograph, and as good
             source, by = self.edges_at(factor).image, coarser

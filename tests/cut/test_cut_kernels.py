@@ -19,7 +19,6 @@ from clickcut.cut.graph import (
     EXPANDED,
     FREE,
     NEIGHBOUR,
-    NODE,
     RECORD,
     SINK,
     SOURCE,
@@ -34,7 +33,7 @@ from clickcut.cut.graph import (
     make_graph,
 )
 from clickcut.cut.grid import GridSolver
-from clickcut.cut.problem import DX, DY, disc_offsets, make_samples, stamp_seeds, unaries
+from clickcut.cut.problem import DX, DY, NODE, disc_offsets, make_samples, stamp_seeds, unaries
 from clickcut.cut.weights import TILE, missing_tiles
 from clickcut.errors import CutError
 from clickcut.region import Region
