@@ -32,8 +32,8 @@ Mask = NDArray[np.bool_]
 _ATTEMPTS = 4
 """How often one event is sent at most; one that breaks every stream must not go on for ever."""
 
-_DELTA = pb.Output(mask=pb.Output.MASK_FORMAT_RLE, changed_only=True)
-_WHOLE = pb.Output(mask=pb.Output.MASK_FORMAT_RLE)
+_DELTA = pb.Output(mask=pb.Output.MASK_FORMAT_RLE, changed_only=True, clicks=True)
+_WHOLE = pb.Output(mask=pb.Output.MASK_FORMAT_RLE, clicks=True)
 _NO_MASK = pb.Output(mask=pb.Output.MASK_FORMAT_NONE)
 
 
@@ -48,6 +48,7 @@ class Conversation:
 
     Attributes:
         mask: (H, W) bool, read-only; a new array whenever it changes.
+        clicks: those in force, after the last reply without an error.
         state: the last reply.
         image: what the server says of the image.
     """
@@ -56,6 +57,7 @@ class Conversation:
         self, picture: Picture, model: str, parameters: pb.Parameters, retry_seconds: float
     ) -> None:
         self.mask: Mask = np.zeros((0, 0), np.bool_)
+        self.clicks: list[pb.PlacedClick] = []
         self.state = pb.SessionReply()
         self.image = pb.ImageInfo()
         self._picture = picture
@@ -146,7 +148,7 @@ class Conversation:
         self.state = reply
         if reply.HasField("error"):
             raise error_of(reply.error.code, reply.error.message)
-        self._update_mask(reply.result)
+        self._update(reply.result)
 
     def _remember(self, request: pb.SessionRequest) -> None:
         """Add an applied event to what a new server would be told."""
@@ -161,7 +163,8 @@ class Conversation:
         kept.ClearField("sequence")
         self._events.append(kept)
 
-    def _update_mask(self, result: pb.Result) -> None:
+    def _update(self, result: pb.Result) -> None:
+        self.clicks = list(result.clicks)
         box, rle = result.rectangle, result.rle
         if result.WhichOneof("mask") != "rle":
             return
@@ -212,7 +215,7 @@ class Conversation:
             self._sequence = 0
         if not self._restoring:  # else it is not yet what the user has seen
             self.state = reply
-            self._update_mask(reply.result)
+            self._update(reply.result)
 
     def _recover(self) -> Talk[None]:
         """Reach the session again, or one that is told all that was done.
