@@ -18,6 +18,9 @@ from clickcut.v1 import clickcut_pb2 as pb
 ClickLike = tuple[float, float] | tuple[float, float, bool]
 """x, y and, optionally, whether it is positive."""
 
+BoxLike = tuple[float, float, float, float]
+"""x0, y0, x1, y1."""
+
 ParameterValues = Mapping[str, float | bool]
 """By name of the fields of `clickcut.parameters.Parameters`."""
 
@@ -61,6 +64,7 @@ def parameters_message(values: ParameterValues | None) -> pb.Parameters:
 
 def segment_request(
     clicks: Iterable[ClickLike],
+    box: BoxLike | None,
     start_from: NDArray[np.bool_] | None,
     model: str,
     parameters: ParameterValues | None,
@@ -69,6 +73,9 @@ def segment_request(
     request = pb.SegmentRequest(model=model, parameters=parameters_message(parameters))
     for x, y, *sign in clicks:
         request.clicks.add(x=x, y=y, negative=bool(sign) and not sign[0])
+    if box is not None:
+        x0, y0, x1, y1 = box
+        request.box.CopyFrom(pb.Box(x0=x0, y0=y0, x1=x1, y1=y1))
     if start_from is not None:
         request.initial_mask.CopyFrom(mask_message(start_from))
     return request

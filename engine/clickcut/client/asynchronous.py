@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickcut.client import api
-from clickcut.client.api import ClickLike, ModelInfo, ParameterValues
+from clickcut.client.api import BoxLike, ClickLike, ModelInfo, ParameterValues
 from clickcut.client.conversation import Conversation, Mask
 from clickcut.client.picture import ImageSource, Picture
 from clickcut.client.protocol import (
@@ -31,7 +31,7 @@ from clickcut.client.protocol import (
     segmenting,
     uploading,
 )
-from clickcut.client.session import Probability, SessionBase
+from clickcut.client.session import Objects, Probability, SessionBase
 from clickcut.errors import ClickcutError, StalledError
 from clickcut.v1 import clickcut_pb2 as pb
 from clickcut.v1 import clickcut_pb2_grpc
@@ -77,15 +77,16 @@ class AsyncClient:
     async def segment(
         self,
         image: ImageSource,
-        clicks: Iterable[ClickLike],
+        clicks: Iterable[ClickLike] = (),
         *,
+        box: BoxLike | None = None,
         start_from: NDArray[np.bool_] | None = None,
         model: str = "",
         parameters: ParameterValues | None = None,
     ) -> Mask:
-        """The mask (H, W) bool of an image and all its clicks, without a session."""
+        """The mask (H, W) bool of an image, a box, if given, and all clicks, without a session."""
         picture = await asyncio.to_thread(Picture.of, image)
-        request = api.segment_request(clicks, start_from, model, parameters)
+        request = api.segment_request(clicks, box, start_from, model, parameters)
         talk = segmenting(picture, request, self._retry_seconds)
         return api.mask_of(await self._driver.have(talk))
 
@@ -118,7 +119,11 @@ class AsyncClient:
         await self.close()
 
 
-class AsyncSession(SessionBase[Coroutine[Any, Any, Mask], Coroutine[Any, Any, Probability]]):
+class AsyncSession(
+    SessionBase[
+        Coroutine[Any, Any, Mask], Coroutine[Any, Any, Probability], Coroutine[Any, Any, Objects]
+    ]
+):
     """A session of `AsyncClient.open`; see `SessionBase`. Closes when used in `async with`."""
 
     def __init__(self, driver: _Driver, conversation: Conversation, forget: Any) -> None:
@@ -132,6 +137,9 @@ class AsyncSession(SessionBase[Coroutine[Any, Any, Mask], Coroutine[Any, Any, Pr
         return self.mask
 
     async def _probing(self, talk: Talk[Probability]) -> Probability:
+        return await self._have(talk)
+
+    async def _listing(self, talk: Talk[Objects]) -> Objects:
         return await self._have(talk)
 
     async def _have(self, talk: Talk[T]) -> T:

@@ -62,7 +62,6 @@ class Conversation:
         self.image = pb.ImageInfo()
         self._picture = picture
         self._model = model
-        self._parameters = parameters
         self._retry_seconds = retry_seconds
         self._connected = False
         self._closed = False
@@ -72,8 +71,7 @@ class Conversation:
         self._applied = 0
         self._unanswered: pb.SessionRequest | None = None
         self._events: list[pb.SessionRequest] = []
-        self._start_parameters = pb.Parameters()
-        self._start_parameters.CopyFrom(parameters)
+        self._parameters = parameters
 
     # ---- what a session does
 
@@ -151,13 +149,10 @@ class Conversation:
         self._update(reply.result)
 
     def _remember(self, request: pb.SessionRequest) -> None:
-        """Add an applied event to what a new server would be told."""
-        kind = request.WhichOneof("event")
-        if kind == "set_parameters":
-            self._parameters.MergeFrom(request.set_parameters.parameters)
-        if kind == "next_object":  # what led to the objects before matters no more
-            self._events = [e for e in self._events if e.WhichOneof("event") == "next_object"]
-            self._start_parameters.CopyFrom(self._parameters)
+        """Add an applied event to what a new server would be told.
+
+        Events of finished objects too: the client may go back to them.
+        """
         kept = pb.SessionRequest()
         kept.CopyFrom(request)
         kept.ClearField("sequence")
@@ -191,7 +186,7 @@ class Conversation:
         opening = pb.Open(
             image_digest=self._picture.digest,
             model=self._model,
-            parameters=self._start_parameters,
+            parameters=self._parameters,
             output=_DELTA,
         )
         try:

@@ -11,23 +11,28 @@ from numpy.typing import ArrayLike, NDArray
 from clickcut.clicks import PlacedClick, checked_index
 from clickcut.client.conversation import Conversation, Mask
 from clickcut.client.protocol import Talk
-from clickcut.encoding import Polygon, full_probability, to_polygons, to_rle
+from clickcut.encoding import Polygon, from_rle, full_probability, to_polygons, to_rle
 from clickcut.errors import EventError
 from clickcut.region import Region
-from clickcut.selection import bounding_box
+from clickcut.selection import EMPTY, SelectedObject, Selection, bounding_box
 from clickcut.v1 import clickcut_pb2 as pb
 
 M = TypeVar("M")
 """A mask, now or to be awaited."""
 P = TypeVar("P")
 """A probability map, now or to be awaited."""
+L = TypeVar("L")
+"""A list of objects, now or to be awaited."""
 
 Probability = NDArray[np.float32]
 
+Objects = list[SelectedObject]
+
+_OBJECTS = pb.Output(mask=pb.Output.MASK_FORMAT_NONE, objects=True, clicks=True)
 _PROBABILITY = pb.Output(mask=pb.Output.MASK_FORMAT_NONE, probability=True, clicks=True)
 
 
-class SessionBase(Generic[M, P]):
+class SessionBase(Generic[M, P, L]):
     """Events and state of a session.
 
     Each event returns the mask after it: (H, W) bool, read-only, an array of its own. An event that
@@ -43,6 +48,10 @@ class SessionBase(Generic[M, P]):
     @abstractmethod
     def _probing(self, talk: Talk[Probability]) -> P:
         """Have a conversation about the probability map."""
+
+    @abstractmethod
+    def _listing(self, talk: Talk[Objects]) -> L:
+        """Have a conversation about the objects."""
 
     # ---- events
 
@@ -64,16 +73,16 @@ class SessionBase(Generic[M, P]):
 
     def move_click(self, index: int, x: float, y: float) -> M:
         """Make a click, by its index in `clicks`, at (x, y), as if it had been made there."""
-        moved = pb.MoveClick(index=_index(index), x=x, y=y)
+        moved = pb.MoveClick(index=_index(index, "a click"), x=x, y=y)
         return self._event(pb.SessionRequest(move_click=moved))
 
     def remove_click(self, index: int) -> M:
         """Take a click or stroke away, by its index in `clicks`, as if it had not been made."""
-        removed = pb.RemoveClick(index=_index(index))
+        removed = pb.RemoveClick(index=_index(index, "a click"))
         return self._event(pb.SessionRequest(remove_click=removed))
 
     def undo(self) -> M:
-        """Take back the last click, stroke, change of a click, initial mask or reset."""
+        """Take back the last click, stroke, change of a click, box, initial mask or reset."""
         return self._event(pb.SessionRequest(undo=pb.Undo()))
 
     def redo(self) -> M:
@@ -84,13 +93,32 @@ class SessionBase(Generic[M, P]):
         """Take away everything done for the current object."""
         return self._event(pb.SessionRequest(reset=pb.Reset()))
 
+    def box(self, x0: float, y0: float, x1: float, y1: float) -> M:
+        """Say that the object lies in a box, in place of an earlier one.
+
+        It counts as drawn before all clicks; pixels whose centres lie in it belong to it.
+        """
+        return self._event(pb.SessionRequest(box=pb.Box(x0=x0, y0=y0, x1=x1, y1=y1)))
+
     def start_from(self, mask: NDArray[np.bool_]) -> M:
         """Start from an existing mask, (H, W) bool, which clicks then repair."""
         return self._event(pb.SessionRequest(initial_mask=initial_mask(mask)))
 
-    def next_object(self) -> M:
-        """Start a new object on the same image, with no clicks."""
-        return self._event(pb.SessionRequest(next_object=pb.NextObject()))
+    def next_object(self, exclude_finished: bool = False) -> M:
+        """Start a new object on the same image, with no clicks.
+
+        With `exclude_finished` it never takes pixels that now belong to other objects.
+        """
+        following = pb.NextObject(exclude_finished=exclude_finished)
+        return self._event(pb.SessionRequest(next_object=following))
+
+    def edit_object(self, index: int, exclude_finished: bool = False) -> M:
+        """Go back to an object, by its `object_index`, with its clicks, undo and redo.
+
+        With `exclude_finished` it never takes pixels that now belong to other objects, from now on.
+        """
+        edit = pb.EditObject(index=_index(index, "an object"), exclude_finished=exclude_finished)
+        return self._event(pb.SessionRequest(edit_object=edit))
 
     def set_parameters(
         self,
@@ -144,6 +172,26 @@ class SessionBase(Generic[M, P]):
         region = Region(box.x, box.y, box.x + box.width, box.y + box.height)
         return full_probability(region, values, self.height, self.width)
 
+    def objects(self) -> L:
+        """All objects on the image, the current one included, by their index."""
+        return self._listing(self._objects())
+
+    def _objects(self) -> Talk[Objects]:
+        reply = yield from self._conversation.showing(_OBJECTS)
+        found = []
+        for item in reply.result.objects:
+            selection = EMPTY
+            if item.HasField("rle"):
+                mask = from_rle(item.rle.counts, item.rle.height, item.rle.width)
+                selection = Selection.of(mask, item.rectangle.x, item.rectangle.y)
+            found.append(SelectedObject(item.index, selection, item.num_clicks))
+        return found
+
+    @property
+    def num_objects(self) -> int:
+        """How many objects there are on the image, the current one included."""
+        return self._conversation.state.num_objects
+
     @property
     def timings(self) -> dict[str, float]:
         """Milliseconds on the server of the last request, by stage."""
@@ -174,7 +222,7 @@ class SessionBase(Generic[M, P]):
 
     @property
     def object_index(self) -> int:
-        """0 for the first object on the image, then 1, ..."""
+        """Of the current object: 0 for the first one on the image, then 1, ..."""
         return self._conversation.state.object_index
 
     @property
@@ -218,8 +266,8 @@ class SessionBase(Generic[M, P]):
         return self._conversation.image.estimated_sigma
 
 
-def _index(index: int) -> int:
-    return min(checked_index(index, "a click"), 2**32 - 1)  # the largest one fits into uint32
+def _index(index: int, what: str) -> int:
+    return min(checked_index(index, what), 2**32 - 1)  # the largest one fits into uint32
 
 
 def initial_mask(mask: NDArray[np.bool_]) -> pb.InitialMask:

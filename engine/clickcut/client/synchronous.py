@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickcut.client import api
-from clickcut.client.api import ClickLike, ModelInfo, ParameterValues
+from clickcut.client.api import BoxLike, ClickLike, ModelInfo, ParameterValues
 from clickcut.client.conversation import Conversation, Mask
 from clickcut.client.picture import ImageSource, Picture
 from clickcut.client.protocol import (
@@ -38,7 +38,7 @@ from clickcut.client.protocol import (
     segmenting,
     uploading,
 )
-from clickcut.client.session import Probability, SessionBase
+from clickcut.client.session import Objects, Probability, SessionBase
 from clickcut.errors import ClickcutError, StalledError
 from clickcut.v1 import clickcut_pb2 as pb
 from clickcut.v1 import clickcut_pb2_grpc
@@ -104,14 +104,15 @@ class Client:
     def segment(
         self,
         image: ImageSource,
-        clicks: Iterable[ClickLike],
+        clicks: Iterable[ClickLike] = (),
         *,
+        box: BoxLike | None = None,
         start_from: NDArray[np.bool_] | None = None,
         model: str = "",
         parameters: ParameterValues | None = None,
     ) -> Mask:
-        """The mask (H, W) bool of an image and all its clicks, without a session."""
-        request = api.segment_request(clicks, start_from, model, parameters)
+        """The mask (H, W) bool of an image, a box, if given, and all clicks, without a session."""
+        request = api.segment_request(clicks, box, start_from, model, parameters)
         talk = segmenting(Picture.of(image), request, self._retry_seconds)
         return api.mask_of(self._driver.have(talk))
 
@@ -143,7 +144,7 @@ class Client:
         self.close()
 
 
-class Session(SessionBase[Mask, Probability]):
+class Session(SessionBase[Mask, Probability, Objects]):
     """A session of `Client.open`; see `SessionBase`. Closes when used in `with`."""
 
     def __init__(self, driver: _Driver, conversation: Conversation, forget: Any) -> None:
@@ -157,6 +158,9 @@ class Session(SessionBase[Mask, Probability]):
         return self.mask
 
     def _probing(self, talk: Talk[Probability]) -> Probability:
+        return self._have(talk)
+
+    def _listing(self, talk: Talk[Objects]) -> Objects:
         return self._have(talk)
 
     def _have(self, talk: Talk[T]) -> T:

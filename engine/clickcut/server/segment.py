@@ -10,7 +10,7 @@ from clickcut.errors import EventError, UnavailableError
 from clickcut.server import replies
 from clickcut.server.core import Core
 from clickcut.server.images import Found
-from clickcut.server.requests import check_output, parameters_of, start_from
+from clickcut.server.requests import check_output, draw_box, parameters_of, start_from
 from clickcut.session import ClickSession
 from clickcut.v1 import clickcut_pb2 as pb
 
@@ -67,6 +67,8 @@ def _segment(
     reply = pb.SegmentReply()
     if request.HasField("initial_mask"):
         start_from(session, request.initial_mask)
+    if request.HasField("box"):
+        replies.add_timings(reply.timings, draw_box(session, request.box))
     for click in request.clicks:
         if gone.is_set():
             raise UnavailableError("the client has gone")
