@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import warnings
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 from pycocotools import mask as coco
 
 from clickcut import encoding
@@ -227,6 +229,14 @@ BAD_PNGS = {
     "another size": (png(np.zeros((6, 7), np.uint8)), r"7 x 6 pixels, the image 8 x 6"),
     "colour": (png(np.zeros((6, 8, 3), np.uint8)), "single-channel"),
     "truncated": (png(blob(6, 8).view(np.uint8))[:50], "damaged"),
+    "wrong chunk length": (
+        png(np.zeros((6, 8), np.uint8))[:33] + b"\x7f\xff\xff\xffIDAT" + b"\0" * 9,
+        "damaged",
+    ),
+    "two headers": (
+        png(np.zeros((6, 8), np.uint8))[:33] + png(np.zeros((6, 8), np.uint8))[8:],
+        "damaged.*one header",
+    ),
     "huge header": (
         b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + b"\0\1\x86\xa0" * 2 + b"\x08\0\0\0\0" + b"\0" * 8,
         "100000 x 100000",
@@ -244,6 +254,22 @@ def test_a_png_mask_may_have_16_bits() -> None:
     mask = blob(6, 8)
     data = png(mask.astype(np.uint16) * np.uint16(256))
     np.testing.assert_array_equal(encoding.from_png(data, 6, 8), mask)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("mode", ["1", "L", "P"])
+def test_a_mutated_png_mask_is_refused_or_has_the_size(mode: str) -> None:
+    buffer, rng = io.BytesIO(), np.random.default_rng(0)
+    Image.fromarray(blob(60, 80)).convert(mode).save(buffer, "PNG")
+    for _ in range(200):
+        data = bytearray(buffer.getvalue())
+        for at in rng.integers(8, len(data), rng.integers(1, 4)):
+            data[at] = rng.integers(0, 256)
+        try:
+            mask = encoding.from_png(bytes(data), 60, 80)
+        except EventError:
+            continue
+        assert mask.shape == (60, 80)
 
 
 # ---- polygons

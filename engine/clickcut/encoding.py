@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from clickcut.errors import EventError
+from clickcut.errors import EventError, ImageError
+from clickcut.image_file import png
 from clickcut.region import Region
 
 # Rows of a mask are long runs: no filter and run-length matching is 3 times as fast as the default.
@@ -24,9 +25,8 @@ _PNG_OPTIONS = (
     *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE),
 )
 
-# Signature, then the IHDR chunk: its length, its name, width, height, bits and colour type.
-_PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 _PNG_HEADER_BYTES = 33
+"""Signature, then the IHDR chunk: its length, its name, width, height, bits and colour type, ..."""
 
 MAX_MASK_PIXELS = 2**30
 """Pixels of a mask that is decoded, at most; more than any image that is taken."""
@@ -205,7 +205,7 @@ def from_png(data: bytes, height: int, width: int) -> NDArray[np.bool_]:
         EventError: not a single-channel PNG, damaged, or of another size than the image; found from
             the header, before pixels are allocated.
     """
-    if not data.startswith(_PNG_START) or len(data) < _PNG_HEADER_BYTES:
+    if not data.startswith(png.START) or len(data) < _PNG_HEADER_BYTES:
         raise EventError("the initial mask is not a PNG file")
     size = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     if size != (width, height):
@@ -214,7 +214,11 @@ def from_png(data: bytes, height: int, width: int) -> NDArray[np.bool_]:
         )
     if data[25] != 0:
         raise EventError("the initial mask must be a single-channel (grey) PNG")
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        lean = png.read(data, transparency=False).data
+        decoded = cv2.imdecode(np.frombuffer(lean, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (ImageError, cv2.error) as error:
+        raise EventError(f"the initial mask is a damaged PNG file ({error})") from error
     if decoded is None or decoded.shape != (height, width):
         raise EventError("the initial mask is a damaged PNG file")
     return np.asarray(decoded != 0, np.bool_)
