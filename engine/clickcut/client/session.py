@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from clickcut.client.conversation import Conversation, Mask
 from clickcut.client.protocol import Talk
 from clickcut.client.received import probability_of
-from clickcut.encoding import Polygon, to_polygons, to_rle
+from clickcut.encoding import to_rle
 from clickcut.errors import EventError
+from clickcut.polygons import Polygon, to_polygons
 from clickcut.selection import bounding_box
 from clickcut.v1 import clickcut_pb2 as pb
 
@@ -113,7 +114,7 @@ class SessionBase(Generic[M, P]):
         return self._conversation.mask
 
     def polygons(self, tolerance: float = 0.0) -> list[Polygon]:
-        """The outlines of the present mask; see `clickcut.encoding.to_polygons`."""
+        """The outlines of the present mask; see `clickcut.polygons.to_polygons`."""
         box = bounding_box(self.mask)
         if box is None:
             return []

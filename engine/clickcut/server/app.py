@@ -115,6 +115,7 @@ class Server:
                 await admin.stop(0)
             await server.stop(0 if self._hurry.is_set() else STOP_SECONDS)
             core.pool.close()
+            core.decoder.close()
         _say("stopped")
         return 0
 

@@ -11,6 +11,7 @@ import grpc
 from grpc import StatusCode
 
 from clickcut.errors import ClickcutError, ServerError, UnavailableError
+from clickcut.image_file.process import Decoder
 from clickcut.images import ImageLimits
 from clickcut.server.images import ImageStore
 from clickcut.server.metrics import Metrics
@@ -43,7 +44,8 @@ class Core:
             max_bytes=settings.max_image_mib * MIB,
             max_pixels=int(settings.max_image_megapixels * 1e6),
         )
-        self.images = ImageStore(settings.image_memory_mib * MIB, limits, self.pool)
+        self.decoder = Decoder(settings.decode_seconds)
+        self.images = ImageStore(settings.image_memory_mib * MIB, limits, self.pool, self.decoder)
         self.sessions = SessionStore(
             self.images,
             settings.max_sessions,

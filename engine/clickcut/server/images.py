@@ -12,11 +12,21 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from clickcut.errors import EventError, ImageError, ImageNotFoundError, LimitError
-from clickcut.images import ImageLimits, PreparedImage, decode, digest_of
+from clickcut.image_file.process import Cancellation, Decoder
+from clickcut.images import ImageLimits, PreparedImage, digest_of
 from clickcut.server.pool import ComputePool
 from clickcut.server.settings import MIB
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(slots=True, eq=False)
+class _Coming:
+    """An image that is being decoded, and how many requests wait for it."""
+
+    task: asyncio.Task[Found]
+    cancellation: Cancellation
+    waiting: int = 0
 
 
 @dataclass(slots=True)
@@ -50,14 +60,18 @@ class ImageStore:
             the largest accepted size per worker.
         limits: of one image.
         pool: where to decode.
+        decoder: what decodes; closed by whoever made it.
     """
 
-    def __init__(self, budget: int, limits: ImageLimits, pool: ComputePool) -> None:
+    def __init__(
+        self, budget: int, limits: ImageLimits, pool: ComputePool, decoder: Decoder | None = None
+    ) -> None:
         self.limits = limits
         self._budget = budget
         self._pool = pool
+        self._decoder = decoder or Decoder()
         self._held: OrderedDict[str, _Held] = OrderedDict()
-        self._coming: dict[str, asyncio.Task[Found]] = {}
+        self._coming: dict[str, _Coming] = {}
 
     def __len__(self) -> int:
         return len(self._held)
@@ -107,11 +121,25 @@ class ImageStore:
         coming = self._coming.get(digest)
         if coming is None:  # two clients that send the same image decode it once
             self._check_in_use(0)
-            coming = asyncio.create_task(self._decode(whole, digest))
-            self._coming[digest] = coming
-            coming.add_done_callback(lambda task: self._came(digest, task))
-        found = await asyncio.shield(coming)
+            cancellation = Cancellation()
+            task = asyncio.create_task(self._decode(whole, digest, cancellation))
+            coming = self._coming[digest] = _Coming(task, cancellation)
+            task.add_done_callback(lambda task: self._came(digest, task))
+        found = await self._wait_for(digest, coming)
         return Found(found.image, found.known, queue + found.queue, found.decode)
+
+    async def _wait_for(self, digest: str, coming: _Coming) -> Found:
+        """Wait for an image; when everybody who waited has gone, it is not decoded any further."""
+        coming.waiting += 1
+        try:
+            return await asyncio.shield(coming.task)
+        finally:
+            coming.waiting -= 1
+            if not coming.waiting and not coming.task.done():
+                if self._coming.get(digest) is coming:
+                    del self._coming[digest]  # who asks from now on gets it decoded again
+                coming.task.cancel()
+                coming.cancellation.cancel()
 
     def lease(self, image: PreparedImage) -> None:
         """Keep an image until `release`."""
@@ -130,10 +158,11 @@ class ImageStore:
                 return
             del self._held[digest]
 
-    async def _decode(self, data: bytes, digest: str) -> Found:
+    async def _decode(self, data: bytes, digest: str, cancellation: Cancellation) -> Found:
         def work() -> tuple[PreparedImage, float]:
             began = time.perf_counter()
-            image = PreparedImage(decode(data, self.limits), digest)
+            pixels = self._decoder.decode(data, self.limits, cancellation)
+            image = PreparedImage(pixels, digest)
             return image, 1e3 * (time.perf_counter() - began)
 
         (image, spent), queue = await self._pool.run(work)
@@ -143,7 +172,9 @@ class ImageStore:
         return Found(image, False, queue, spent)
 
     def _came(self, digest: str, task: asyncio.Task[Found]) -> None:
-        del self._coming[digest]
+        coming = self._coming.get(digest)
+        if coming is not None and coming.task is task:
+            del self._coming[digest]
         if not task.cancelled():
             task.exception()  # seen, also when every client that waited for it has gone
 

@@ -470,7 +470,9 @@ class Output(_message.Message):
     first one of a stream is always whole.
     """
     polygons: _builtins.bool
-    """Also the outline of the whole mask as polygons."""
+    """Also the outline of the whole mask as polygons, unless there are too many: see
+    `Result.polygons_refused`.
+    """
     polygon_tolerance: _builtins.float
     """Largest distance in pixels between polygon and mask outline (Douglas-Peucker); 0 = exact. An
     outline that would have fewer than three points is left out, except the largest one.
@@ -636,10 +638,16 @@ class Result(_message.Message):
     POLYGONS_FIELD_NUMBER: _builtins.int
     PROBABILITY_FIELD_NUMBER: _builtins.int
     AREA_FIELD_NUMBER: _builtins.int
+    POLYGONS_REFUSED_FIELD_NUMBER: _builtins.int
     png: _builtins.bytes
     """Single-channel 8-bit PNG, 0 or 255."""
     area: _builtins.int
     """Number of selected pixels of the whole mask."""
+    polygons_refused: _builtins.str
+    """Why there are no polygons although they were asked for: the mask has more than 1,000,000 corners,
+    or more than 10,000 outlines larger than the tolerance. Says which tolerance would do, or that the
+    mask needs cleaning. The rest of the result is complete.
+    """
     @_builtins.property
     def rle(self) -> Global___Rle: ...
     @_builtins.property
@@ -661,10 +669,11 @@ class Result(_message.Message):
         polygons: _abc.Iterable[Global___Polygon] | None = ...,
         probability: Global___Probability | None = ...,
         area: _builtins.int = ...,
+        polygons_refused: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mask", b"mask", "png", b"png", "probability", b"probability", "rectangle", b"rectangle", "rle", b"rle"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["area", b"area", "mask", b"mask", "png", b"png", "polygons", b"polygons", "probability", b"probability", "rectangle", b"rectangle", "rle", b"rle"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["area", b"area", "mask", b"mask", "png", b"png", "polygons", b"polygons", "polygons_refused", b"polygons_refused", "probability", b"probability", "rectangle", b"rectangle", "rle", b"rle"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_mask: _TypeAlias = _typing.Literal["rle", "png"]  # noqa: Y015
     _WhichOneofArgType_mask: _TypeAlias = _typing.Literal["mask", b"mask"]  # noqa: Y015
