@@ -18,6 +18,7 @@ from pathlib import Path
 
 from clickcut.bundle import METADATA_KEY, BundleMetadata, parse_metadata
 from clickcut.errors import BundleError
+from clickcut.reference import REFERENCE_KEY, ReferenceAnswer, parse_reference
 
 SEAL_KEY = "clickcut_sha256"
 """Key of the seal in `metadata_props`."""
@@ -40,6 +41,7 @@ class BundleFile:
         metadata: what it says of itself.
         sha256: of the file without its seal, hex; the same before and after sealing.
         sealed: whether it holds a seal, which then is `sha256`.
+        reference: the answer that the network must give, if the bundle carries one.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class BundleFile:
     metadata: BundleMetadata
     sha256: str
     sealed: bool
+    reference: ReferenceAnswer | None
 
 
 def read_bundle(path: Path) -> BundleFile:
@@ -68,7 +71,18 @@ def read_bundle(path: Path) -> BundleFile:
             f"'{METADATA_KEY}' in its metadata, not 1)"
         )
     metadata = parse_metadata(documents[0].value, str(path))
-    return BundleFile(path, data, metadata, sha256, bool(seals))
+    return BundleFile(
+        path, data, metadata, sha256, bool(seals), _reference(entries, metadata, path)
+    )
+
+
+def _reference(
+    entries: dict[str, list[_Entry]], metadata: BundleMetadata, path: Path
+) -> ReferenceAnswer | None:
+    documents = entries.get(REFERENCE_KEY, [])
+    if len(documents) > 1:
+        raise BundleError(f"{path}: holds {len(documents)} entries '{REFERENCE_KEY}', not 1")
+    return parse_reference(documents[0].value, metadata, str(path)) if documents else None
 
 
 def seal(data: bytes) -> bytes:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from clickcut.bundle import BundleMetadata, check_metadata, faults_of
 from clickcut.bundle_file import check_hash_file, read_limited
 from clickcut.errors import BackendError, BundleError
+from clickcut.reference import ReferenceAnswer, check_reference
 
 PACKAGES = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx"}
 """Python package of each flavour, by the name of its module."""
@@ -66,6 +67,7 @@ class PlanDescription(BaseModel):
     model_config = _STRICT
     metadata: BundleMetadata = Field(description="of the bundle that the plan was built from")
     tensorrt: PlanFacts
+    reference: ReferenceAnswer | None = Field(None, description="of that bundle, if it has one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +79,14 @@ class Plan:
         data: the whole plan.
         metadata: of the bundle that it was built from.
         facts: how it was built.
+        reference: the answer that it must give, if it has one.
     """
 
     path: Path
     data: bytes
     metadata: BundleMetadata
     facts: PlanFacts
+    reference: ReferenceAnswer | None
 
 
 def sidecar_of(path: Path) -> Path:
@@ -106,7 +110,7 @@ def read_plan(path: Path) -> Plan:
             "another one; copy both again or build the plan again"
         )
     check_hash_file(path, data)
-    return Plan(path, data, description.metadata, description.tensorrt)
+    return Plan(path, data, description.metadata, description.tensorrt, description.reference)
 
 
 def read_description(path: Path) -> PlanDescription:
@@ -130,6 +134,8 @@ def read_description(path: Path) -> PlanDescription:
         description = PlanDescription.model_validate(raw)
     except ValidationError as error:
         raise BundleError(f"{beside}: {faults_of(error)}") from error
+    if description.reference is not None:
+        check_reference(description.reference, metadata, str(beside))
     least, _, most = facts.profile.size
     if not least <= metadata.input_size <= most:
         raise BundleError(
