@@ -20,6 +20,7 @@ from clickcut.server.admin import NAME as ADMIN_NAME
 from clickcut.server.admin import AdminService, Reloader
 from clickcut.server.background import in_background
 from clickcut.server.core import Core
+from clickcut.server.edge import Edge
 from clickcut.server.models import GPU_BATCH, Models
 from clickcut.server.service import NAME, ClickcutService
 from clickcut.server.settings import MIB, Settings
@@ -28,9 +29,6 @@ from clickcut.warm_up import warm_up
 
 STOP_SECONDS = 20.0
 """How long a request that is computing at the end may take, before it is cut off."""
-
-_OTHER_STREAMS = 256
-"""RPCs at once that are not sessions: uploads, health checks."""
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -129,11 +127,12 @@ class Server:
                 ("grpc.so_reuseport", 0),  # a second server on the same port is an error
                 # Notice clients that vanished without a word, and let clients notice us.
                 ("grpc.keepalive_time_ms", 30_000),
-                ("grpc.keepalive_timeout_ms", 10_000),
+                ("grpc.http2.ping_timeout_ms", 10_000),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
             ],
-            maximum_concurrent_rpcs=settings.max_sessions + _OTHER_STREAMS,
+            # How many calls there may be is the edge's business: health must always be answered.
+            interceptors=[Edge(core)],
         )
         clickcut_pb2_grpc.add_ClickcutServicer_to_server(service, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -153,7 +152,7 @@ class Server:
         address = self._settings.admin_address
         if address is None:
             return None
-        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)], interceptors=[Edge(core)])
         admin_pb2_grpc.add_AdminServicer_to_server(AdminService(core, reloader), server)
         reflection.enable_server_reflection((ADMIN_NAME, reflection.SERVICE_NAME), server)
         try:
