@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from clickcut.errors import ClickcutError
+from clickcut.processor import available_cpus
 from clickcut.server.admin import NAME as ADMIN_NAME
 from clickcut.server.admin import AdminService, Reloader
 from clickcut.server.background import in_background
@@ -60,7 +60,7 @@ def _workers(settings: Settings, models: Models) -> int:
     if settings.workers:
         return settings.workers
     most = settings.max_batch or (GPU_BATCH if models.on_gpu else 1)
-    return max(os.cpu_count() or 1, most)
+    return max(available_cpus(), most)
 
 
 class StartError(ClickcutError):
@@ -194,7 +194,7 @@ class Server:
             share = f", {arm.share:.0%} of {m.name}" if arm.share < 1 else ""
             how = f"{m.architecture}, {arm.predictor.backend}{share}"
             _say(f"model     {m.name} {m.version} ({how})")
-        threads = f"{s.threads or os.cpu_count()} threads per prediction"
+        threads = f"{s.threads or available_cpus()} threads per prediction"
         _say(f"compute   {self._workers} workers, {threads}, at most {s.queue} requests wait")
         _say(f"cut       {s.cut_solver}")
         _say(f"sessions  {s.max_sessions} at most, {s.session_memory_mib} MiB")
