@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -16,10 +15,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from clickcut.errors import ClickcutError
+from clickcut.processor import available_cpus
 from clickcut.server.admin import NAME as ADMIN_NAME
 from clickcut.server.admin import AdminService, Reloader
 from clickcut.server.background import in_background
 from clickcut.server.core import Core
+from clickcut.server.edge import Edge
 from clickcut.server.models import GPU_BATCH, Models
 from clickcut.server.service import NAME, ClickcutService
 from clickcut.server.settings import MIB, Settings
@@ -28,9 +29,6 @@ from clickcut.warm_up import warm_up
 
 STOP_SECONDS = 20.0
 """How long a request that is computing at the end may take, before it is cut off."""
-
-_OTHER_STREAMS = 256
-"""RPCs at once that are not sessions: uploads, health checks."""
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -62,7 +60,7 @@ def _workers(settings: Settings, models: Models) -> int:
     if settings.workers:
         return settings.workers
     most = settings.max_batch or (GPU_BATCH if models.on_gpu else 1)
-    return max(os.cpu_count() or 1, most)
+    return max(available_cpus(), most)
 
 
 class StartError(ClickcutError):
@@ -130,11 +128,12 @@ class Server:
                 ("grpc.so_reuseport", 0),  # a second server on the same port is an error
                 # Notice clients that vanished without a word, and let clients notice us.
                 ("grpc.keepalive_time_ms", 30_000),
-                ("grpc.keepalive_timeout_ms", 10_000),
+                ("grpc.http2.ping_timeout_ms", 10_000),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
             ],
-            maximum_concurrent_rpcs=settings.max_sessions + _OTHER_STREAMS,
+            # How many calls there may be is the edge's business: health must always be answered.
+            interceptors=[Edge(core)],
         )
         clickcut_pb2_grpc.add_ClickcutServicer_to_server(service, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -154,7 +153,7 @@ class Server:
         address = self._settings.admin_address
         if address is None:
             return None
-        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)], interceptors=[Edge(core)])
         admin_pb2_grpc.add_AdminServicer_to_server(AdminService(core, reloader), server)
         reflection.enable_server_reflection((ADMIN_NAME, reflection.SERVICE_NAME), server)
         try:
@@ -196,7 +195,7 @@ class Server:
             share = f", {arm.share:.0%} of {m.name}" if arm.share < 1 else ""
             how = f"{m.architecture}, {arm.predictor.backend}{share}"
             _say(f"model     {m.name} {m.version} ({how})")
-        threads = f"{s.threads or os.cpu_count()} threads per prediction"
+        threads = f"{s.threads or available_cpus()} threads per prediction"
         _say(f"compute   {self._workers} workers, {threads}, at most {s.queue} requests wait")
         _say(f"cut       {s.cut_solver}")
         _say(f"sessions  {s.max_sessions} at most, {s.session_memory_mib} MiB")

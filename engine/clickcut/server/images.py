@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from clickcut.errors import EventError, ImageError, ImageNotFoundError, LimitError
 from clickcut.image_file.process import Cancellation, Decoder
 from clickcut.images import ImageLimits, PreparedImage, digest_of
+from clickcut.server.peers import LOCAL, Peer
 from clickcut.server.pool import ComputePool
 from clickcut.server.settings import MIB
 
@@ -95,12 +96,13 @@ class ImageStore:
         self._held.move_to_end(digest)
         return held.image
 
-    async def add(self, data: bytes | bytearray, expected: str = "") -> Found:
+    async def add(self, data: bytes | bytearray, expected: str = "", peer: Peer = LOCAL) -> Found:
         """Decode and hold an image file, unless it is held already.
 
         Args:
             data: the encoded file.
             expected: its digest as the sender knows it, or "".
+            peer: who sent it.
 
         Raises:
             ImageError: see `clickcut.images.decode`; or another digest than expected.
@@ -111,7 +113,7 @@ class ImageStore:
             whole = bytes(data)
             return whole, digest_of(whole)
 
-        (whole, digest), queue = await self._pool.run(hash_it)
+        (whole, digest), queue = await self._pool.run(hash_it, peer)
         if expected and digest != expected:
             raise ImageError(
                 f"the data received has digest {digest}, not {expected}: it was damaged on its way"
@@ -122,7 +124,7 @@ class ImageStore:
         if coming is None:  # two clients that send the same image decode it once
             self._check_in_use(0)
             cancellation = Cancellation()
-            task = asyncio.create_task(self._decode(whole, digest, cancellation))
+            task = asyncio.create_task(self._decode(whole, digest, peer, cancellation))
             coming = self._coming[digest] = _Coming(task, cancellation)
             task.add_done_callback(lambda task: self._came(digest, task))
         found = await self._wait_for(digest, coming)
@@ -158,14 +160,16 @@ class ImageStore:
                 return
             del self._held[digest]
 
-    async def _decode(self, data: bytes, digest: str, cancellation: Cancellation) -> Found:
+    async def _decode(
+        self, data: bytes, digest: str, peer: Peer, cancellation: Cancellation
+    ) -> Found:
         def work() -> tuple[PreparedImage, float]:
             began = time.perf_counter()
             pixels = self._decoder.decode(data, self.limits, cancellation)
             image = PreparedImage(pixels, digest)
             return image, 1e3 * (time.perf_counter() - began)
 
-        (image, spent), queue = await self._pool.run(work)
+        (image, spent), queue = await self._pool.run(work, peer)
         self._check_in_use(image.nbytes)
         self.trim(image.nbytes)
         self._held[digest] = _Held(image)
@@ -184,7 +188,8 @@ class ImageStore:
             raise LimitError(
                 f"images in use fill the memory for images ({used // MIB} of "
                 f"{self._budget // MIB} MiB): close sessions, or start the server with a larger "
-                "--image-memory-mib"
+                "--image-memory-mib",
+                reason="image memory",
             )
 
 

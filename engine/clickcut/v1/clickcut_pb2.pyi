@@ -17,7 +17,8 @@ busy server) gets a reply with `error` set; session and stream stay as they were
   RESOURCE_EXHAUSTED  a limit: too busy, too many sessions, too many bytes
   UNAVAILABLE         starting, shutting down or unreachable; try again
   ABORTED             another stream has taken this session over
-  DEADLINE_EXCEEDED   an upload stalled
+  DEADLINE_EXCEEDED   an upload stalled, no first message came, replies were not read, or a request
+                      was not finished in time
   FAILED_PRECONDITION a model or its back-end does not work on this server
   INTERNAL            a fault of the server; `applied_sequence` says whether the event counts
 """
@@ -924,7 +925,7 @@ class SegmentRequest(_message.Message):
     """As in `Open`."""
     @_builtins.property
     def clicks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Click]:
-        """In the order in which they were made; each is applied as in a session."""
+        """In the order in which they were made; each is applied as in a session. At most 1,000 by default."""
 
     @_builtins.property
     def initial_mask(self) -> Global___InitialMask:
