@@ -16,12 +16,19 @@ from clickcut.client.asynchronous import AsyncClient, AsyncSession
 from clickcut.client.protocol import UnreachableError
 from clickcut.client.synchronous import Client, Session
 from clickcut.encoding import Polygon
-from clickcut.errors import ServerError, StalledError, TakenOverError, UnavailableError
+from clickcut.errors import (
+    DroppedEventError,
+    ServerError,
+    StalledError,
+    TakenOverError,
+    UnavailableError,
+)
 
 __all__ = [
     "AsyncClient",
     "AsyncSession",
     "Client",
+    "DroppedEventError",
     "Polygon",
     "ServerError",
     "Session",

@@ -8,11 +8,12 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clickcut.client.conversation import Conversation, Mask
+from clickcut.client.arguments import initial_mask
+from clickcut.client.conversation import Conversation
 from clickcut.client.protocol import Talk
-from clickcut.encoding import Polygon, full_probability, to_polygons, to_rle
+from clickcut.client.replies import Mask, Probability, probability_of
+from clickcut.encoding import Polygon, to_polygons
 from clickcut.errors import EventError
-from clickcut.region import Region
 from clickcut.selection import bounding_box
 from clickcut.v1 import clickcut_pb2 as pb
 
@@ -20,8 +21,6 @@ M = TypeVar("M")
 """A mask, now or to be awaited."""
 P = TypeVar("P")
 """A probability map, now or to be awaited."""
-
-Probability = NDArray[np.float32]
 
 _PROBABILITY = pb.Output(mask=pb.Output.MASK_FORMAT_NONE, probability=True)
 
@@ -125,13 +124,7 @@ class SessionBase(Generic[M, P]):
 
     def _probability(self) -> Talk[Probability]:
         reply = yield from self._conversation.showing(_PROBABILITY)
-        if not reply.result.HasField("probability"):
-            return np.zeros((self.height, self.width), np.float32)
-        found = reply.result.probability
-        values = np.frombuffer(found.values, "<f4").reshape(found.height, found.width)
-        box = found.region
-        region = Region(box.x, box.y, box.x + box.width, box.y + box.height)
-        return full_probability(region, values, self.height, self.width)
+        return probability_of(reply, self._conversation.image)
 
     @property
     def timings(self) -> dict[str, float]:
@@ -198,16 +191,3 @@ class SessionBase(Generic[M, P]):
     def estimated_sigma(self) -> float:
         """Sigma of the contrast term as estimated from the image, grey levels."""
         return self._conversation.image.estimated_sigma
-
-
-def initial_mask(mask: NDArray[np.bool_]) -> pb.InitialMask:
-    """A mask (H, W), bool or anything that is non-zero where selected, as a message.
-
-    Raises:
-        EventError: not two-dimensional, or empty.
-    """
-    array = np.asarray(mask) != 0
-    if array.ndim != 2 or array.size == 0:
-        raise EventError(f"a mask is an (H, W) array, got shape {array.shape}")
-    rle = pb.Rle(height=array.shape[0], width=array.shape[1], counts=to_rle(array))
-    return pb.InitialMask(rle=rle)

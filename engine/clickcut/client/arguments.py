@@ -1,17 +1,13 @@
-"""Arguments of the clients' methods -> messages, and replies -> what the user sees."""
+"""Arguments of the clients' methods -> messages."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clickcut.client.session import initial_mask as mask_message
-from clickcut.encoding import from_rle
+from clickcut.encoding import to_rle
 from clickcut.errors import EventError
 from clickcut.v1 import clickcut_pb2 as pb
 
@@ -20,25 +16,6 @@ ClickLike = tuple[float, float] | tuple[float, float, bool]
 
 ParameterValues = Mapping[str, float | bool]
 """By name of the fields of `clickcut.parameters.Parameters`."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """A model of a server; see `Model` of the wire contract.
-
-    Attributes:
-        metadata: everything that the bundle says of itself.
-        share: of the sessions that give `name` without a version, the part that gets this one.
-    """
-
-    name: str
-    version: str
-    architecture: str
-    backend: str
-    is_default: bool
-    input_size: int
-    metadata: dict[str, Any]
-    share: float
 
 
 def parameters_message(values: ParameterValues | None) -> pb.Parameters:
@@ -70,29 +47,32 @@ def segment_request(
     for x, y, *sign in clicks:
         request.clicks.add(x=x, y=y, negative=bool(sign) and not sign[0])
     if start_from is not None:
-        request.initial_mask.CopyFrom(mask_message(start_from))
+        request.initial_mask.CopyFrom(initial_mask(start_from))
     return request
 
 
-def mask_of(reply: pb.SegmentReply) -> NDArray[np.bool_]:
-    """The mask of a reply, (H, W) bool."""
-    rle = reply.result.rle
-    return from_rle(rle.counts, rle.height, rle.width)
+def event_name(request: pb.SessionRequest) -> str:
+    """What a user calls the event of a request, with its arguments where they are short."""
+    kind = request.WhichOneof("event") or "nothing"
+    if kind == "click":
+        sign = "negative" if request.click.negative else "positive"
+        return f"the {sign} click ({request.click.x:g}, {request.click.y:g})"
+    if kind == "stroke":
+        return f"a stroke of {len(request.stroke.coordinates) // 2} points"
+    return _EVENT_NAMES.get(kind, kind)
 
 
-def models_of(reply: pb.ListModelsReply) -> list[ModelInfo]:
-    """The models of a reply, the default first."""
-    models = [
-        ModelInfo(
-            name=m.name,
-            version=m.version,
-            architecture=m.architecture,
-            backend=m.backend,
-            is_default=m.is_default,
-            input_size=m.input_size,
-            metadata=json.loads(m.metadata_json),
-            share=m.share,
-        )
-        for m in reply.models
-    ]
-    return sorted(models, key=lambda m: not m.is_default)
+_EVENT_NAMES = {"initial_mask": "start_from (an initial mask)"}
+
+
+def initial_mask(mask: NDArray[np.bool_]) -> pb.InitialMask:
+    """A mask (H, W), bool or anything that is non-zero where selected, as a message.
+
+    Raises:
+        EventError: not two-dimensional, or empty.
+    """
+    array = np.asarray(mask) != 0
+    if array.ndim != 2 or array.size == 0:
+        raise EventError(f"a mask is an (H, W) array, got shape {array.shape}")
+    rle = pb.Rle(height=array.shape[0], width=array.shape[1], counts=to_rle(array))
+    return pb.InitialMask(rle=rle)
