@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickcut.encoding import from_rle, full_probability
+from clickcut.encoding import MAX_MASK_PIXELS, from_rle, full_probability
 from clickcut.errors import EventError, ServerError
 from clickcut.region import Region
 from clickcut.status import error_of
@@ -23,9 +23,6 @@ from clickcut.v1 import clickcut_pb2 as pb
 
 Mask = NDArray[np.bool_]
 Probability = NDArray[np.float32]
-
-MAX_PIXELS = 1_000_000_000
-"""Largest image that a server can be set to accept (`--max-image-megapixels`)."""
 
 MAX_PROBABILITY_SIDE = 8192
 """Largest side of a probability map, network pixels."""
@@ -86,7 +83,7 @@ def check_image(image: pb.ImageInfo) -> None:
     Raises:
         InvalidReplyError: it has no pixels, or more than any server accepts.
     """
-    if not 0 < image.width * image.height <= MAX_PIXELS:
+    if not 0 < image.width * image.height <= MAX_MASK_PIXELS:
         raise _invalid(f"an image of {image.width} x {image.height} pixels")
     for text in (image.digest, image.model, image.model_version):
         if len(text) > MAX_TEXT:
@@ -152,16 +149,16 @@ def mask_of(reply: pb.SegmentReply) -> Mask:
         return _decoded(rle)
 
 
-def probability_of(reply: pb.SessionReply, image: pb.ImageInfo) -> Probability:
-    """The probability of a reply per image pixel, (H, W) float32; 0 where there is none.
+def probability_of(result: pb.Result, image: pb.ImageInfo) -> Probability:
+    """The probability of a result per image pixel, (H, W) float32; 0 where there is none.
 
     Raises:
         InvalidReplyError: its numbers do not fit each other or the image.
     """
     with _memory_for(image):
-        if not reply.result.HasField("probability"):
+        if not result.HasField("probability"):
             return np.zeros((image.height, image.width), np.float32)
-        found = reply.result.probability
+        found = result.probability
         if not (
             0 < found.height <= MAX_PROBABILITY_SIDE
             and 0 < found.width <= MAX_PROBABILITY_SIDE

@@ -124,7 +124,7 @@ class SessionBase(Generic[M, P]):
 
     def _probability(self) -> Talk[Probability]:
         reply = yield from self._conversation.showing(_PROBABILITY)
-        return probability_of(reply, self._conversation.image)
+        return probability_of(reply.result, self._conversation.image)
 
     @property
     def timings(self) -> dict[str, float]:
