@@ -11,6 +11,9 @@ from grpc import StatusCode
 from clickcut import errors
 from clickcut.errors import ClickcutError
 
+MAX_MESSAGE = 1000
+"""Longest message of an error that is taken from the wire, characters."""
+
 ERROR_KEY = "clickcut-error"
 """Trailing metadata: the class name of the error."""
 
@@ -55,9 +58,15 @@ def error_of(code: StatusCode | int, message: str, name: str = "") -> ClickcutEr
 
     Args:
         code: of the status.
-        message: of the status.
+        message: of the status; it comes from outside and may end in a terminal, so control
+            characters are replaced and its length is limited.
         name: what its trailing metadata says under `ERROR_KEY`; "" when it says nothing.
     """
     status = code if isinstance(code, StatusCode) else _BY_NUMBER.get(code, StatusCode.UNKNOWN)
     kind = _BY_NAME.get(name) or _BY_CODE.get(status, errors.ServerError)
-    return kind(message or status.name)
+    return kind(_printable(message) or status.name)
+
+
+def _printable(text: str) -> str:
+    shown = "".join(c if c.isprintable() or c == "\n" else "?" for c in text[:MAX_MESSAGE])
+    return shown + ("..." if len(text) > MAX_MESSAGE else "")

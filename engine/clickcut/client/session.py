@@ -8,10 +8,10 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clickcut.client.conversation import Conversation, Mask
+from clickcut.client.arguments import initial_mask
+from clickcut.client.conversation import Conversation
 from clickcut.client.protocol import Talk
-from clickcut.client.received import probability_of
-from clickcut.encoding import to_rle
+from clickcut.client.replies import Mask, Probability, probability_of
 from clickcut.errors import EventError
 from clickcut.polygons import Polygon, to_polygons
 from clickcut.selection import bounding_box
@@ -21,8 +21,6 @@ M = TypeVar("M")
 """A mask, now or to be awaited."""
 P = TypeVar("P")
 """A probability map, now or to be awaited."""
-
-Probability = NDArray[np.float32]
 
 _PROBABILITY = pb.Output(mask=pb.Output.MASK_FORMAT_NONE, probability=True)
 
@@ -193,16 +191,3 @@ class SessionBase(Generic[M, P]):
     def estimated_sigma(self) -> float:
         """Sigma of the contrast term as estimated from the image, grey levels."""
         return self._conversation.image.estimated_sigma
-
-
-def initial_mask(mask: NDArray[np.bool_]) -> pb.InitialMask:
-    """A mask (H, W), bool or anything that is non-zero where selected, as a message.
-
-    Raises:
-        EventError: not two-dimensional, or empty.
-    """
-    array = np.asarray(mask) != 0
-    if array.ndim != 2 or array.size == 0:
-        raise EventError(f"a mask is an (H, W) array, got shape {array.shape}")
-    rle = pb.Rle(height=array.shape[0], width=array.shape[1], counts=to_rle(array))
-    return pb.InitialMask(rle=rle)
