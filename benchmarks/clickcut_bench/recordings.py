@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clickcut.bundle import BundleMetadata
 from clickcut.demo import packaged_photograph
-from clickcut.events import points_in_force
+from clickcut.events import Prompts
 from clickcut.images import prepare_pixels
 from clickcut.predictor import Predictor
 from clickcut.region import Region
@@ -75,7 +75,7 @@ def record(photograph: Photograph, predictor: Predictor, count: int) -> Recordin
         session.click(*wanted)
         shown = session.probability
         if shown is not None:
-            points = points_in_force(session.events).items()
+            points = Prompts.of(session.events).points.items()
             seeds = np.array([(x, y, 1 if sign else -1) for (x, y), sign in points], np.int32)
             clicks.append(Click(tap.logits, shown[0], seeds))
     parameters = session.parameters

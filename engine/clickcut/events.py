@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut.clicks import PlacedClick, Point
 from clickcut.errors import EventError
-from clickcut.maps import Point
 from clickcut.parameters import Parameters
 
 RETRACED = 4
 """How often a stroke may pass each of its pixels, in the mean of the longest one that is taken."""
+
+_OBJECT_BYTES = 100
+"""About what a small Python object takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +26,84 @@ class Click:
     """A click, or a stroke when it has several points.
 
     Attributes:
-        points: (x, y) pixels of the image, in the order made.
+        packed: (N, 2) int32 in bytes: x, y of the clicked pixels, in the order made. Tuples of
+            integers would take fifteen times the memory.
         positive: object, else background.
     """
 
-    points: tuple[Point, ...]
+    packed: bytes
     positive: bool
+
+    @staticmethod
+    def of(points: Iterable[Point], positive: bool) -> Click:
+        """The click on pixels (x, y)."""
+        return Click(np.array(list(points), np.int32).tobytes(), positive)
+
+    @property
+    def points(self) -> list[Point]:
+        """The clicked pixels, (x, y), in the order made."""
+        pairs = np.frombuffer(self.packed, np.int32).reshape(-1, 2)
+        return [(x, y) for x, y in pairs.tolist()]
+
+    @property
+    def num_points(self) -> int:
+        """How many pixels are clicked."""
+        return len(self.packed) // 8
+
+    @property
+    def placed(self) -> PlacedClick:
+        """The click as sessions list it."""
+        x, y = np.frombuffer(self.packed, np.int32, 2).tolist()
+        return PlacedClick(x, y, self.positive, self.num_points)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return len(self.packed) + _OBJECT_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class MoveClick:
+    """A click in force is made at another pixel instead.
+
+    Attributes:
+        index: among the clicks in force, in the order made.
+        point: where it is now.
+    """
+
+    index: int
+    point: Point
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return _OBJECT_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveClick:
+    """A click or stroke in force is taken away.
+
+    Attributes:
+        index: among the clicks in force, in the order made.
+    """
+
+    index: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return _OBJECT_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class Reset:
     """Everything before it is taken away."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return _OBJECT_BYTES
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +116,11 @@ class InitialMask:
 
     packed: NDArray[np.uint8]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.packed.nbytes + _OBJECT_BYTES
+
 
 @dataclass(frozen=True, slots=True)
 class SetParameters:
@@ -53,29 +128,86 @@ class SetParameters:
 
     parameters: Parameters
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return 2 * _OBJECT_BYTES
 
-Event = Click | Reset | InitialMask | SetParameters
+
+Event = Click | MoveClick | RemoveClick | Reset | InitialMask | SetParameters
 
 
-def clicks_in_force(events: Sequence[Event]) -> list[Click]:
-    """The clicks after the last reset or initial mask."""
-    kept: list[Click] = []
-    for event in events:
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """What events leave in force: all that the present mask follows from, but for parameters.
+
+    Attributes:
+        start: the mask that the object started from, or None.
+        clicks: after it, in the order made; moved ones where they are now.
+    """
+
+    start: InitialMask | None = None
+    clicks: tuple[Click, ...] = ()
+
+    @staticmethod
+    def of(events: Iterable[Event]) -> Prompts:
+        """What is in force after events.
+
+        Raises:
+            EventError: see `PromptsBuilder.add`.
+        """
+        builder = PromptsBuilder()
+        for event in events:
+            builder.add(event)
+        return Prompts(builder.start, tuple(builder.clicks))
+
+    @property
+    def points(self) -> dict[Point, bool]:
+        """Clicked pixel -> positive, in the order made; the last click on a pixel decides."""
+        signs: dict[Point, bool] = {}
+        for click in self.clicks:
+            for point in click.points:
+                signs.pop(point, None)
+                signs[point] = click.positive
+        return signs
+
+
+class PromptsBuilder:
+    """Prompts while events are added one by one; the attributes are those of `Prompts`."""
+
+    def __init__(self) -> None:
+        self.start: InitialMask | None = None
+        self.clicks: list[Click] = []
+
+    def add(self, event: Event) -> None:
+        """Bring the prompts in line with one more event.
+
+        Raises:
+            EventError: it moves or removes a click that there is not, or moves a stroke.
+        """
         if isinstance(event, Click):
-            kept.append(event)
+            self.clicks.append(event)
+        elif isinstance(event, MoveClick):
+            moved = self._click(event.index)
+            if moved.num_points > 1:
+                raise EventError(
+                    f"click {event.index} is a stroke, which cannot be moved; remove it and draw "
+                    "another one"
+                )
+            self.clicks[event.index] = Click.of([event.point], moved.positive)
+        elif isinstance(event, RemoveClick):
+            self._click(event.index)
+            del self.clicks[event.index]
         elif isinstance(event, Reset | InitialMask):
-            kept.clear()
-    return kept
+            self.clicks.clear()
+            self.start = event if isinstance(event, InitialMask) else None
 
-
-def points_in_force(events: Sequence[Event]) -> dict[Point, bool]:
-    """Clicked pixel -> positive, in the order made; the last click on a pixel decides."""
-    signs: dict[Point, bool] = {}
-    for click in clicks_in_force(events):
-        for point in click.points:
-            signs.pop(point, None)
-            signs[point] = click.positive
-    return signs
+    def _click(self, index: int) -> Click:
+        if 0 <= index < len(self.clicks):
+            return self.clicks[index]
+        count = len(self.clicks)
+        there = f"it has clicks 0 to {count - 1}" if count else "it has no clicks"
+        raise EventError(f"the object has no click {index}: {there}")
 
 
 def to_pixel(x: float, y: float, width: int, height: int) -> Point:

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clickcut.clicks import PlacedClick, checked_index
 from clickcut.client.arguments import initial_mask
 from clickcut.client.conversation import Conversation
 from clickcut.client.protocol import Talk
@@ -22,7 +23,7 @@ M = TypeVar("M")
 P = TypeVar("P")
 """A probability map, now or to be awaited."""
 
-_PROBABILITY = pb.Output(mask=pb.Output.MASK_FORMAT_NONE, probability=True)
+_PROBABILITY = pb.Output(mask=pb.Output.MASK_FORMAT_NONE, probability=True, clicks=True)
 
 
 class SessionBase(Generic[M, P]):
@@ -60,8 +61,18 @@ class SessionBase(Generic[M, P]):
         stroke = pb.Stroke(coordinates=array.ravel().tolist(), negative=not positive)
         return self._event(pb.SessionRequest(stroke=stroke))
 
+    def move_click(self, index: int, x: float, y: float) -> M:
+        """Make a click, by its index in `clicks`, at (x, y), as if it had been made there."""
+        moved = pb.MoveClick(index=_index(index), x=x, y=y)
+        return self._event(pb.SessionRequest(move_click=moved))
+
+    def remove_click(self, index: int) -> M:
+        """Take a click or stroke away, by its index in `clicks`, as if it had not been made."""
+        removed = pb.RemoveClick(index=_index(index))
+        return self._event(pb.SessionRequest(remove_click=removed))
+
     def undo(self) -> M:
-        """Take back the last click, stroke, initial mask or reset."""
+        """Take back the last click, stroke, change of a click, initial mask or reset."""
         return self._event(pb.SessionRequest(undo=pb.Undo()))
 
     def redo(self) -> M:
@@ -133,9 +144,16 @@ class SessionBase(Generic[M, P]):
         return {field.name: getattr(timings, field.name) for field in timings.DESCRIPTOR.fields}
 
     @property
-    def clicks(self) -> int:
-        """Clicks and strokes of the current object that are in force."""
-        return self._conversation.state.clicks
+    def clicks(self) -> list[PlacedClick]:
+        """Clicks and strokes of the current object in force, in the order made."""
+        return [
+            PlacedClick(c.x, c.y, not c.negative, c.num_points) for c in self._conversation.clicks
+        ]
+
+    @property
+    def num_clicks(self) -> int:
+        """How many clicks and strokes of the current object are in force."""
+        return self._conversation.state.num_clicks
 
     @property
     def can_undo(self) -> bool:
@@ -191,3 +209,7 @@ class SessionBase(Generic[M, P]):
     def estimated_sigma(self) -> float:
         """Sigma of the contrast term as estimated from the image, grey levels."""
         return self._conversation.image.estimated_sigma
+
+
+def _index(index: int) -> int:
+    return min(checked_index(index, "a click"), 2**32 - 1)  # the largest one fits into uint32

@@ -57,13 +57,18 @@ def result(session: ClickSession, output: pb.Output, rectangle: Region | None) -
                 values=values.astype("<f4").tobytes(),
             )
         )
+    if output.clicks:
+        reply.clicks.extend(
+            pb.PlacedClick(x=c.x, y=c.y, negative=not c.positive, num_points=c.num_points)
+            for c in session.clicks
+        )
     return reply
 
 
 def add_state(reply: pb.SessionReply, session: ClickSession) -> None:
     """Fill in what every reply of a session says."""
     reply.object_index = session.object_index
-    reply.clicks = session.clicks
+    reply.num_clicks = session.num_clicks
     reply.can_undo = session.can_undo
     reply.can_redo = session.can_redo
     reply.memory_bytes = session.nbytes
