@@ -28,8 +28,8 @@ from clickcut.images import prepare_pixels
 from clickcut.predictor import load_predictor
 from clickcut.region_cut import RegionCut
 from clickcut_bench.cut_report import SMOOTHNESS, exponents, plot, show, summarise
-from clickcut_bench.machine import describe
 from clickcut_bench.recordings import Recording, photographs, record, scaled
+from clickcut_eval.machine import describe
 
 SIZES = {"0.2 MP": 500 * 375, "0.75 MP": 1000 * 750, "2.2 MP": 1500 * 1500, "12 MP": 4000 * 3000}
 """Pixels of the photograph."""

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from clickcut.client import Client
 from clickcut.demo import packaged_photograph, running_server
-from clickcut_bench.machine import describe
 from clickcut_eval.clicker import Clicker
 from clickcut_eval.datasets import open_dataset
+from clickcut_eval.machine import describe
 
 SIZES = {"500x375": (500, 375), "1080p": (1920, 1080), "12 MP": (4000, 3000)}
 STAGES = ("decode", "queue", "maps", "network", "cut", "encode", "total")

@@ -10,9 +10,9 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from clickcut_bench.machine import describe as describe_machine
 from clickcut_eval.datasets import Dataset, open_dataset
 from clickcut_eval.jobs import Job
+from clickcut_eval.machine import describe as describe_machine
 from clickcut_eval.methods import MethodSpec, build, describe
 from clickcut_eval.pools import cores, on_processes, on_ray
 from clickcut_eval.protocol import Protocol

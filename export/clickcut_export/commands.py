@@ -16,7 +16,7 @@ from rich.table import Table
 
 from clickcut.errors import BackendError
 from clickcut.predictor import load_predictor
-from clickcut_bench.machine import describe as describe_machine
+from clickcut_eval.machine import describe as describe_machine
 from clickcut_export.errors import ExportError
 from clickcut_export.graph import write_file
 from clickcut_export.parity import FLOAT16, INT8, Parity, compare
