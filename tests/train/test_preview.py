@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from clickcut.errors import BackendError
 from clickcut.maps import guidance_map
 from clickcut.overlay import NEGATIVE, POSITIVE
+from clickcut_eval.datasets.rle import encode_mask
 from clickcut_train.cli import app
 from clickcut_train.data import MemorySource, Photo
-from clickcut_train.data.photo import encode_mask
 from clickcut_train.errors import DataError
 from clickcut_train.preview import sample_cells, sample_sheet, strategy_cells, strategy_sheet
 from clickcut_train.samples import Sample, SampleOptions

@@ -15,9 +15,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from scipy.io import savemat
 
+from clickcut_eval.errors import DatasetError
 from clickcut_train.data.config import DataConfig, SourceConfig, parse_source
 from clickcut_train.data.open import open_sources
-from clickcut_train.errors import DataError
 
 
 def read(kind, path, splits=(), **options):
@@ -138,9 +138,9 @@ def test_coco_in_its_own_layout(tmp_path):
     os.rename(tmp_path / "flat/images", tmp_path / "train2017")
     photos, _ = read("coco", tmp_path, ("train2017",))
     assert len(photos) == 1
-    with pytest.raises(DataError, match="DIR:train2017"):
+    with pytest.raises(DatasetError, match="DIR:train2017"):
         read("coco", tmp_path)
-    with pytest.raises(DataError, match="there are the splits train2017"):
+    with pytest.raises(DatasetError, match="there are the splits train2017"):
         read("coco", tmp_path, ("val",))
 
 
@@ -174,7 +174,7 @@ def test_too_many_faults_stop(tmp_path):
     names = trees.voc(tmp_path, 12)
     for name in names[:2]:
         (tmp_path / "SegmentationObject" / f"{name}.png").unlink()
-    with pytest.raises(DataError, match="2 of 12 photos are faulty, more than 10%"):
+    with pytest.raises(DatasetError, match="2 of 12 photos are faulty, more than 10%"):
         read("voc", tmp_path, ("train",))
     photos, report = read("voc", tmp_path, ("train",), max_faulty=0.2)
     assert (len(photos), len(report.faulty)) == (10, 2)
@@ -283,7 +283,7 @@ def test_class_maps_in_place_of_instance_maps_stop(tmp_path):
         values = np.asarray(Image.open(path)).copy()
         values[values == 1], values[values == 2] = 15, 7
         trees.write_map(path, values)
-    with pytest.raises(DataError, match="as a map of classes has"):
+    with pytest.raises(DatasetError, match="as a map of classes has"):
         read("voc", tmp_path, ("train",))
     assert len(read("voc", tmp_path, ("train",), any_ids=True)[0]) == 3
 
@@ -307,22 +307,22 @@ def test_a_grey_picture_is_no_mask(tmp_path):
 
 
 def test_wrong_folders_are_named(tmp_path):
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DatasetError, match="no such folder"):
         read("voc", tmp_path / "nowhere", ("train",))
     (tmp_path / "SegmentationClass").mkdir()
-    with pytest.raises(DataError, match="class maps only"):
+    with pytest.raises(DatasetError, match="class maps only"):
         read("voc", tmp_path, ("train",))
-    with pytest.raises(DataError, match="images and masks"):
+    with pytest.raises(DatasetError, match="images and masks"):
         read("folder", tmp_path)
-    with pytest.raises(DataError, match="no folder inst"):
+    with pytest.raises(DatasetError, match="no folder inst"):
         read("sbd", tmp_path, ("train",))
     trees.voc(tmp_path / "voc", 1)
-    with pytest.raises(DataError, match="there are: train"):
+    with pytest.raises(DatasetError, match="there are: train"):
         read("voc", tmp_path / "voc", ("vall",))
     trees.write(tmp_path / "instances.json", '{"images": 3}')
-    with pytest.raises(DataError, match="not COCO instances"):
+    with pytest.raises(DatasetError, match="not COCO instances"):
         read("coco", tmp_path)
-    with pytest.raises(DataError, match="at least one source"):
+    with pytest.raises(DatasetError, match="at least one source"):
         open_sources(DataConfig())
 
 
@@ -353,11 +353,11 @@ def test_sources_as_the_command_line_gives_them():
 
 @pytest.mark.parametrize("kind", ["voc", "sbd", "davis"])
 def test_a_split_is_never_taken_by_itself(kind):
-    with pytest.raises(DataError, match="say which splits"):
+    with pytest.raises(DatasetError, match="say which splits"):
         parse_source(kind, "a/b")
 
 
 @pytest.mark.parametrize("text", ["a@-1", "a@x"])
 def test_wrong_weights_are_errors(text):
-    with pytest.raises(DataError, match="--coco a@"):
+    with pytest.raises(DatasetError, match="--coco a@"):
         parse_source("coco", text)

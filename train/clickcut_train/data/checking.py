@@ -14,8 +14,10 @@ from pycocotools import mask as coco_mask
 
 from clickcut.errors import ImageError
 from clickcut.images import decode
-from clickcut_train.data.entry import LIMITS, Annotated, Entry, FaultyPhotoError, Report
-from clickcut_train.data.photo import Photo, Rle
+from clickcut_eval.datasets.entry import LIMITS, Annotated, Entry, FaultyPhotoError
+from clickcut_eval.datasets.rle import Rle
+from clickcut_train.data.photo import Photo
+from clickcut_train.data.report import Report
 from clickcut_train.errors import DataError
 
 A = TypeVar("A")

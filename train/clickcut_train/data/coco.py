@@ -9,8 +9,8 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
-from clickcut_train.data.entry import LIMITS, Annotated, Entry, FaultyPhotoError, read_bytes
-from clickcut_train.data.photo import Rle
+from clickcut_eval.datasets.entry import LIMITS, Annotated, Entry, FaultyPhotoError, read_bytes
+from clickcut_eval.datasets.rle import Rle
 from clickcut_train.errors import DataError
 
 _FAR_OUTSIDE = 2

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from clickcut_train.data.entry import (
-    Annotated,
-    Entry,
-    FaultyPhotoError,
-    read_bytes,
-    split_names,
-)
-from clickcut_train.data.id_map import VOID, ids_in, instances_of, read_id_map
+from clickcut_eval.datasets.entry import Annotated, Entry, FaultyPhotoError, read_bytes, split_names
+from clickcut_eval.datasets.id_map import VOID, ids_in, instances_of, read_id_map
 from clickcut_train.errors import DataError
 
 _LISTS = ("2017", "480p", "2016")

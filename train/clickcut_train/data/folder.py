@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pycocotools import mask as coco_mask
 
-from clickcut_train.data.entry import Annotated, Entry, FaultyPhotoError, read_bytes
-from clickcut_train.data.id_map import VOID, ids_in, instances_of, read_id_map
-from clickcut_train.data.photo import Rle, encode_mask
+from clickcut_eval.datasets.entry import Annotated, Entry, FaultyPhotoError, read_bytes
+from clickcut_eval.datasets.id_map import VOID, ids_in, instances_of, read_id_map
+from clickcut_eval.datasets.rle import Rle, encode_mask
 from clickcut_train.errors import DataError
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")

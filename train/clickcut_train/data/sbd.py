@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat
 
-from clickcut_train.data.entry import Annotated, Entry, FaultyPhotoError, read_bytes, split_names
-from clickcut_train.data.id_map import instances_of
+from clickcut_eval.datasets.entry import Annotated, Entry, FaultyPhotoError, read_bytes, split_names
+from clickcut_eval.datasets.id_map import instances_of
 from clickcut_train.errors import DataError
 
 MAX_INFLATED = 64 * 2**20

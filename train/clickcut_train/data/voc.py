@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clickcut_train.data.entry import Annotated, Entry, read_bytes, split_names
-from clickcut_train.data.id_map import instances_of, read_id_map
+from clickcut_eval.datasets.entry import Annotated, Entry, read_bytes, split_names
+from clickcut_eval.datasets.id_map import instances_of, read_id_map
 from clickcut_train.errors import DataError
 
 

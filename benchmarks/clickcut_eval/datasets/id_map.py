@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clickcut_train.data.entry import LIMITS, FaultyPhotoError, read_bytes
-from clickcut_train.data.photo import Rle, encode_mask
+from clickcut_eval.datasets.entry import LIMITS, FaultyPhotoError, read_bytes
+from clickcut_eval.datasets.rle import Rle, encode_mask
 
 VOID = 255
 """The id of pixels that belong to no instance for certain."""

@@ -1,21 +1,19 @@
-"""What a reader of a data set gives: photos not read yet, and a report of what was left out."""
+"""What a reader of a data set gives: photos that have not been read yet."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from clickcut.images import ImageLimits
-from clickcut_train.data.photo import Rle
-from clickcut_train.errors import DataError
+from clickcut_eval.datasets.rle import Rle
+from clickcut_eval.errors import DatasetError
 
 LIMITS = ImageLimits()
 
-_LISTED = 20
 
-
-class FaultyPhotoError(DataError):
+class FaultyPhotoError(DatasetError):
     """One photo cannot be used; it is skipped."""
 
 
@@ -51,47 +49,6 @@ class Entry:
     read: Callable[[], Annotated]
 
 
-@dataclass
-class Report:
-    """What was read of a source.
-
-    Attributes:
-        source: its name.
-        total: photos that it lists.
-        photos: photos that can be trained on.
-        objects: objects on them.
-        small: objects left out because they have too few pixels.
-        without_object: photos left out because no object remains on them.
-        faulty: photo and reason, of photos left out.
-        dropped: photo and reason, of objects left out on photos that are used.
-        numbered: photos whose instances have ids.
-        unnumbered: those among them whose ids are not numbered from 1.
-    """
-
-    source: str
-    total: int
-    photos: int = 0
-    objects: int = 0
-    small: int = 0
-    without_object: int = 0
-    faulty: list[tuple[str, str]] = field(default_factory=list)
-    dropped: list[tuple[str, str]] = field(default_factory=list)
-    numbered: int = 0
-    unnumbered: int = 0
-
-    def __str__(self) -> str:
-        lines = [
-            f"{self.source}: {self.photos} photos with {self.objects} objects; left out: "
-            f"{len(self.faulty)} faulty photos, {self.without_object} without an object, "
-            f"{len(self.dropped)} faulty objects, {self.small} small objects"
-        ]
-        both = self.faulty + self.dropped
-        lines += [f"  {name}: {reason}" for name, reason in both[:_LISTED]]
-        if len(both) > _LISTED:
-            lines.append(f"  ... and {len(both) - _LISTED} more")
-        return "\n".join(lines)
-
-
 def read_bytes(path: Path) -> bytes:
     """An image or mask file.
 
@@ -113,10 +70,10 @@ def split_names(path: Path) -> list[str]:
     """The lines of a list of names, without empty ones.
 
     Raises:
-        DataError: no such file; the message lists what is beside it.
+        DatasetError: no such file; the message lists what is beside it.
     """
     try:
         return [line.strip() for line in path.read_text().splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         there = ", ".join(sorted(p.stem for p in path.parent.glob("*.txt"))) or "none"
-        raise DataError(f"{path}: no readable list of photos; there are: {there}") from error
+        raise DatasetError(f"{path}: no readable list of photos; there are: {there}") from error
