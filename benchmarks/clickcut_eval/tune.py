@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from clickcut_eval.datasets.voc import voc
+from clickcut_eval.datasets.objects import voc
 from clickcut_eval.errors import MethodError
 from clickcut_eval.jobs import Job
 from clickcut_eval.methods import MethodSpec, build, choose
@@ -77,7 +77,7 @@ def tune(
     if method not in SPACE:
         raise MethodError(f"nothing to tune in {method!r}; there are {', '.join(SPACE)}")
     console = console or Console()
-    targets = evenly(voc(root, "train"), objects)
+    targets = evenly(voc(root, ("train",)), objects)
     protocol = Protocol("deepest", max_clicks, target)
     specs = [
         choose([method], None, {}, {}, {method: parameters})[0]

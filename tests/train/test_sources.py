@@ -138,7 +138,7 @@ def test_coco_in_its_own_layout(tmp_path):
     os.rename(tmp_path / "flat/images", tmp_path / "train2017")
     photos, _ = read("coco", tmp_path, ("train2017",))
     assert len(photos) == 1
-    with pytest.raises(DatasetError, match="DIR:train2017"):
+    with pytest.raises(DatasetError, match="coco:FOLDER:train2017"):
         read("coco", tmp_path)
     with pytest.raises(DatasetError, match="there are the splits train2017"):
         read("coco", tmp_path, ("val",))
@@ -235,6 +235,24 @@ def test_faulty_coco_images_are_skipped(tmp_path, change, reason):
     photos, report = read("coco", tmp_path)
     assert len(photos) == 2
     assert reason in report.faulty[0][1]
+
+
+def test_coco_annotations_of_unknown_images_are_named(tmp_path):
+    square = {"segmentation": [trees.square(20, 20, 60, 60)]}
+    trees.coco(tmp_path, [square, square | {"image_id": 77}, square | {"image_id": 77}], count=3)
+    photos, report = read("coco", tmp_path)
+    assert [len(p.rles) for p in photos] == [1, 1, 1]
+    assert report.faulty == [
+        ("image_id 77", "no such image is listed; annotations of it: 1, 2"),
+    ]
+
+
+def test_masks_without_a_photo_are_named(tmp_path):
+    trees.folder(tmp_path, 3)
+    trees.write_map(tmp_path / "masks/z.png", trees.ids(), palette=False)
+    photos, report = read("folder", tmp_path)
+    assert len(photos) == 3
+    assert report.faulty == [("masks/z.png", "there is no photo that it belongs to")]
 
 
 @pytest.mark.parametrize("file", ["masks/p0.png", "images/p0.jpg"])

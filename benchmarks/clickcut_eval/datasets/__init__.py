@@ -10,9 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from clickcut_eval.datasets.coco import coco
+from clickcut_eval.datasets.objects import coco, sbd, voc
 from clickcut_eval.datasets.pairs import berkeley, clothing, coco_pairs, davis, grabcut
-from clickcut_eval.datasets.voc import sbd, voc
 from clickcut_eval.errors import DatasetError
 from clickcut_eval.targets import Target
 
@@ -23,12 +22,12 @@ class Dataset:
 
     Attributes:
         title: as tables show it.
-        read: folder -> its objects; raises `DatasetError`.
+        read: folder and splits -> its objects; raises `DatasetError`.
         target: IoU that the field measures clicks to on it.
     """
 
     title: str
-    read: Callable[[Path], list[Target]]
+    read: Callable[..., list[Target]]
     target: float
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clickcut_eval.datasets.entry import FaultyPhotoError
-from clickcut_eval.datasets.id_map import VOID, decode_id_map
+from clickcut_eval.datasets.labels import VOID, decode_id_map
 from clickcut_eval.datasets.rle import Rle, encode_mask
 from clickcut_train.data.photo import Photo
 from clickcut_train.errors import DataError
