@@ -12,6 +12,7 @@ from PIL import Image
 from pycocotools import mask as coder
 from scipy.io import savemat
 
+from clickcut_eval.data_spec import DataSpec
 from clickcut_eval.datasets import DATASETS, open_dataset
 from clickcut_eval.datasets.pairs import davis
 from clickcut_eval.errors import DatasetError
@@ -266,21 +267,21 @@ def test_voc_names_every_missing_file(tmp_path):
 
 def test_what_is_no_data_set(tmp_path):
     with pytest.raises(DatasetError, match="unknown data set 'imagenet'; there are grabcut"):
-        open_dataset("imagenet", tmp_path)
-    with pytest.raises(DatasetError, match="no such folder"):
-        open_dataset("grabcut", tmp_path / "nowhere")
+        open_dataset(DataSpec("imagenet", str(tmp_path)))
+    with pytest.raises(DatasetError, match="there is no folder"):
+        open_dataset(DataSpec("grabcut", str(tmp_path / "nowhere")))
     with pytest.raises(DatasetError, match="no folder images or data_GT"):
-        open_dataset("grabcut", tmp_path)
+        open_dataset(DataSpec("grabcut", str(tmp_path)))
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
     with pytest.raises(DatasetError, match="no photographs"):
-        open_dataset("grabcut", tmp_path)
+        open_dataset(DataSpec("grabcut", str(tmp_path)))
 
 
 def test_the_real_folders(shared_data):
     counts = {"grabcut": 50, "berkeley": 100, "voc": 284, "coco_mval_dev": 160}
     for name, count in counts.items():
-        _, targets = open_dataset(name, shared_data / name)
+        _, targets = open_dataset(DataSpec(name, str(shared_data / name)))
         assert len(targets) == len({t.name for t in targets}) == count
         truth = targets[0].truth()
         assert truth.mask.shape == targets[0].pixels().shape[:2]

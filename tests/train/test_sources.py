@@ -13,6 +13,7 @@ import pytest
 import trees
 from PIL import Image
 from pycocotools import mask as coco_mask
+from pydantic import ValidationError
 from scipy.io import savemat
 
 from clickcut_eval.errors import DatasetError
@@ -346,7 +347,7 @@ def test_wrong_folders_are_named(tmp_path):
 
 def test_a_random_sample_of_a_data_set(tmp_path):
     names = trees.voc(tmp_path, 12)
-    config = DataConfig(sources=(parse_source("voc", f"{tmp_path}:train"),))
+    config = DataConfig(sources=(parse_source(f"voc:{tmp_path}:train"),))
     picked = []
     for seed in (0, 0, 1):
         photos, (report,) = open_sources(config, 5, seed)
@@ -360,22 +361,32 @@ def test_a_random_sample_of_a_data_set(tmp_path):
 
 
 def test_sources_as_the_command_line_gives_them():
-    assert parse_source("voc", "a/b:train,extra@2.5") == SourceConfig(
+    assert parse_source("voc:a/b:train,extra@2.5") == SourceConfig(
         kind="voc", path="a/b", splits=("train", "extra"), weight=2.5
     )
-    assert parse_source("coco", "a/b") == SourceConfig(kind="coco", path="a/b")
-    assert parse_source("shards", "http://host:80/x/manifest.json").path.endswith("manifest.json")
-    assert parse_source("shards", "packed@3").weight == 3
-    assert parse_source("davis", "d:2016/train").splits == ("2016/train",)
+    assert parse_source("coco:a/b") == SourceConfig(kind="coco", path="a/b")
+    assert parse_source("shards:http://host:80/x/manifest.json").path.endswith("manifest.json")
+    assert parse_source("shards:packed@3").weight == 3
+    assert parse_source("davis:d:2016/train").splits == ("2016/train",)
 
 
 @pytest.mark.parametrize("kind", ["voc", "sbd", "davis"])
 def test_a_split_is_never_taken_by_itself(kind):
     with pytest.raises(DatasetError, match="say which splits"):
-        parse_source(kind, "a/b")
+        parse_source(f"{kind}:a/b")
 
 
 @pytest.mark.parametrize("text", ["a@-1", "a@x"])
 def test_wrong_weights_are_errors(text):
-    with pytest.raises(DatasetError, match="--coco a@"):
-        parse_source("coco", text)
+    with pytest.raises(DatasetError, match="coco:a@"):
+        parse_source(f"coco:{text}")
+
+
+def test_a_configuration_takes_the_spelling_of_the_command_line():
+    config = DataConfig.model_validate(
+        {"sources": ["voc:a:train@2", {"kind": "folder", "path": "b"}]}
+    )
+    assert [str(s) for s in config.sources] == ["voc:a:train", "folder:b"]
+    assert config.sources[0].weight == 2
+    with pytest.raises(ValidationError, match="names no data set"):
+        DataConfig.model_validate({"sources": ["a/b"]})

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clickcut_eval.data_spec import DEFAULT_SPLITS
 from clickcut_eval.datasets.coco import (
     Fields,
     by_photo,
@@ -37,7 +38,9 @@ def voc(root: Path, splits: Sequence[str] = ()) -> list[Target]:
     Raises:
         DatasetError: lists photographs and label images that are missing or do not fit.
     """
-    return _instances(root, voc_entries(root, tuple(splits) or ("val",), categories=True))
+    return _instances(
+        root, voc_entries(root, tuple(splits) or DEFAULT_SPLITS["voc"], categories=True)
+    )
 
 
 def sbd(root: Path, splits: Sequence[str] = ()) -> list[Target]:
@@ -46,7 +49,7 @@ def sbd(root: Path, splits: Sequence[str] = ()) -> list[Target]:
     Raises:
         DatasetError: lists photographs and instance files that are missing or do not fit.
     """
-    return _instances(root, sbd_entries(root, tuple(splits) or ("val",)))
+    return _instances(root, sbd_entries(root, tuple(splits) or DEFAULT_SPLITS["sbd"]))
 
 
 def folder(root: Path, splits: Sequence[str] = ()) -> list[Target]:
