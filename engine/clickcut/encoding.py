@@ -6,6 +6,7 @@ asked for. No Numba and no network back-end: clients import this module as well.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -13,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from clickcut.errors import EventError
+from clickcut.errors import EventError, ImageError
+from clickcut.image_file import png
 from clickcut.region import Region
 
 # Rows of a mask are long runs: no filter and run-length matching is 3 times as fast as the default.
@@ -23,12 +25,20 @@ _PNG_OPTIONS = (
     *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE),
 )
 
-# Signature, then the IHDR chunk: its length, its name, width, height, bits and colour type.
-_PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 _PNG_HEADER_BYTES = 33
+"""Signature, then the IHDR chunk: its length, its name, width, height, bits and colour type, ..."""
 
-_COUNT_DIGITS = 6
-"""Most base-32 digits of one count; 2^29 pixels is more than any image that is taken."""
+MAX_MASK_PIXELS = 2**30
+"""Pixels of a mask that is decoded, at most; more than any image that is taken."""
+
+MAX_MASK_SIDE = 2**20
+"""Rows or columns of a mask that is decoded, at most."""
+
+_COUNT_DIGITS = 7
+"""Base-32 digits of one count, at most: enough for a difference of `MAX_MASK_PIXELS`."""
+
+_CHUNK = 2**20
+"""Bytes of an RLE that are decoded in one go."""
 
 
 def to_rle(mask: NDArray[np.bool_], box: Region | None = None) -> bytes:
@@ -75,47 +85,99 @@ def from_rle(counts: bytes, height: int, width: int) -> NDArray[np.bool_]:
 
     Args:
         counts: see `to_rle`.
-        height: of the mask; checked against the image by the caller, so that it is not huge.
+        height: of the mask.
         width: of the mask.
 
     Returns:
         (H, W) bool, contiguous.
 
     Raises:
-        EventError: damaged, or not of this size.
+        EventError: damaged, not of this size, or of a size that no image has.
     """
-    lengths = _parse_counts(counts)
-    total = int(lengths.sum())
-    if total != height * width or (lengths < 0).any():
+    total = _pixels_of(height, width)
+    if len(counts) > _COUNT_DIGITS * (total + 1):
         raise EventError(
-            f"the RLE's runs cover {total} pixels, the mask has {width} x {height} = "
-            f"{height * width}: check its size and that it is COCO's compressed form"
+            f"the RLE has {len(counts):,} bytes, more than {width} x {height} pixels can take: "
+            "check its size and that it is COCO's compressed form"
         )
-    values = np.zeros(lengths.size, np.bool_)
-    values[1::2] = True
-    return np.ascontiguousarray(np.repeat(values, lengths).reshape(width, height).T)
+    columns = np.empty(total, np.bool_)
+    filled, selected = 0, False
+    for lengths in _runs_of(counts):
+        # Each run is bounded by what is left, so that neither the sum can wrap nor the array
+        # overflow, whatever the numbers are.
+        left = total - filled
+        if int(lengths.min()) < 0 or int(lengths.max()) > left or int(lengths.sum()) > left:
+            raise _wrong_size("more", height, width)
+        values = np.zeros(lengths.size, np.bool_)
+        values[int(not selected) :: 2] = True
+        runs = np.repeat(values, lengths)
+        columns[filled : filled + runs.size] = runs
+        filled += runs.size
+        selected ^= bool(lengths.size % 2)
+    if filled != total:
+        raise _wrong_size("fewer", height, width)
+    return np.ascontiguousarray(columns.reshape(width, height).T)
 
 
-def _parse_counts(counts: bytes) -> NDArray[np.int64]:
-    """Run lengths of COCO's compressed string.
+def _pixels_of(height: int, width: int) -> int:
+    """Pixels of a mask whose size an untrusted sender gives."""
+    if not (0 < height <= MAX_MASK_SIDE and 0 < width <= MAX_MASK_SIDE):
+        raise EventError(f"a mask cannot be {width} x {height} pixels")
+    if height * width > MAX_MASK_PIXELS:
+        raise EventError(
+            f"a mask of {width} x {height} pixels is larger than any image that is taken "
+            f"({MAX_MASK_PIXELS:,} pixels)"
+        )
+    return height * width
+
+
+def _wrong_size(than: str, height: int, width: int) -> EventError:
+    return EventError(
+        f"the RLE's runs cover {than} pixels than the mask has, {width} x {height} = "
+        f"{height * width}: check its size and that it is COCO's compressed form"
+    )
+
+
+def _runs_of(counts: bytes) -> Iterator[NDArray[np.int64]]:
+    """Run lengths of COCO's compressed string, in pieces so that a long one costs little memory.
 
     Each number is in base 32, low digit first, one character per digit from "0" on; bit 5 says that
     more follow and bit 4 of the last is the sign. From the fourth number on, the difference to the
     number before the last one is written.
+
+    The numbers are as written: they may be negative, and up to `_CHUNK` * 2^34 in size.
     """
-    digits = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
-    if digits.size == 0 or digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
-        raise EventError("the RLE is empty, cut off or not COCO's compressed form")
-    ends = np.flatnonzero((digits & 32) == 0)
+    before = np.zeros(2, np.int64)
+    """The last two numbers; the first number of all counts as 0, no difference refers to it."""
+    at = 0
+    while at < len(counts) or at == 0:
+        digits = np.frombuffer(counts[at : at + _CHUNK], np.uint8).astype(np.int64) - 48
+        ends = np.flatnonzero((digits & 32) == 0)
+        if digits.size == 0 or digits.min() < 0 or digits.max() > 63 or ends.size == 0:
+            raise EventError("the RLE is empty, cut off or not COCO's compressed form")
+        numbers = _numbers_of(digits[: ends[-1] + 1], ends)
+        first, numbers[0] = numbers[0], numbers[0] if at else 0
+        for k in (0, 1):  # sum up the differences, odd and even numbers apart
+            numbers[k::2] = before[k] + np.cumsum(numbers[k::2])
+        before = np.concatenate((before, numbers))[-2:]
+        if not at:
+            numbers[0] = first
+        yield numbers
+        if int(np.abs(before).max()) > MAX_MASK_PIXELS:
+            raise EventError("the RLE has a run that is longer than any image")
+        at += int(ends[-1]) + 1
+
+
+def _numbers_of(digits: NDArray[np.int64], ends: NDArray[np.intp]) -> NDArray[np.int64]:
+    """Numbers from their base-32 digits, given where the last digit of each stands."""
     starts = np.concatenate(([0], ends[:-1] + 1))
-    if int((ends - starts).max()) >= _COUNT_DIGITS:
+    sizes = ends - starts + 1
+    if int(sizes.max()) > _COUNT_DIGITS:
         raise EventError("the RLE has a run that is longer than any image")
-    within = np.arange(digits.size) - np.repeat(starts, ends - starts + 1)
+    within = np.arange(digits.size) - np.repeat(starts, sizes)
     numbers = np.add.reduceat((digits & 31) << (5 * within), starts)
     negative = (digits[ends] & 16) != 0
-    numbers[negative] -= np.int64(1) << (5 * (ends - starts + 1)[negative])
-    for first in (1, 2):  # sum up the differences, odd and even numbers apart
-        numbers[first::2] = np.cumsum(numbers[first::2])
+    numbers[negative] -= np.int64(1) << (5 * sizes[negative])
     return numbers
 
 
@@ -143,7 +205,7 @@ def from_png(data: bytes, height: int, width: int) -> NDArray[np.bool_]:
         EventError: not a single-channel PNG, damaged, or of another size than the image; found from
             the header, before pixels are allocated.
     """
-    if not data.startswith(_PNG_START) or len(data) < _PNG_HEADER_BYTES:
+    if not data.startswith(png.START) or len(data) < _PNG_HEADER_BYTES:
         raise EventError("the initial mask is not a PNG file")
     size = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     if size != (width, height):
@@ -152,7 +214,11 @@ def from_png(data: bytes, height: int, width: int) -> NDArray[np.bool_]:
         )
     if data[25] != 0:
         raise EventError("the initial mask must be a single-channel (grey) PNG")
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        lean = png.read(data, transparency=False).data
+        decoded = cv2.imdecode(np.frombuffer(lean, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (ImageError, cv2.error) as error:
+        raise EventError(f"the initial mask is a damaged PNG file ({error})") from error
     if decoded is None or decoded.shape != (height, width):
         raise EventError("the initial mask is a damaged PNG file")
     return np.asarray(decoded != 0, np.bool_)

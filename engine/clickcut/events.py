@@ -14,6 +14,9 @@ from clickcut.errors import EventError
 from clickcut.maps import Point
 from clickcut.parameters import Parameters
 
+RETRACED = 4
+"""How often a stroke may pass each of its pixels, in the mean of the longest one that is taken."""
+
 
 @dataclass(frozen=True, slots=True)
 class Click:
@@ -100,7 +103,8 @@ def stroke_pixels(
         points: (N, 2) float64, x and y of the corners, N >= 1.
         width: of the image, pixels.
         height: of the image, pixels.
-        limit: most pixels to return.
+        limit: pixels to return at most. The line may be `RETRACED` times as long, since it may pass
+            a pixel again.
 
     Raises:
         EventError: another shape, a corner outside the image, or a longer line.
@@ -111,10 +115,14 @@ def stroke_pixels(
         raise EventError(f"a stroke has at most {limit} points, got {len(points)}")
     corners = [to_pixel(x, y, width, height) for x, y in points.tolist()]
     pixels = dict.fromkeys(corners[:1])
+    walked = 0
     for (xa, ya), (xb, yb) in itertools.pairwise(corners):
         steps = max(abs(xb - xa), abs(yb - ya))
-        if len(pixels) + steps > 4 * limit:
-            break
+        walked += steps
+        if walked > RETRACED * limit:
+            raise EventError(
+                f"the stroke is longer than {RETRACED * limit} pixels; split it into shorter ones"
+            )
         for k in range(1, steps + 1):
             # Integer arithmetic: the same pixels on every machine.
             x = xa + (2 * k * (xb - xa) + steps) // (2 * steps)

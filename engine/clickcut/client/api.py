@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut.client.received import check_image, mask_after, metadata_of
 from clickcut.client.session import initial_mask as mask_message
-from clickcut.encoding import from_rle
-from clickcut.errors import EventError
+from clickcut.errors import EventError, ServerError
 from clickcut.v1 import clickcut_pb2 as pb
 
 ClickLike = tuple[float, float] | tuple[float, float, bool]
@@ -75,9 +74,17 @@ def segment_request(
 
 
 def mask_of(reply: pb.SegmentReply) -> NDArray[np.bool_]:
-    """The mask of a reply, (H, W) bool."""
-    rle = reply.result.rle
-    return from_rle(rle.counts, rle.height, rle.width)
+    """The mask of a reply, (H, W) bool.
+
+    Raises:
+        ServerError: it is missing, damaged or not of the image's size.
+    """
+    check_image(reply.image)
+    empty = np.zeros((0, 0), np.bool_)
+    mask = mask_after(reply.result, reply.image, empty)
+    if mask is None:
+        raise ServerError("the server sent no mask")
+    return mask
 
 
 def models_of(reply: pb.ListModelsReply) -> list[ModelInfo]:
@@ -90,7 +97,7 @@ def models_of(reply: pb.ListModelsReply) -> list[ModelInfo]:
             backend=m.backend,
             is_default=m.is_default,
             input_size=m.input_size,
-            metadata=json.loads(m.metadata_json),
+            metadata=metadata_of(m),
             share=m.share,
         )
         for m in reply.models

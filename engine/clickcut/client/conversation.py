@@ -16,7 +16,7 @@ from clickcut.client.protocol import (
     persisting,
     uploading,
 )
-from clickcut.encoding import from_rle
+from clickcut.client.received import check_image, mask_after
 from clickcut.errors import (
     ClickcutError,
     ImageNotFoundError,
@@ -162,16 +162,9 @@ class Conversation:
         self._events.append(kept)
 
     def _update_mask(self, result: pb.Result) -> None:
-        box, rle = result.rectangle, result.rle
-        if result.WhichOneof("mask") != "rle":
+        mask = mask_after(result, self.image, self.mask)
+        if mask is None:
             return
-        if not result.area:
-            mask = np.zeros((self.image.height, self.image.width), np.bool_)
-        else:
-            mask = from_rle(rle.counts, rle.height, rle.width)
-            if mask.shape != (self.image.height, self.image.width):
-                part, mask = mask, self.mask.copy()
-                mask[box.y : box.y + box.height, box.x : box.x + box.width] = part
         mask.flags.writeable = False
         self.mask = mask
 
@@ -205,6 +198,7 @@ class Conversation:
     def _open(self, opening: pb.Open) -> Talk[None]:
         yield Connect()
         reply = yield from self._exchange(pb.SessionRequest(open=opening))
+        check_image(reply.image)
         self._connected = True
         self._session_id, self.image = reply.session_id, reply.image
         self._applied = reply.applied_sequence

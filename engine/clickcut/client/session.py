@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from clickcut.client.conversation import Conversation, Mask
 from clickcut.client.protocol import Talk
-from clickcut.encoding import Polygon, full_probability, to_polygons, to_rle
+from clickcut.client.received import probability_of
+from clickcut.encoding import Polygon, to_polygons, to_rle
 from clickcut.errors import EventError
-from clickcut.region import Region
 from clickcut.selection import bounding_box
 from clickcut.v1 import clickcut_pb2 as pb
 
@@ -125,13 +125,7 @@ class SessionBase(Generic[M, P]):
 
     def _probability(self) -> Talk[Probability]:
         reply = yield from self._conversation.showing(_PROBABILITY)
-        if not reply.result.HasField("probability"):
-            return np.zeros((self.height, self.width), np.float32)
-        found = reply.result.probability
-        values = np.frombuffer(found.values, "<f4").reshape(found.height, found.width)
-        box = found.region
-        region = Region(box.x, box.y, box.x + box.width, box.y + box.height)
-        return full_probability(region, values, self.height, self.width)
+        return probability_of(reply.result, self._conversation.image)
 
     @property
     def timings(self) -> dict[str, float]:
