@@ -29,7 +29,7 @@ from clickcut.region import Region
 from clickcut.repository import read_model
 from clickcut_bench.backends_report import plot, show
 from clickcut_bench.batching import compare
-from clickcut_bench.machine import describe
+from clickcut_eval.machine import describe
 
 DIRECT = "onnxruntime, direct"
 """Name of the comparison: ONNX Runtime without this project."""

@@ -19,7 +19,7 @@ from clickcut.backends.batching import BatchingPredictor
 from clickcut.bundle import BundleMetadata, bundled_models
 from clickcut.bundle_file import read_bundle
 from clickcut.predictor import Predictor
-from clickcut_bench.machine import describe
+from clickcut_eval.machine import describe
 
 DELAY = 1e-3
 """Seconds that a batch which has begun waits to be filled; the server's default."""

@@ -1,4 +1,4 @@
-"""What a benchmark ran on."""
+"""What a measurement ran on."""
 
 from __future__ import annotations
 
