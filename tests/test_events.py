@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from clickcut.clicks import PlacedClick
 from clickcut.errors import EventError
-from clickcut.events import (
+from clickcut.session.events import (
     Click,
     InitialMask,
     Prompts,

@@ -11,7 +11,7 @@ from fakes import FakePredictor, metadata
 from test_bundle import good, write
 
 from clickcut.bundle import METADATA_KEY
-from clickcut.bundle_file import read_bundle
+from clickcut.bundle.file import read_bundle
 from clickcut.errors import BundleError
 from clickcut.predictor import load_predictor
 from clickcut.reference import GRID, REFERENCE_KEY, make_reference, parse_reference

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from clickcut.backends.batching import BatchingPredictor
 from clickcut.bundle import BundleMetadata, bundled_models
-from clickcut.bundle_file import read_bundle
+from clickcut.bundle.file import read_bundle
 from clickcut.predictor import Predictor
 from clickcut_eval.machine import describe
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clickcut.events import Prompts
 from clickcut.images import prepare_pixels
 from clickcut.predictor import Predictor
 from clickcut.region import Region
 from clickcut.session import ClickSession
+from clickcut.session.events import Prompts
 from clickcut_bench.photographs import Photograph
 from clickcut_eval.clicker import Clicker
 from clickcut_eval.recording import RecordingPredictor

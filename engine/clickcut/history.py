@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clickcut.errors import EventError, LimitError
-from clickcut.events import (
+from clickcut.parameters import Parameters
+from clickcut.session.events import (
     Click,
     Event,
     InitialMask,
@@ -20,8 +21,7 @@ from clickcut.events import (
     Reset,
     SetParameters,
 )
-from clickcut.parameters import Parameters
-from clickcut.pipeline import MAX_REPLAYED, Computed, Pipeline, State
+from clickcut.session.pipeline import MAX_REPLAYED, Computed, Pipeline, State
 
 MAX_EVENTS = 5_000
 """Events of an object; a session that needs more has gone wrong."""

@@ -14,7 +14,7 @@ import pytest
 from export_cases import inputs, tiny_bundle, tiny_graph
 from onnx import numpy_helper
 
-from clickcut.bundle_file import read_bundle
+from clickcut.bundle.file import read_bundle
 from clickcut.errors import BundleError
 from clickcut.predictor import load_predictor
 from clickcut.reference import make_reference

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from server.harness import image_file, wait_until
 
-from clickcut import errors, status
+from clickcut import errors
+from clickcut import grpc_status as status
 from clickcut.errors import ClickcutError, EventError, ImageError, ImageNotFoundError, LimitError
 from clickcut.image_file.process import Cancellation, Decoder
 from clickcut.images import ImageLimits, digest_of
-from clickcut.server.images import ImageStore
+from clickcut.server.image_store import ImageStore
 from clickcut.server.pool import ComputePool
 from clickcut.server.settings import Settings
 

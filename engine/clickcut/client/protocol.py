@@ -22,7 +22,7 @@ import grpc
 from clickcut.client.picture import Picture
 from clickcut.client.replies import InvalidReplyError
 from clickcut.errors import ClickcutError, ImageNotFoundError, UnavailableError
-from clickcut.status import ERROR_KEY, error_of
+from clickcut.grpc_status import ERROR_KEY, error_of
 from clickcut.v1 import clickcut_pb2 as pb
 
 T = TypeVar("T")

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 from clickcut.errors import ClickcutError, ServerError, UnavailableError
 from clickcut.image_file.process import Decoder
 from clickcut.images import ImageLimits
-from clickcut.server.images import ImageStore
+from clickcut.server.image_store import ImageStore
 from clickcut.server.metrics import Metrics
-from clickcut.server.models import Models
+from clickcut.server.model_registry import Models
 from clickcut.server.pool import ComputePool
-from clickcut.server.sessions import SessionStore
+from clickcut.server.session_store import SessionStore
 from clickcut.server.settings import MIB, Settings
 
 T = TypeVar("T")

@@ -21,7 +21,7 @@ from clickcut.server.admin import AdminService, Reloader
 from clickcut.server.background import in_background
 from clickcut.server.core import Core
 from clickcut.server.edge import Edge
-from clickcut.server.models import GPU_BATCH, Models
+from clickcut.server.model_registry import GPU_BATCH, Models
 from clickcut.server.service import NAME, ClickcutService
 from clickcut.server.settings import MIB, Settings
 from clickcut.v1 import admin_pb2_grpc, clickcut_pb2_grpc

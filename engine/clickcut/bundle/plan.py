@@ -14,8 +14,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from clickcut.bundle import BundleMetadata, check_metadata, faults_of
-from clickcut.bundle_file import check_hash_file, read_limited
+from clickcut.bundle.file import check_hash_file, read_limited
+from clickcut.bundle.metadata import BundleMetadata, check_metadata, faults_of
 from clickcut.errors import BackendError, BundleError
 from clickcut.reference import ReferenceAnswer, check_reference
 

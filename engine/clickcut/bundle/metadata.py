@@ -129,6 +129,6 @@ def check_metadata(raw: Any, where: str) -> BundleMetadata:
 
 def bundled_models() -> dict[str, Path]:
     """The models that come with the package, by name; `default` first."""
-    folder = Path(__file__).parent / "models"
+    folder = Path(__file__).parents[1] / "models"
     paths = sorted(folder.glob("*.onnx"), key=lambda p: (p.stem != "default", p.stem))
     return {p.stem: p for p in paths}

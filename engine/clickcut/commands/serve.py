@@ -33,7 +33,7 @@ def serve(**flags: object) -> None:
                 file=sys.stderr,
             )
         raise typer.Exit(2) from error
-    from clickcut.server.app import run  # heavy: only once the settings are good
+    from clickcut.server.process import run  # heavy: only once the settings are good
 
     raise typer.Exit(run(settings))
 

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from clickcut.bundle import BundleMetadata
-    from clickcut.repository import ModelFile
+    from clickcut.bundle.repository import ModelFile
 
 
 class _ListByDefault(TyperGroup):
@@ -92,7 +92,7 @@ def list_models(
 
 
 def _read(names: Sequence[str], folder: Path | None) -> list[ModelFile]:
-    from clickcut.repository import check_place, find_models, read_model
+    from clickcut.bundle.repository import check_place, find_models, read_model
 
     files = [read_model(path) for path in find_models(names, folder)]
     for file in files:
@@ -158,7 +158,7 @@ def _description(file: ModelFile) -> dict[str, object]:
     }
     document |= file.metadata.model_dump(mode="json")
     if file.path.suffix == ".plan":
-        from clickcut.backends.plan import read_description
+        from clickcut.bundle.plan import read_description
 
         document["tensorrt"] = read_description(file.path).tensorrt.model_dump(mode="json")
     return document
@@ -187,9 +187,9 @@ def verify(
 
     Exit code 2 when one of them cannot be used.
     """
+    from clickcut.bundle.repository import check_place, find_models, read_model
     from clickcut.errors import ClickcutError
     from clickcut.predictor import load_predictor
-    from clickcut.repository import check_place, find_models, read_model
 
     console, bad = Console(highlight=False, markup=False, soft_wrap=True), 0
     for path in find_models(wanted or [], folder, backend):
@@ -219,7 +219,7 @@ def seal(
     ],
 ) -> None:
     """Write into bundles the SHA-256 of all their other bytes, so that damage is noticed."""
-    from clickcut.bundle_file import seal_file
+    from clickcut.bundle.file import seal_file
 
     for file in path:
         print(f"{file}: sealed, content sha256 {seal_file(file)}")

@@ -18,15 +18,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickcut.clicks import Point
-from clickcut.events import Click, Event, InitialMask, MoveClick, Prompts, RemoveClick, Reset
 from clickcut.images import PreparedImage
-from clickcut.network_input import network_input
 from clickcut.parameters import Parameters
 from clickcut.predictor import Predictor
 from clickcut.region import Region, around_points, choose_region
 from clickcut.region_cut import RegionCut
 from clickcut.resample import move, resize
 from clickcut.selection import EMPTY, Selection
+from clickcut.session.events import (
+    Click,
+    Event,
+    InitialMask,
+    MoveClick,
+    Prompts,
+    RemoveClick,
+    Reset,
+)
+from clickcut.session.network_input import network_input
 
 MAX_REPLAYED = 20
 """Network passes at most when a click is moved or removed. Of more clicks the earliest are made at

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from clickcut.bundle import BundleMetadata
 from clickcut.errors import ClickcutError, LimitError, SessionNotFoundError
-from clickcut.server.images import ImageStore
+from clickcut.server.image_store import ImageStore
 from clickcut.server.peers import Peer
 from clickcut.server.settings import MIB, Settings
 from clickcut.session import ClickSession

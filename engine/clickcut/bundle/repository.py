@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clickcut.backends.plan import read_plan
-from clickcut.bundle import BundleMetadata, bundled_models
-from clickcut.bundle_file import read_bundle
+from clickcut.bundle.file import read_bundle
+from clickcut.bundle.metadata import BundleMetadata, bundled_models
+from clickcut.bundle.plan import read_plan
 from clickcut.errors import BundleError
 from clickcut.predictor import DEFAULT_BACKENDS, takes
 

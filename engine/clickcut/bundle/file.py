@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from clickcut.bundle import METADATA_KEY, BundleMetadata, parse_metadata
+from clickcut.bundle.metadata import METADATA_KEY, BundleMetadata, parse_metadata
 from clickcut.errors import BundleError
 from clickcut.reference import REFERENCE_KEY, ReferenceAnswer, parse_reference
 

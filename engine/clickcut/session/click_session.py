@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from clickcut.clicks import PlacedClick, checked_index
 from clickcut.errors import EventError
-from clickcut.events import (
+from clickcut.history import MAX_POINTS, History
+from clickcut.images import PreparedImage
+from clickcut.parameters import Parameters
+from clickcut.predictor import Predictor
+from clickcut.region import Region
+from clickcut.selection import Selection, paint
+from clickcut.session.events import (
     Click,
     Event,
     InitialMask,
@@ -26,13 +32,7 @@ from clickcut.events import (
     stroke_pixels,
     to_pixel,
 )
-from clickcut.history import MAX_POINTS, History
-from clickcut.images import PreparedImage
-from clickcut.parameters import Parameters
-from clickcut.pipeline import Computed, Pipeline, State, probability
-from clickcut.predictor import Predictor
-from clickcut.region import Region
-from clickcut.selection import Selection, paint
+from clickcut.session.pipeline import Computed, Pipeline, State, probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class ClickSession:
             positive: object, else background.
 
         Raises:
-            EventError: see `clickcut.events.stroke_pixels`.
+            EventError: see `clickcut.session.events.stroke_pixels`.
             LimitError: too many events or points.
         """
         pixels = stroke_pixels(points, self.image.width, self.image.height, MAX_POINTS)
