@@ -8,17 +8,17 @@ from fakes import FakePredictor, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickcut import history as history_module
-from clickcut import pipeline as pipeline_module
-from clickcut import session as session_module
 from clickcut.clicks import PlacedClick
 from clickcut.errors import EventError, LimitError
-from clickcut.events import Prompts, SetParameters
-from clickcut.history import UNDO_BYTES
 from clickcut.images import prepare_pixels
-from clickcut.pipeline import Pipeline, State
 from clickcut.region import Region
 from clickcut.session import ClickSession
+from clickcut.session import click_session as session_module
+from clickcut.session import history as history_module
+from clickcut.session import pipeline as pipeline_module
+from clickcut.session.events import Prompts, SetParameters
+from clickcut.session.history import UNDO_BYTES
+from clickcut.session.pipeline import Pipeline, State
 
 OBJECT, BOX, GROUND = (53, 60), (120, 48), (10, 10)
 STATE_BYTES = 64 * 64 * 4 + 160 * 120 // 8

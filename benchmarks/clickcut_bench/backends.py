@@ -20,16 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickcut.bundle import bundled_models
-from clickcut.demo import packaged_photograph
+from clickcut.bundle.repository import read_model
+from clickcut.commands.demo import packaged_photograph
 from clickcut.errors import BackendError, ClickcutError
 from clickcut.images import prepare_pixels
-from clickcut.network_input import NetworkInput
 from clickcut.predictor import BACKENDS, Predictor, load_predictor, takes, why_unavailable
 from clickcut.region import Region
-from clickcut.repository import read_model
+from clickcut.session.network_input import NetworkInput
 from clickcut_bench.backends_report import plot, show
 from clickcut_bench.batching import compare
-from clickcut_bench.machine import describe
+from clickcut_eval.machine import describe
 
 DIRECT = "onnxruntime, direct"
 """Name of the comparison: ONNX Runtime without this project."""

@@ -127,7 +127,7 @@ def predict(self, batch):
     return real(self, batch)
 predict.ready = False
 OnnxPredictor.predict = predict
-import clickcut.server.app as app
+import clickcut.server.process as app
 warm = app.warm_up
 def warm_up(*args):
     warm(*args)

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clickcut.clicks import PlacedClick, checked_index
-from clickcut.client.conversation import Conversation, Mask
+from clickcut.client.arguments import initial_mask
+from clickcut.client.conversation import Conversation
 from clickcut.client.protocol import Talk
-from clickcut.encoding import Polygon, from_rle, full_probability, to_polygons, to_rle
+from clickcut.client.replies import Mask, Objects, Probability, objects_of, probability_of
 from clickcut.errors import EventError
-from clickcut.region import Region
-from clickcut.selection import EMPTY, SelectedObject, Selection, bounding_box
+from clickcut.polygons import Polygon, to_polygons
+from clickcut.selection import bounding_box
 from clickcut.v1 import clickcut_pb2 as pb
 
 M = TypeVar("M")
@@ -23,10 +24,6 @@ P = TypeVar("P")
 """A probability map, now or to be awaited."""
 L = TypeVar("L")
 """A list of objects, now or to be awaited."""
-
-Probability = NDArray[np.float32]
-
-Objects = list[SelectedObject]
 
 _OBJECTS = pb.Output(mask=pb.Output.MASK_FORMAT_NONE, objects=True, clicks=True)
 _PROBABILITY = pb.Output(mask=pb.Output.MASK_FORMAT_NONE, probability=True, clicks=True)
@@ -152,7 +149,7 @@ class SessionBase(Generic[M, P, L]):
         return self._conversation.mask
 
     def polygons(self, tolerance: float = 0.0) -> list[Polygon]:
-        """The outlines of the present mask; see `clickcut.encoding.to_polygons`."""
+        """The outlines of the present mask; see `clickcut.polygons.to_polygons`."""
         box = bounding_box(self.mask)
         if box is None:
             return []
@@ -164,13 +161,7 @@ class SessionBase(Generic[M, P, L]):
 
     def _probability(self) -> Talk[Probability]:
         reply = yield from self._conversation.showing(_PROBABILITY)
-        if not reply.result.HasField("probability"):
-            return np.zeros((self.height, self.width), np.float32)
-        found = reply.result.probability
-        values = np.frombuffer(found.values, "<f4").reshape(found.height, found.width)
-        box = found.region
-        region = Region(box.x, box.y, box.x + box.width, box.y + box.height)
-        return full_probability(region, values, self.height, self.width)
+        return probability_of(reply.result, self._conversation.image)
 
     def objects(self) -> L:
         """All objects on the image, the current one included, by their index."""
@@ -178,14 +169,7 @@ class SessionBase(Generic[M, P, L]):
 
     def _objects(self) -> Talk[Objects]:
         reply = yield from self._conversation.showing(_OBJECTS)
-        found = []
-        for item in reply.result.objects:
-            selection = EMPTY
-            if item.HasField("rle"):
-                mask = from_rle(item.rle.counts, item.rle.height, item.rle.width)
-                selection = Selection.of(mask, item.rectangle.x, item.rectangle.y)
-            found.append(SelectedObject(item.index, selection, item.num_clicks))
-        return found
+        return objects_of(reply.result, self._conversation.image)
 
     @property
     def num_objects(self) -> int:
@@ -268,16 +252,3 @@ class SessionBase(Generic[M, P, L]):
 
 def _index(index: int, what: str) -> int:
     return min(checked_index(index, what), 2**32 - 1)  # the largest one fits into uint32
-
-
-def initial_mask(mask: NDArray[np.bool_]) -> pb.InitialMask:
-    """A mask (H, W), bool or anything that is non-zero where selected, as a message.
-
-    Raises:
-        EventError: not two-dimensional, or empty.
-    """
-    array = np.asarray(mask) != 0
-    if array.ndim != 2 or array.size == 0:
-        raise EventError(f"a mask is an (H, W) array, got shape {array.shape}")
-    rle = pb.Rle(height=array.shape[0], width=array.shape[1], counts=to_rle(array))
-    return pb.InitialMask(rle=rle)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clickcut.bundle import BundleMetadata
-from clickcut.encoding import to_png, to_polygons, to_rle
+from clickcut.encoding import to_png, to_rle
+from clickcut.errors import EventError
 from clickcut.images import PreparedImage
+from clickcut.polygons import to_polygons
 from clickcut.region import Region
 from clickcut.selection import SelectedObject
 from clickcut.session import ClickSession, Step
@@ -42,11 +47,7 @@ def result(session: ClickSession, output: pb.Output, rectangle: Region | None) -
         reply.rectangle.CopyFrom(_rectangle(rectangle))
         _add_mask(reply, session, output.mask == pb.Output.MASK_FORMAT_PNG, rectangle)
     if output.polygons and selection.box is not None:
-        box = selection.box
-        polygons = to_polygons(selection.cropped(), output.polygon_tolerance, box.x0, box.y0)
-        reply.polygons.extend(
-            pb.Polygon(coordinates=p.points.ravel().tolist(), hole=p.hole) for p in polygons
-        )
+        _add_polygons(reply, selection.cropped(), selection.box, output)
     if output.probability and session.probability is not None:
         region, values = session.probability
         reply.probability.CopyFrom(
@@ -104,6 +105,19 @@ def _add_mask(reply: pb.Result, session: ClickSession, png: bool, rectangle: Reg
     reply.rle.height, reply.rle.width = part.shape
     common = _common(rectangle, session.selection.box)
     reply.rle.counts = to_rle(part, common.relative_to(rectangle))
+
+
+def _add_polygons(
+    reply: pb.Result, mask: NDArray[np.bool_], box: Region, output: pb.Output
+) -> None:
+    try:
+        polygons = to_polygons(mask, output.polygon_tolerance, box.x0, box.y0)
+    except EventError as error:  # the mask is as good as ever
+        reply.polygons_refused = str(error)
+        return
+    reply.polygons.extend(
+        pb.Polygon(coordinates=p.points.ravel().tolist(), hole=p.hole) for p in polygons
+    )
 
 
 def _common(rectangle: Region, box: Region | None) -> Region:

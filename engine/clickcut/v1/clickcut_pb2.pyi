@@ -17,7 +17,8 @@ busy server) gets a reply with `error` set; session and stream stay as they were
   RESOURCE_EXHAUSTED  a limit: too busy, too many sessions, too many bytes
   UNAVAILABLE         starting, shutting down or unreachable; try again
   ABORTED             another stream has taken this session over
-  DEADLINE_EXCEEDED   an upload stalled
+  DEADLINE_EXCEEDED   an upload stalled, no first message came, replies were not read, or a request
+                      was not finished in time
   FAILED_PRECONDITION a model or its back-end does not work on this server
   INTERNAL            a fault of the server; `applied_sequence` says whether the event counts
 """
@@ -613,7 +614,9 @@ class Output(_message.Message):
     first one of a stream is always whole.
     """
     polygons: _builtins.bool
-    """Also the outline of the whole mask as polygons."""
+    """Also the outline of the whole mask as polygons, unless there are too many: see
+    `Result.polygons_refused`.
+    """
     polygon_tolerance: _builtins.float
     """Largest distance in pixels between polygon and mask outline (Douglas-Peucker); 0 = exact. An
     outline that would have fewer than three points is left out, except the largest one.
@@ -790,11 +793,17 @@ class Result(_message.Message):
     PROBABILITY_FIELD_NUMBER: _builtins.int
     AREA_FIELD_NUMBER: _builtins.int
     CLICKS_FIELD_NUMBER: _builtins.int
+    POLYGONS_REFUSED_FIELD_NUMBER: _builtins.int
     OBJECTS_FIELD_NUMBER: _builtins.int
     png: _builtins.bytes
     """Single-channel 8-bit PNG, 0 or 255."""
     area: _builtins.int
     """Number of selected pixels of the whole mask."""
+    polygons_refused: _builtins.str
+    """Why there are no polygons although they were asked for: the mask has more than 1,000,000 corners,
+    or more than 10,000 outlines larger than the tolerance. Says which tolerance would do, or that the
+    mask needs cleaning. The rest of the result is complete.
+    """
     @_builtins.property
     def rle(self) -> Global___Rle: ...
     @_builtins.property
@@ -825,11 +834,12 @@ class Result(_message.Message):
         probability: Global___Probability | None = ...,
         area: _builtins.int = ...,
         clicks: _abc.Iterable[Global___PlacedClick] | None = ...,
+        polygons_refused: _builtins.str = ...,
         objects: _abc.Iterable[Global___SelectedObject] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mask", b"mask", "png", b"png", "probability", b"probability", "rectangle", b"rectangle", "rle", b"rle"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["area", b"area", "clicks", b"clicks", "mask", b"mask", "objects", b"objects", "png", b"png", "polygons", b"polygons", "probability", b"probability", "rectangle", b"rectangle", "rle", b"rle"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["area", b"area", "clicks", b"clicks", "mask", b"mask", "objects", b"objects", "png", b"png", "polygons", b"polygons", "polygons_refused", b"polygons_refused", "probability", b"probability", "rectangle", b"rectangle", "rle", b"rle"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_mask: _TypeAlias = _typing.Literal["rle", "png"]  # noqa: Y015
     _WhichOneofArgType_mask: _TypeAlias = _typing.Literal["mask", b"mask"]  # noqa: Y015
@@ -1152,7 +1162,9 @@ class SegmentRequest(_message.Message):
     """As in `Open`."""
     @_builtins.property
     def clicks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Click]:
-        """In the order in which they were made, after mask and box; each is applied as in a session."""
+        """In the order in which they were made, after mask and box; each is applied as in a session. At
+        most 1,000 by default.
+        """
 
     @_builtins.property
     def initial_mask(self) -> Global___InitialMask:
