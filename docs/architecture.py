@@ -1,4 +1,4 @@
-"""Draw docs/architecture.svg: the packages and the way of a click. Run: python docs/architecture.py"""
+"""Draw docs/architecture.svg, the packages and the way of a click: python docs/architecture.py."""
 
 from __future__ import annotations
 

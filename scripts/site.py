@@ -1,7 +1,7 @@
-"""MkDocs hook: the site is built from the repository as it lies, so that relative links are right in both.
+"""MkDocs hook: build the site from the repository as it lies, so relative links are right in both.
 
-MkDocs takes one folder of documents; this lays out links to the files and folders that belong to the site
-in a temporary one.
+MkDocs takes one folder of documents; this lays out links to what belongs to the site in a
+temporary one.
 """
 
 from __future__ import annotations

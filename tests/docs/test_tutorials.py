@@ -1,4 +1,4 @@
-"""The code of the tutorials and of the README runs, block after block, as a reader would type it."""
+"""The code of the tutorials and of the README runs, block after block."""
 
 from __future__ import annotations
 
