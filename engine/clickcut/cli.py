@@ -214,7 +214,7 @@ def _segment_here(
     model: str,
     cut: bool,
 ) -> NDArray[np.bool_]:
-    from clickcut.predictor import load_predictor
+    from clickcut.backends import load_predictor
     from clickcut.session import ClickSession
 
     predictor = load_predictor(find_model(model))

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clickcut.backends import Predictor
 from clickcut.clicks import PlacedClick, Point, checked_index
 from clickcut.errors import EventError, LimitError
 from clickcut.images import PreparedImage
 from clickcut.parameters import Parameters
-from clickcut.predictor import Predictor
 from clickcut.region import Region
 from clickcut.selection import EMPTY, SelectedObject, Selection, paint, union
 from clickcut.session.events import (
