@@ -23,6 +23,10 @@ class EventError(ClickcutError):
     """An event cannot be applied: a click outside, nothing to undo. The session is as it was."""
 
 
+class DroppedEventError(EventError):
+    """An event broke the connection twice and is not sent again; the session is without it."""
+
+
 class LimitError(ClickcutError):
     """A configured limit would be exceeded: too many clicks, sessions or bytes."""
 

@@ -14,7 +14,7 @@ from clickcut.predictor import Predictor
 from clickcut.server.background import in_background
 from clickcut.server.core import Core
 from clickcut.server.edge import Call
-from clickcut.server.models import Change
+from clickcut.server.model_registry import Change
 from clickcut.v1 import admin_pb2, admin_pb2_grpc
 from clickcut.warm_up import warm_up
 

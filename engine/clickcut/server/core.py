@@ -8,12 +8,13 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from clickcut.errors import ClickcutError, ServerError, UnavailableError
+from clickcut.image_file.process import Decoder
 from clickcut.images import ImageLimits
-from clickcut.server.images import ImageStore
+from clickcut.server.image_store import ImageStore
 from clickcut.server.metrics import Metrics
-from clickcut.server.models import Models
+from clickcut.server.model_registry import Models
 from clickcut.server.pool import ComputePool
-from clickcut.server.sessions import SessionStore
+from clickcut.server.session_store import SessionStore
 from clickcut.server.settings import MIB, Settings
 
 T = TypeVar("T")
@@ -37,7 +38,8 @@ class Core:
             max_bytes=settings.max_image_mib * MIB,
             max_pixels=int(settings.max_image_megapixels * 1e6),
         )
-        self.images = ImageStore(settings.image_memory_mib * MIB, limits, self.pool)
+        self.decoder = Decoder(settings.decode_seconds)
+        self.images = ImageStore(settings.image_memory_mib * MIB, limits, self.pool, self.decoder)
         self.sessions = SessionStore(self.images, settings)
         self.metrics = Metrics(self.pool, self.images, self.sessions)
         self.ready = False

@@ -21,10 +21,10 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from clickcut.errors import ClickcutError, EventError, StalledError
+from clickcut.grpc_status import ERROR_KEY, code_of
 from clickcut.server.core import Core
 from clickcut.server.peers import Peer
 from clickcut.server.rooms import Room
-from clickcut.status import ERROR_KEY, code_of
 
 _log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from clickcut.v1 import clickcut_pb2 as pb
 
 if TYPE_CHECKING:
     from clickcut.bundle import BundleMetadata
-    from clickcut.server.images import ImageStore
+    from clickcut.server.image_store import ImageStore
     from clickcut.server.pool import ComputePool
-    from clickcut.server.sessions import SessionStore
+    from clickcut.server.session_store import SessionStore
 
 _STAGES = ("decode", "queue", "maps", "network", "cut", "encode", "total")
 _BUCKETS = tuple(1e-3 * ms for ms in (1, 2, 5, 10, 20, 30, 50, 75, 100, 150, 250, 500, 1000, 5000))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from clickcut.errors import EventError, LimitError
 from clickcut.server import replies
 from clickcut.server.core import Core
-from clickcut.server.images import Found
+from clickcut.server.image_store import Found
 from clickcut.server.peers import Peer
 from clickcut.server.pool import Steps
 from clickcut.server.requests import check_output, parameters_of, start_from

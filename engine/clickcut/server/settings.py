@@ -90,6 +90,12 @@ class Settings(BaseSettings):
     max_image_megapixels: float = Field(
         100.0, gt=0, le=1000, description="Largest image, million pixels."
     )
+    decode_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="End decoding an image that takes longer than this (seconds). Baseline JPEG, "
+        "PNG and others whose work their size bounds are not timed.",
+    )
     image_memory_mib: int = Field(
         2048, ge=1, description="Memory for decoded images, MiB; those not in use give way."
     )

@@ -14,15 +14,15 @@ from collections.abc import Callable
 import grpc
 
 from clickcut.errors import ClickcutError, EventError, TakenOverError
+from clickcut.grpc_status import number_of
 from clickcut.region import Region
 from clickcut.server import replies
 from clickcut.server.core import Core
 from clickcut.server.edge import Call
-from clickcut.server.images import Found
+from clickcut.server.image_store import Found
 from clickcut.server.requests import apply_event, check_output, parameters_of
-from clickcut.server.sessions import HeldSession
+from clickcut.server.session_store import HeldSession
 from clickcut.session import ClickSession, Step
-from clickcut.status import number_of
 from clickcut.v1 import clickcut_pb2 as pb
 
 

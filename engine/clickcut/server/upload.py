@@ -9,7 +9,7 @@ import grpc
 from clickcut.errors import EventError, ImageError, ImageNotFoundError, LimitError, StalledError
 from clickcut.server.core import Core
 from clickcut.server.edge import Call
-from clickcut.server.images import Found, check_digest
+from clickcut.server.image_store import Found, check_digest
 from clickcut.server.replies import image_info
 from clickcut.server.rooms import Room
 from clickcut.server.settings import MIB
