@@ -22,6 +22,7 @@ ERROR_KEY = "clickcut-error"
 # with a code is what the client raises when the server names none.
 CODES: tuple[tuple[type[ClickcutError], StatusCode], ...] = (
     (errors.EventError, StatusCode.INVALID_ARGUMENT),
+    (errors.DroppedEventError, StatusCode.INVALID_ARGUMENT),
     (errors.ImageError, StatusCode.INVALID_ARGUMENT),
     (errors.LimitError, StatusCode.RESOURCE_EXHAUSTED),
     (errors.SessionNotFoundError, StatusCode.NOT_FOUND),
