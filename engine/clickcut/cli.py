@@ -119,20 +119,28 @@ def segment(
     cut: Annotated[
         bool, typer.Option(help="Snap the outline to the image's edges with a graph cut.")
     ] = True,
+    window: Annotated[
+        str,
+        typer.Option(
+            metavar="LOW,HIGH",
+            help="The sample values of the file that are shown black and white. Without it: the "
+            "range that samples of more than 8 bits take.",
+        ),
+    ] = "",
 ) -> None:
     """Select an object in one image and write its mask.
 
     Example: clickcut segment photo.jpg --click 320,200 --click 40,30,- --out mask.png
     """
-    from clickcut.client.picture import Picture
+    from clickcut.client.picture import Picture, window_from
     from clickcut.errors import EventError
     from clickcut.images import prepare
 
     clicks = [parse_click(text) for text in click]
     if out is None and overlay is None:
         raise EventError("say what to write: --out MASK.png, --overlay PICTURE.png, or both")
-    data = Picture.of(image).data
-    prepared = prepare(data)
+    data, ends = Picture.of(image).data, parse_window(window)
+    prepared = prepare(data, window=window_from(ends) if ends else None)
     initial = None
     if start_from is not None:
         from clickcut.encoding import from_png
@@ -143,7 +151,12 @@ def segment(
 
         with Client(server) as client:
             mask = client.segment(
-                data, clicks, start_from=initial, model=model, parameters={"cut": cut}
+                data,
+                clicks,
+                start_from=initial,
+                model=model,
+                parameters={"cut": cut},
+                window=ends,
             )
     else:
         mask = _segment_here(prepared, clicks, initial, model, cut)
@@ -171,6 +184,23 @@ def parse_click(text: str) -> tuple[float, float, bool]:
     if place is None or sign.strip() not in ("", "+", "-"):
         raise typer.BadParameter(f"a click is X,Y or X,Y,- and not {text!r}", param_hint="--click")
     return (*place, sign.strip() != "-")
+
+
+def parse_window(text: str) -> tuple[float, float] | None:
+    """LOW,HIGH as two numbers; None for "".
+
+    Raises:
+        typer.BadParameter: another form.
+    """
+    if not text:
+        return None
+    low, _, high = text.partition(",")
+    try:
+        return float(low), float(high)
+    except ValueError:
+        raise typer.BadParameter(
+            f"a window is LOW,HIGH and not {text!r}", param_hint="--window"
+        ) from None
 
 
 def _segment_here(

@@ -18,7 +18,7 @@ from clickcut.client.arguments import (
     segment_request,
 )
 from clickcut.client.conversation import Conversation
-from clickcut.client.picture import ImageSource, Picture
+from clickcut.client.picture import ImageSource, Picture, WindowLike
 from clickcut.client.protocol import (
     CHANNEL_OPTIONS,
     Action,
@@ -71,9 +71,10 @@ class AsyncClient:
         *,
         model: str = "",
         parameters: ParameterValues | None = None,
+        window: WindowLike | None = None,
     ) -> AsyncSession:
         """Open a session on an image; see `Client.open`."""
-        picture = await asyncio.to_thread(Picture.of, image)
+        picture = await asyncio.to_thread(Picture.of, image, window)
         message = parameters_message(parameters)
         conversation = Conversation(picture, model, message, self._retry_seconds)
         session = AsyncSession(self._driver.another(), conversation, self._sessions.discard)
@@ -89,16 +90,17 @@ class AsyncClient:
         start_from: NDArray[np.bool_] | None = None,
         model: str = "",
         parameters: ParameterValues | None = None,
+        window: WindowLike | None = None,
     ) -> Mask:
         """The mask (H, W) bool of an image and all its clicks, without a session."""
-        picture = await asyncio.to_thread(Picture.of, image)
+        picture = await asyncio.to_thread(Picture.of, image, window)
         request = segment_request(clicks, start_from, model, parameters)
         talk = segmenting(picture, request, self._retry_seconds)
         return mask_of(await self._driver.have(talk))
 
-    async def upload(self, image: ImageSource) -> str:
+    async def upload(self, image: ImageSource, *, window: WindowLike | None = None) -> str:
         """Send an image ahead, unless the server has it; returns its digest."""
-        picture = await asyncio.to_thread(Picture.of, image)
+        picture = await asyncio.to_thread(Picture.of, image, window)
         reply = await self._driver.have(uploading(picture, self._retry_seconds))
         return reply.image.digest
 

@@ -235,6 +235,7 @@ class Conversation:
             model=self._model,
             parameters=self._start_parameters,
             output=_DELTA,
+            window=self._picture.window,
         )
         try:
             yield from self._open(opening)

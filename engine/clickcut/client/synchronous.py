@@ -25,7 +25,7 @@ from clickcut.client.arguments import (
     segment_request,
 )
 from clickcut.client.conversation import Conversation
-from clickcut.client.picture import ImageSource, Picture
+from clickcut.client.picture import ImageSource, Picture, WindowLike
 from clickcut.client.protocol import (
     CHANNEL_OPTIONS,
     Action,
@@ -86,6 +86,7 @@ class Client:
         *,
         model: str = "",
         parameters: ParameterValues | None = None,
+        window: WindowLike | None = None,
     ) -> Session:
         """Open a session on an image.
 
@@ -93,6 +94,8 @@ class Client:
             image: path, file content, or (H, W, 3) uint8 RGB; sent only when the server lacks it.
             model: a name of `models()`, or NAME@VERSION; "" for the server's default.
             parameters: other than the model's defaults, by name.
+            window: (low, high), the sample values of the file that are shown black and white; None
+                for the range that samples of more than 8 bits take.
 
         Raises:
             ImageError: the image cannot be used.
@@ -101,7 +104,7 @@ class Client:
             UnreachableError: there is no server.
         """
         conversation = Conversation(
-            Picture.of(image), model, parameters_message(parameters), self._retry_seconds
+            Picture.of(image, window), model, parameters_message(parameters), self._retry_seconds
         )
         session = Session(self._driver.another(), conversation, self._sessions.discard)
         session._masking(conversation.opening())
@@ -116,15 +119,16 @@ class Client:
         start_from: NDArray[np.bool_] | None = None,
         model: str = "",
         parameters: ParameterValues | None = None,
+        window: WindowLike | None = None,
     ) -> Mask:
         """The mask (H, W) bool of an image and all its clicks, without a session."""
         request = segment_request(clicks, start_from, model, parameters)
-        talk = segmenting(Picture.of(image), request, self._retry_seconds)
+        talk = segmenting(Picture.of(image, window), request, self._retry_seconds)
         return mask_of(self._driver.have(talk))
 
-    def upload(self, image: ImageSource) -> str:
+    def upload(self, image: ImageSource, *, window: WindowLike | None = None) -> str:
         """Send an image ahead, unless the server has it; returns its digest."""
-        reply = self._driver.have(uploading(Picture.of(image), self._retry_seconds))
+        reply = self._driver.have(uploading(Picture.of(image, window), self._retry_seconds))
         return reply.image.digest
 
     def models(self) -> list[ModelInfo]:
