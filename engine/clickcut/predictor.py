@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from clickcut.errors import BackendError, BundleError, ClickcutError
+from clickcut.errors import BackendError, BundleError, ClickcutError, printable
 from clickcut.reference import CPU_TOLERANCE, GPU_TOLERANCE, ReferenceAnswer
 
 if TYPE_CHECKING:
@@ -149,7 +149,8 @@ def _checked(predictor: Predictor, batch: NDArray[np.float32], what: str) -> NDA
         raise
     except Exception as error:  # whatever the back-end raises for a graph that does not work
         raise BundleError(
-            f"model {predictor.metadata.name}: its first prediction failed ({error})"
+            f"model {predictor.metadata.name}: its first prediction failed "
+            f"({printable(str(error).partition(chr(10))[0], 500)})"
         ) from error
     size = predictor.metadata.input_size
     if logits.shape != (1, size, size) or not np.isfinite(logits).all():
