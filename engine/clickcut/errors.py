@@ -18,7 +18,15 @@ def printable(text: str, limit: int | None = None) -> str:
 
 
 class ClickcutError(Exception):
-    """Base of all errors below. As text it has no control characters but line breaks."""
+    """Base of all errors below. As text it has no control characters but line breaks.
+
+    Attributes:
+        reason: a word under which a server counts it; "" when it is not counted apart.
+    """
+
+    def __init__(self, message: str = "", *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
     def __str__(self) -> str:
         return "\n".join(printable(line) for line in super().__str__().split("\n"))
@@ -30,6 +38,10 @@ class ImageError(ClickcutError):
 
 class EventError(ClickcutError):
     """An event cannot be applied: a click outside, nothing to undo. The session is as it was."""
+
+
+class DroppedEventError(EventError):
+    """An event broke the connection twice and is not sent again; the session is without it."""
 
 
 class LimitError(ClickcutError):

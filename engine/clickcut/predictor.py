@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut.bundle.reference import CPU_TOLERANCE, GPU_TOLERANCE, ReferenceAnswer
 from clickcut.errors import BackendError, BundleError, ClickcutError, printable
-from clickcut.reference import CPU_TOLERANCE, GPU_TOLERANCE, ReferenceAnswer
 
 if TYPE_CHECKING:
     from clickcut.bundle import BundleMetadata

@@ -18,9 +18,9 @@ from typing import Literal
 import onnx
 
 from clickcut.bundle import BundleMetadata
-from clickcut.pipeline import probability
+from clickcut.bundle.reference import make_reference
 from clickcut.predictor import Predictor, load_predictor
-from clickcut.reference import make_reference
+from clickcut.session.pipeline import probability
 from clickcut_export.calibration import Quantiser
 from clickcut_export.errors import ExportError
 from clickcut_export.graph import consumers, finish, load_graph

@@ -19,9 +19,9 @@ import onnx
 from onnx import TensorProto
 from pydantic import ValidationError
 
-from clickcut.backends.plan import PACKAGES, PlanDescription, PlanFacts, Profile, sidecar_of
 from clickcut.bundle import BundleMetadata, faults_of
-from clickcut.bundle_file import read_bundle
+from clickcut.bundle.file import read_bundle
+from clickcut.bundle.plan import PACKAGES, PlanDescription, PlanFacts, Profile, sidecar_of
 from clickcut_export.errors import ExportError
 from clickcut_export.graph import INPUT, constant, load_graph, write_file
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickcut.backends import cuda
-from clickcut.backends.plan import PACKAGES, Plan, check_capability, check_version, read_plan
+from clickcut.bundle.plan import PACKAGES, Plan, check_capability, check_version, read_plan
 from clickcut.errors import BackendError, BundleError
 from clickcut.predictor import check_first_prediction, check_reference_answer
 
