@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from plans import describe
 from test_bundle import good, write
 
+from clickcut.backends import load_predictor
 from clickcut.backends.probe import probe
 from clickcut.bundle import METADATA_KEY, parse_metadata
 from clickcut.bundle.file import MAX_FIELDS, read_bundle, seal_file
@@ -20,7 +21,6 @@ from clickcut.bundle.plan import read_plan, sidecar_of
 from clickcut.bundle.wire import encoded_bytes
 from clickcut.cli import main
 from clickcut.errors import BundleError, printable
-from clickcut.predictor import load_predictor
 from clickcut.server.model_registry import Models
 from clickcut.server.settings import Settings
 
@@ -236,7 +236,7 @@ def test_verify_and_a_server_probe_first(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr("clickcut.backends.probe.probe", endless)
     monkeypatch.setattr("clickcut.server.model_registry.probe", endless)
-    monkeypatch.setattr("clickcut.predictor.load_predictor", None)
+    monkeypatch.setattr("clickcut.backends.load_predictor", None)
     monkeypatch.setattr("clickcut.server.model_registry.load_predictor", None)
     monkeypatch.setattr("sys.argv", ["clickcut", "models", "verify", str(path)])
     with pytest.raises(SystemExit) as end:

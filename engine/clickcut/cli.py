@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def add_commands() -> None:
-    """Add `serve`, `models`, `warm-up` and the commands of other packages, without importing them."""
+    """Add the commands that are applications of their own, without importing them."""
     taken = {"serve", "segment", "models", "demo", "warm-up"}
     _hand_on("serve", "Start the gRPC server.", _load_serve)
     _hand_on("models", "List, inspect, verify, seal and reload models.", _load_models)
@@ -185,7 +185,7 @@ def parse_click(text: str) -> tuple[float, float, bool]:
 def _segment_here(
     image: Any, clicks: Clicks, initial: NDArray[np.bool_] | None, model: str, cut: bool
 ) -> NDArray[np.bool_]:
-    from clickcut.predictor import load_predictor
+    from clickcut.backends import load_predictor
     from clickcut.session import ClickSession
 
     predictor = load_predictor(find_model(model))

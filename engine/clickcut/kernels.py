@@ -191,7 +191,7 @@ def _layer(folder: Path, stamp: str) -> type[FunctionCache]:
             return cls(py_func)
 
     class Implementation(CompileResultCacheImpl):
-        _locator_classes = [Locator]  # type: ignore[assignment,list-item]  # noqa: RUF012
+        _locator_classes = [Locator]  # type: ignore[list-item]  # noqa: RUF012
 
     class Layer(FunctionCache):
         _impl_class = Implementation

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from clickcut import cut, kernels
+from clickcut.backends import Predictor
 from clickcut.images import prepare_pixels
 from clickcut.maps import REBUILD_FROM, DiscMap, DistanceMap
-from clickcut.predictor import Predictor
 from clickcut.session import ClickSession
 
 SAY_EVERY = 1.0
@@ -49,9 +49,7 @@ def warm_up(predictor: Predictor, solver: str = "grid") -> None:
     session.undo()
 
 
-def warm_up_all(
-    predictors: Sequence[Predictor], solver: str, say: Callable[[str], None]
-) -> None:
+def warm_up_all(predictors: Sequence[Predictor], solver: str, say: Callable[[str], None]) -> None:
     """Warm up several models and say how far it is, at most once in `SAY_EVERY` seconds.
 
     Args:

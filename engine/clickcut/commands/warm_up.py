@@ -32,9 +32,9 @@ def warm_up(
     if cache is not None:
         os.environ["CLICKCUT_CACHE"] = str(cache.absolute())  # read when kernels are compiled
     from clickcut import kernels
+    from clickcut.backends import load_predictor
     from clickcut.bundle import bundled_models
     from clickcut.errors import BackendError
-    from clickcut.predictor import load_predictor
     from clickcut.warm_up import warm_up_all
 
     began = time.monotonic()
