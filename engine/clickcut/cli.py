@@ -36,7 +36,9 @@ Clicks = list[tuple[float, float, bool]]
 def main() -> None:
     """Run the command line; errors that are meant for the user end in one line and exit code 2."""
     from clickcut.errors import ClickcutError
+    from clickcut.processor import limit_library_threads
 
+    limit_library_threads()
     add_commands()
     try:
         app()
@@ -46,10 +48,11 @@ def main() -> None:
 
 
 def add_commands() -> None:
-    """Add `serve`, `models` and the commands of other packages, without importing them."""
-    taken = {"serve", "segment", "models", "demo"}
+    """Add the commands that are applications of their own, without importing them."""
+    taken = {"serve", "segment", "models", "demo", "warm-up"}
     _hand_on("serve", "Start the gRPC server.", _load_serve)
     _hand_on("models", "List, inspect, verify, seal and reload models.", _load_models)
+    _hand_on("warm-up", "Compile everything now, for images and packages.", _load_warm_up)
     for point in sorted(entry_points(group=COMMANDS), key=lambda p: p.name):
         if point.name not in taken:
             taken.add(point.name)
@@ -67,6 +70,12 @@ def _load_models() -> Any:
     from clickcut.commands.models import app as models
 
     return models
+
+
+def _load_warm_up() -> Any:
+    from clickcut.commands.warm_up import app as warm_up
+
+    return warm_up
 
 
 def _hand_on(name: str, text: str, load: Callable[[], Any]) -> None:

@@ -67,7 +67,8 @@ def list_models(
     ] = False,
 ) -> None:
     """List models: those of a folder or those that come with clickcut, and given files."""
-    from clickcut.bundle import BundleMetadata, bundled_models
+    from clickcut.bundle import bundled_models, check_metadata
+    from clickcut.errors import printable
 
     if server:
         from clickcut.client import Client
@@ -76,8 +77,8 @@ def list_models(
             listed = client.models()
         rows = [
             _Row(
-                m.name if m.share == 1 else f"{m.name}@{m.version}",
-                BundleMetadata.model_validate(m.metadata),
+                printable(m.name if m.share == 1 else f"{m.name}@{m.version}", 256),
+                check_metadata(m.metadata, f"{server}, model {m.name}"),
                 m.share,
             )
             for m in listed
@@ -188,6 +189,7 @@ def verify(
     Exit code 2 when one of them cannot be used.
     """
     from clickcut.backends import load_predictor
+    from clickcut.backends.probe import probe
     from clickcut.bundle.repository import check_place, find_models, read_model
     from clickcut.errors import ClickcutError
 
@@ -196,6 +198,7 @@ def verify(
         try:
             file = read_model(path)
             check_place(path, folder, file.metadata)
+            probe(path)
             predictor = load_predictor(path, backend=backend)
             predictor.warm_up()
         except ClickcutError as error:
