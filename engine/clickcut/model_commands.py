@@ -234,15 +234,17 @@ def reload(
     """Have a running server load its models again, and say what has changed there."""
     import grpc
 
-    from clickcut.client.protocol import error_of_rpc
+    from clickcut.client.channel import Target, error_of_rpc
     from clickcut.v1 import admin_pb2, admin_pb2_grpc
 
+    target = Target(address)
     try:
-        with grpc.insecure_channel(address) as channel:
+        with target.channel() as channel:
             stub = admin_pb2_grpc.AdminStub(channel)
             reply = stub.ReloadModels(admin_pb2.ReloadModelsRequest(), timeout=600)
     except grpc.RpcError as error:
-        raise error_of_rpc(error, f"{address} (its --admin-address)") from error
+        known = error_of_rpc(error, target)
+        raise type(known)(f"{known}; this must be the server's --admin-address") from error
     for kind in ("added", "replaced", "removed", "kept"):
         if names := list(getattr(reply, kind)):
             print(f"{kind:<9} {', '.join(names)}")

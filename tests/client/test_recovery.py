@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from server.harness import Gate, Line, ServerProcess, image_file, random_clicks
 
 from clickcut.client import AsyncClient, Client, DroppedEventError, UnavailableError
+from clickcut.client.protocol import Limits
 from clickcut.images import prepare
 from clickcut.predictor import load_predictor
 from clickcut.session import ClickSession
@@ -92,8 +93,7 @@ def test_a_connection_that_stays_down_is_an_error_and_no_loss(
             session.click(*CLICKS[1])
         assert session.mask is before
         line.mend()
-        client._retry_seconds = 30.0
-        session._conversation._retry_seconds = 30.0
+        session._conversation._limits = Limits(timeout=60.0, retry_seconds=30.0)
         np.testing.assert_array_equal(session.click(*CLICKS[1]), masks[1])
 
 

@@ -181,6 +181,8 @@ def error_of_rpc(error: grpc.RpcError, target: Target) -> ClickcutError:
     trailing: dict[str, Any] = dict(tuple(pair) for pair in metadata)
     name = str(trailing.get(ERROR_KEY, ""))
     code, details = error.code(), printable(error.details() or "")
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
+        return LimitError(f"a message to or from {target.address} is too large ({details})")
     if name or code not in _TRANSPORT:
         return error_of(code, details, name)
     address = target.address

@@ -8,12 +8,16 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clickcut.client.arguments import initial_mask
+from clickcut.client.arguments import (
+    click_message,
+    initial_mask,
+    parameters_message,
+    stroke_message,
+)
 from clickcut.client.conversation import Conversation
 from clickcut.client.protocol import Talk
 from clickcut.client.replies import Mask, Probability, probability_of
 from clickcut.encoding import Polygon, to_polygons
-from clickcut.errors import EventError
 from clickcut.selection import bounding_box
 from clickcut.v1 import clickcut_pb2 as pb
 
@@ -50,15 +54,11 @@ class SessionBase(Generic[M, P]):
         Image coordinates as displayed: x to the right, y down, (0, 0) the centre of the top left
         pixel.
         """
-        return self._event(pb.SessionRequest(click=pb.Click(x=x, y=y, negative=not positive)))
+        return self._event(pb.SessionRequest(click=click_message(x, y, positive)))
 
     def stroke(self, points: ArrayLike, positive: bool = True) -> M:
         """Say the same of all pixels on a polyline: (N, 2), x and y of its corners."""
-        array = np.asarray(points, np.float64)
-        if array.ndim != 2 or array.shape[1] != 2:
-            raise EventError(f"a stroke is an (N, 2) array of x, y; got shape {array.shape}")
-        stroke = pb.Stroke(coordinates=array.ravel().tolist(), negative=not positive)
-        return self._event(pb.SessionRequest(stroke=stroke))
+        return self._event(pb.SessionRequest(stroke=stroke_message(points, positive)))
 
     def undo(self) -> M:
         """Take back the last click, stroke, initial mask or reset."""
@@ -90,16 +90,16 @@ class SessionBase(Generic[M, P]):
         threshold: float | None = None,
     ) -> M:
         """Change parameters; see `clickcut.parameters.Parameters`. None leaves one as it is."""
-        parameters = pb.Parameters(
-            cut_lambda=cut_lambda,
-            cut_sigma=cut_sigma,
-            seed_radius=seed_radius,
-            cut=cut,
-            threshold=threshold,
-        )
-        return self._event(
-            pb.SessionRequest(set_parameters=pb.SetParameters(parameters=parameters))
-        )
+        values = {
+            "cut_lambda": cut_lambda,
+            "cut_sigma": cut_sigma,
+            "seed_radius": seed_radius,
+            "cut": cut,
+            "threshold": threshold,
+        }
+        given = {name: value for name, value in values.items() if value is not None}
+        change = pb.SetParameters(parameters=parameters_message(given))
+        return self._event(pb.SessionRequest(set_parameters=change))
 
     def _event(self, request: pb.SessionRequest) -> M:
         return self._masking(self._conversation.event(request))
