@@ -80,7 +80,7 @@ def test_a_probability_map_shorter_than_it_says_is_refused():
 def test_a_mask_beside_its_rectangle_is_refused(rectangle):
     rle = pb.Rle(height=6, width=8, counts=to_rle(~BEFORE))
     reply = pb.SegmentReply(image=IMAGE, result=pb.Result(rle=rle, rectangle=rectangle, area=48))
-    with pytest.raises(ServerError, match="a rectangle of|a mask of"):
+    with pytest.raises(ServerError, match=r"a rectangle of|a mask of"):
         mask_of(reply)
 
 

@@ -91,10 +91,7 @@ def stroke_message(points: ArrayLike, positive: object = True) -> pb.Stroke:
     Raises:
         EventError: not an (N, 2) array of finite numbers, or too long.
     """
-    try:
-        array = np.asarray(points)
-    except ValueError:  # rows of different lengths
-        array = np.empty(0, object)
+    array = _array(points)
     if array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "iuf":
         raise EventError(
             f"a stroke is an (N, 2) array of numbers x, y; got shape {array.shape} of {array.dtype}"
@@ -163,13 +160,21 @@ def initial_mask(mask: NDArray[np.bool_]) -> pb.InitialMask:
     Raises:
         EventError: not two-dimensional, empty, or not of numbers.
     """
-    array = np.asarray(mask)
+    array = _array(mask)
     if array.ndim != 2 or array.size == 0 or array.dtype.kind not in "biuf":
         raise EventError(
             f"a mask is an (H, W) array of bool, got shape {array.shape} of {array.dtype}"
         )
     rle = pb.Rle(height=array.shape[0], width=array.shape[1], counts=to_rle(array != 0))
     return pb.InitialMask(rle=rle)
+
+
+def _array(value: object) -> NDArray[Any]:
+    """A value as an array; one of objects, which the caller refuses, when it is none."""
+    try:
+        return np.asarray(value)
+    except (ValueError, OverflowError):  # rows of different lengths
+        return np.empty(0, object)
 
 
 def event_name(request: pb.SessionRequest) -> str:
