@@ -4,7 +4,15 @@ from __future__ import annotations
 
 
 class ClickcutError(Exception):
-    """Base of all errors below."""
+    """Base of all errors below.
+
+    Attributes:
+        reason: a word under which a server counts it; "" when it is not counted apart.
+    """
+
+    def __init__(self, message: str = "", *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ImageError(ClickcutError):

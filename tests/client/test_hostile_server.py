@@ -37,8 +37,7 @@ class FakeServer(clickcut_pb2_grpc.ClickcutServicer):
     """Keeps sessions like a real server, except for what a script does to its replies.
 
     Args:
-        script: is given each request and the proper reply; may change the reply, or
-            raise `BrokenError`.
+        script: is given each request and the proper reply; may change it or raise `BrokenError`.
         forgets: whether a break loses all sessions, as when the process died.
     """
 

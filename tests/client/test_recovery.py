@@ -43,7 +43,7 @@ def test_a_cut_connection_is_resumed(server: ServerProcess, masks: list[NDArray[
                 line.mend()
             np.testing.assert_array_equal(session.click(*click), masks[k])
         assert session.id == first_id
-        assert session.clicks == len(CLICKS)
+        assert session.num_clicks == len(CLICKS)
 
 
 def test_a_connection_that_is_cut_while_computing(
@@ -65,7 +65,7 @@ def test_a_connection_that_is_cut_while_computing(
         line.mend()
         gate.open()
         clicking.join()
-        assert session.clicks == 2  # applied once, although it was sent twice
+        assert session.num_clicks == 2  # applied once, although it was sent twice
         np.testing.assert_array_equal(session.mask, masks[1])
 
 
@@ -107,7 +107,7 @@ def test_a_killed_server_that_comes_back(bundle: Path, masks: list[NDArray[np.bo
         first.kill()
         with ServerProcess(bundle, wait=False, address=first.address):
             np.testing.assert_array_equal(session.click(*CLICKS[3]), masks[3])
-            assert session.clicks == 4
+            assert session.num_clicks == 4
             np.testing.assert_array_equal(session.undo(), masks[2])
             np.testing.assert_array_equal(session.redo(), masks[3])
 
@@ -160,7 +160,7 @@ def test_a_server_killed_in_the_middle_of_a_click(
         with ServerProcess(bundle, wait=False, address=first.address):
             clicking.join()
             np.testing.assert_array_equal(session.mask, masks[1])
-            assert session.clicks == 2
+            assert session.num_clicks == 2
 
 
 def test_a_server_that_is_replaced_in_order(bundle: Path, masks: list[NDArray[np.bool_]]) -> None:

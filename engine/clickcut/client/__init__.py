@@ -15,7 +15,6 @@ or one of those below.
 from clickcut.client.asynchronous import AsyncClient, AsyncSession
 from clickcut.client.channel import BodyLimitError, UnreachableError
 from clickcut.client.synchronous import Client, Session
-from clickcut.encoding import Polygon
 from clickcut.errors import (
     BusyError,
     DroppedEventError,
@@ -25,6 +24,7 @@ from clickcut.errors import (
     UnavailableError,
     UsageError,
 )
+from clickcut.polygons import Polygon
 
 __all__ = [
     "AsyncClient",

@@ -15,7 +15,7 @@ import grpc
 
 from clickcut.client.replies import InvalidReplyError
 from clickcut.errors import ClickcutError, EventError, LimitError, UnavailableError
-from clickcut.status import ERROR_KEY, error_of, printable
+from clickcut.grpc_status import ERROR_KEY, error_of, printable
 from clickcut.v1 import clickcut_pb2_grpc
 
 C = TypeVar("C")

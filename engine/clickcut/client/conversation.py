@@ -44,8 +44,8 @@ MAX_ATTEMPTS = 4
 """How often an event is sent at all, to a server that ends its streams in an orderly way included.
 """
 
-_DELTA = pb.Output(mask=pb.Output.MASK_FORMAT_RLE, changed_only=True)
-_WHOLE = pb.Output(mask=pb.Output.MASK_FORMAT_RLE)
+_DELTA = pb.Output(mask=pb.Output.MASK_FORMAT_RLE, changed_only=True, clicks=True)
+_WHOLE = pb.Output(mask=pb.Output.MASK_FORMAT_RLE, clicks=True)
 _NO_MASK = pb.Output(mask=pb.Output.MASK_FORMAT_NONE)
 
 
@@ -60,6 +60,7 @@ class Conversation:
 
     Attributes:
         mask: (H, W) bool, read-only; a new array whenever it changes.
+        clicks: those in force, after the last reply without an error.
         state: the last reply.
         image: what the server says of the image.
     """
@@ -68,6 +69,7 @@ class Conversation:
         self, picture: Picture, model: str, parameters: pb.Parameters, limits: Limits
     ) -> None:
         self.mask: Mask = np.zeros((0, 0), np.bool_)
+        self.clicks: list[pb.PlacedClick] = []
         self.state = pb.SessionReply()
         self.image = pb.ImageInfo()
         self._picture = picture
@@ -209,6 +211,7 @@ class Conversation:
             raise
         self.state = reply
         raise_error_in(reply)
+        self.clicks = list(reply.result.clicks)
 
     def _remember(self, request: pb.SessionRequest) -> None:
         """Add an applied event to what a new server would be told."""

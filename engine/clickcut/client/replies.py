@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from clickcut.encoding import MAX_MASK_PIXELS, from_rle, full_probability
 from clickcut.errors import ClickcutError, EventError, ServerError
+from clickcut.grpc_status import error_of
 from clickcut.region import Region
-from clickcut.status import error_of
 from clickcut.v1 import clickcut_pb2 as pb
 
 Mask = NDArray[np.bool_]
