@@ -143,8 +143,8 @@ def segment(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Certificates of the authorities to trust, PEM; with TLS. Without it: those of "
-            "the system.",
+            help="Certificates of the authorities to trust, PEM; with TLS. Without it: those "
+            "that gRPC brings.",
         ),
     ] = None,
     cut: Annotated[

@@ -79,7 +79,7 @@ def test_a_silent_link_is_replaced_and_nothing_is_lost(bundle: Path, server: Ser
         first_id = session.id
         line.go_silent()
         np.testing.assert_array_equal(session.click(90, 60), wanted_masks(bundle)[1])
-        assert (session.id, session.clicks) == (first_id, 2)
+        assert (session.id, session.num_clicks) == (first_id, 2)
 
 
 def test_the_async_client_replaces_it_as_well(bundle: Path, server: ServerProcess) -> None:
@@ -91,7 +91,7 @@ def test_the_async_client_replaces_it_as_well(bundle: Path, server: ServerProces
             line.go_silent()
             mask = await session.click(90, 60)
             np.testing.assert_array_equal(mask, wanted_masks(bundle)[1])
-            assert (session.id, session.clicks) == (first_id, 2)
+            assert (session.id, session.num_clicks) == (first_id, 2)
 
     with SilentLine(server.port) as line:
         asyncio.run(play(line))
