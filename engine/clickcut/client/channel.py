@@ -190,6 +190,9 @@ _TLS_REFUSED = re.compile(r"CERTIFICATE_VERIFY_FAILED|certificate|Peer name|hand
 _BODY_LIMIT = re.compile(r"status: 413|HTTP status code 413|Request Entity Too Large", re.I)
 """... that a proxy answered with HTTP 413."""
 
+_GATEWAY = re.compile(r"status: 50[234]|HTTP status code 50[234]")
+"""... that a proxy could not reach the server behind it."""
+
 _TRANSPORT = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -220,6 +223,10 @@ def error_of_rpc(error: grpc.RpcError, target: Target) -> ClickcutError:
         )
     if _DAMAGED.search(details):
         return InvalidReplyError(f"{address} sent a reply that cannot be read ({details})")
+    if _GATEWAY.search(details):
+        return connection_broke(
+            f"a proxy answers at {address}, and the server behind it does not ({details})"
+        )
     if not _NOT_CONNECTED.search(details):
         hint = _plain_text_hint(target) if code is grpc.StatusCode.UNAVAILABLE else ""
         return connection_broke(f"the connection to {address} broke{hint} ({details})")
