@@ -7,6 +7,8 @@ looking at them.
 
 from __future__ import annotations
 
+import io
+import signal
 import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
@@ -39,12 +41,32 @@ def main() -> None:
     from clickcut.processor import limit_library_threads
 
     limit_library_threads()
+    _print_any_name()
+    _end_in_order()
     add_commands()
     try:
         app()
     except ClickcutError as error:
         print(f"clickcut: {error}", file=sys.stderr)
         raise SystemExit(2) from error
+
+
+def _print_any_name() -> None:
+    """Let names that are not valid Unicode be printed: their bytes as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _end_in_order() -> None:
+    """Let SIGTERM and SIGHUP unwind the command, so that what it has started ends with it."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # else someone wants it ignored: nohup
+            signal.signal(number, end)
 
 
 def add_commands() -> None:
@@ -125,6 +147,15 @@ def segment(
     server: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Let a running server do it.")
     ] = "",
+    tls: Annotated[bool, typer.Option("--tls", help="Speak TLS to the server.")] = False,
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Certificates of the authorities to trust, PEM; with TLS. Without it: those "
+            "that gRPC brings.",
+        ),
+    ] = None,
     cut: Annotated[
         bool, typer.Option(help="Snap the outline to the image's edges with a graph cut.")
     ] = True,
@@ -144,10 +175,14 @@ def segment(
     from clickcut.client.picture import Picture, window_from
     from clickcut.errors import EventError
     from clickcut.images import prepare
+    from clickcut.picture_file import check_name, write_picture
 
     clicks = [parse_click(text) for text in click]
     if out is None and overlay is None:
         raise EventError("say what to write: --out MASK.png, --overlay PICTURE.png, or both")
+    for path in (out, overlay):
+        if path is not None:
+            check_name(path)
     data, ends = Picture.of(image).data, parse_window(window)
     prepared = prepare(data, window=window_from(ends) if ends else None)
     initial = None
@@ -157,8 +192,9 @@ def segment(
         initial = from_png(Picture.of(start_from).data, prepared.height, prepared.width)
     if server:
         from clickcut.client import Client
+        from clickcut.client.channel import tls_credentials
 
-        with Client(server) as client:
+        with Client(server, credentials=tls_credentials(tls, ca)) as client:
             mask = client.segment(
                 data,
                 clicks,
@@ -170,11 +206,11 @@ def segment(
     else:
         mask = _segment_here(prepared, clicks, initial, model, cut)
     if out is not None:
-        _write(out, mask.astype("uint8") * 255)
+        write_picture(out, mask.astype("uint8") * 255)
     if overlay is not None:
         from clickcut.overlay import draw_overlay
 
-        _write(overlay, draw_overlay(prepared.pixels, mask, clicks)[:, :, ::-1])
+        write_picture(overlay, draw_overlay(prepared.pixels, mask, clicks))
     print(f"{int(mask.sum()):,} of {mask.size:,} pixels selected with {len(clicks)} clicks")
 
 
@@ -236,20 +272,6 @@ def find_model(name: str) -> Path:
     from clickcut.bundle.repository import find_models
 
     return find_models([name] if name else [])[0]
-
-
-def _write(path: Path, pixels: Any) -> None:
-    import cv2
-
-    from clickcut.errors import ImageError
-
-    if not cv2.haveImageWriter(path.name):
-        raise ImageError(f"{path}: the name must end in .png, .jpg or another image format")
-    data = cv2.imencode(path.suffix, pixels)[1]
-    try:
-        path.write_bytes(data.tobytes())
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 # ---- demo

@@ -9,11 +9,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clickcut.clicks import PlacedClick, checked_index
-from clickcut.client.arguments import initial_mask
+from clickcut.client.arguments import (
+    click_message,
+    initial_mask,
+    number_of,
+    parameters_message,
+    stroke_message,
+)
 from clickcut.client.conversation import Conversation
 from clickcut.client.protocol import Talk
 from clickcut.client.replies import Mask, Probability, probability_of
-from clickcut.errors import EventError
 from clickcut.polygons import Polygon, to_polygons
 from clickcut.selection import bounding_box
 from clickcut.v1 import clickcut_pb2 as pb
@@ -51,19 +56,17 @@ class SessionBase(Generic[M, P]):
         Image coordinates as displayed: x to the right, y down, (0, 0) the centre of the top left
         pixel.
         """
-        return self._event(pb.SessionRequest(click=pb.Click(x=x, y=y, negative=not positive)))
+        return self._event(pb.SessionRequest(click=click_message(x, y, positive)))
 
     def stroke(self, points: ArrayLike, positive: bool = True) -> M:
         """Say the same of all pixels on a polyline: (N, 2), x and y of its corners."""
-        array = np.asarray(points, np.float64)
-        if array.ndim != 2 or array.shape[1] != 2:
-            raise EventError(f"a stroke is an (N, 2) array of x, y; got shape {array.shape}")
-        stroke = pb.Stroke(coordinates=array.ravel().tolist(), negative=not positive)
-        return self._event(pb.SessionRequest(stroke=stroke))
+        return self._event(pb.SessionRequest(stroke=stroke_message(points, positive)))
 
     def move_click(self, index: int, x: float, y: float) -> M:
         """Make a click, by its index in `clicks`, at (x, y), as if it had been made there."""
-        moved = pb.MoveClick(index=_index(index), x=x, y=y)
+        moved = pb.MoveClick(
+            index=_index(index), x=number_of(x, "x of a click"), y=number_of(y, "y of a click")
+        )
         return self._event(pb.SessionRequest(move_click=moved))
 
     def remove_click(self, index: int) -> M:
@@ -101,16 +104,16 @@ class SessionBase(Generic[M, P]):
         threshold: float | None = None,
     ) -> M:
         """Change parameters; see `clickcut.parameters.Parameters`. None leaves one as it is."""
-        parameters = pb.Parameters(
-            cut_lambda=cut_lambda,
-            cut_sigma=cut_sigma,
-            seed_radius=seed_radius,
-            cut=cut,
-            threshold=threshold,
-        )
-        return self._event(
-            pb.SessionRequest(set_parameters=pb.SetParameters(parameters=parameters))
-        )
+        values = {
+            "cut_lambda": cut_lambda,
+            "cut_sigma": cut_sigma,
+            "seed_radius": seed_radius,
+            "cut": cut,
+            "threshold": threshold,
+        }
+        given = {name: value for name, value in values.items() if value is not None}
+        change = pb.SetParameters(parameters=parameters_message(given))
+        return self._event(pb.SessionRequest(set_parameters=change))
 
     def _event(self, request: pb.SessionRequest) -> M:
         return self._masking(self._conversation.event(request))
