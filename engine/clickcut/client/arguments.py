@@ -16,6 +16,9 @@ from clickcut.v1 import clickcut_pb2 as pb
 ClickLike = tuple[float, float] | tuple[float, float, bool]
 """x, y and, optionally, whether it is positive."""
 
+BoxLike = tuple[float, float, float, float]
+"""x0, y0, x1, y1."""
+
 ParameterValues = Mapping[str, float | bool]
 """By name of the fields of `clickcut.parameters.Parameters`."""
 
@@ -122,8 +125,30 @@ def parameters_message(values: ParameterValues | None) -> pb.Parameters:
     return message
 
 
+def box_message(x0: float, y0: float, x1: float, y1: float) -> pb.Box:
+    """A box as a message.
+
+    Raises:
+        EventError: a corner is not a finite number.
+    """
+    names = ("x0", "y0", "x1", "y1")
+    corners = {
+        n: number_of(v, f"{n} of a box") for n, v in zip(names, (x0, y0, x1, y1), strict=True)
+    }
+    return pb.Box(**corners)
+
+
+def _corners(box: Any) -> tuple[Any, Any, Any, Any]:
+    try:
+        x0, y0, x1, y1 = box
+    except (TypeError, ValueError) as error:
+        raise EventError(f"a box is (x0, y0, x1, y1), got {_shown(box)}") from error
+    return x0, y0, x1, y1
+
+
 def segment_request(
     clicks: Iterable[ClickLike],
+    box: BoxLike | None,
     start_from: NDArray[np.bool_] | None,
     model: str,
     parameters: ParameterValues | None,
@@ -149,6 +174,8 @@ def segment_request(
         if isinstance(positive, int | float | np.number) and positive in (0, 1):
             positive = bool(positive)  # a row of an array has its sign as a number
         request.clicks.append(click_message(row[0], row[1], positive))
+    if box is not None:
+        request.box.CopyFrom(box_message(*_corners(box)))
     if start_from is not None:
         request.initial_mask.CopyFrom(initial_mask(start_from))
     return request

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickcut.client.arguments import (
+    BoxLike,
     ClickLike,
     ParameterValues,
     parameters_message,
@@ -53,7 +54,7 @@ from clickcut.client.protocol import (
     segmenting,
     uploading,
 )
-from clickcut.client.replies import Mask, ModelInfo, Probability, mask_of, models_of
+from clickcut.client.replies import Mask, ModelInfo, Objects, Probability, mask_of, models_of
 from clickcut.client.session import SessionBase
 from clickcut.errors import ClickcutError, UsageError
 from clickcut.v1 import clickcut_pb2 as pb
@@ -103,16 +104,17 @@ class AsyncClient:
     async def segment(
         self,
         image: ImageSource,
-        clicks: Iterable[ClickLike],
+        clicks: Iterable[ClickLike] = (),
         *,
+        box: BoxLike | None = None,
         start_from: NDArray[np.bool_] | None = None,
         model: str = "",
         parameters: ParameterValues | None = None,
         window: WindowLike | None = None,
     ) -> Mask:
-        """The mask (H, W) bool of an image and all its clicks, without a session."""
+        """The mask (H, W) bool of an image, a box, if given, and all clicks, without a session."""
         picture = await asyncio.to_thread(Picture.of, image, window)
-        request = segment_request(clicks, start_from, model, parameters)
+        request = segment_request(clicks, box, start_from, model, parameters)
         talk = segmenting(picture, request, self._limits.start())
         return mask_of(await self._driver.have(talk))
 
@@ -146,7 +148,11 @@ class AsyncClient:
         await self.close()
 
 
-class AsyncSession(SessionBase[Coroutine[Any, Any, Mask], Coroutine[Any, Any, Probability]]):
+class AsyncSession(
+    SessionBase[
+        Coroutine[Any, Any, Mask], Coroutine[Any, Any, Probability], Coroutine[Any, Any, Objects]
+    ]
+):
     """A session of `AsyncClient.open`; see `SessionBase`. Closes when used in `async with`."""
 
     def __init__(self, driver: _Driver, conversation: Conversation) -> None:
@@ -161,6 +167,9 @@ class AsyncSession(SessionBase[Coroutine[Any, Any, Mask], Coroutine[Any, Any, Pr
         return self.mask
 
     async def _probing(self, talk: Talk[Probability]) -> Probability:
+        return await self._have(talk)
+
+    async def _listing(self, talk: Talk[Objects]) -> Objects:
         return await self._have(talk)
 
     async def _have(self, talk: Talk[T]) -> T:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickcut.client.arguments import (
+    BoxLike,
     ClickLike,
     ParameterValues,
     parameters_message,
@@ -56,7 +57,7 @@ from clickcut.client.protocol import (
     segmenting,
     uploading,
 )
-from clickcut.client.replies import Mask, ModelInfo, Probability, mask_of, models_of
+from clickcut.client.replies import Mask, ModelInfo, Objects, Probability, mask_of, models_of
 from clickcut.client.session import SessionBase
 from clickcut.client.watchdog import watchdog
 from clickcut.errors import ClickcutError, UsageError
@@ -138,15 +139,16 @@ class Client:
     def segment(
         self,
         image: ImageSource,
-        clicks: Iterable[ClickLike],
+        clicks: Iterable[ClickLike] = (),
         *,
+        box: BoxLike | None = None,
         start_from: NDArray[np.bool_] | None = None,
         model: str = "",
         parameters: ParameterValues | None = None,
         window: WindowLike | None = None,
     ) -> Mask:
-        """The mask (H, W) bool of an image and all its clicks, without a session."""
-        request = segment_request(clicks, start_from, model, parameters)
+        """The mask (H, W) bool of an image, a box, if given, and all clicks, without a session."""
+        request = segment_request(clicks, box, start_from, model, parameters)
         talk = segmenting(Picture.of(image, window), request, self._limits.start())
         return mask_of(self._driver.have(talk))
 
@@ -180,7 +182,7 @@ class Client:
         self.close()
 
 
-class Session(SessionBase[Mask, Probability]):
+class Session(SessionBase[Mask, Probability, Objects]):
     """A session of `Client.open`; see `SessionBase`. Closes when used in `with`."""
 
     def __init__(self, driver: _Driver, conversation: Conversation) -> None:
@@ -196,6 +198,9 @@ class Session(SessionBase[Mask, Probability]):
         return self.mask
 
     def _probing(self, talk: Talk[Probability]) -> Probability:
+        return self._have(talk)
+
+    def _listing(self, talk: Talk[Objects]) -> Objects:
         return self._have(talk)
 
     def _have(self, talk: Talk[T]) -> T:
