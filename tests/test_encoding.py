@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-import warnings
 
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mask_cases import Mask, blob, coco_mask, each_mask, masks
 from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
@@ -21,50 +21,12 @@ from clickcut.errors import EventError
 from clickcut.region import Region
 from clickcut.selection import bounding_box
 
-Mask = NDArray[np.bool_]
-
-
-@st.composite
-def masks(draw: st.DrawFn) -> Mask:
-    """Masks of every density, with runs and with speckles."""
-    height, width = draw(st.integers(1, 12)), draw(st.integers(1, 12))
-    bits = draw(st.lists(st.booleans(), min_size=height * width, max_size=height * width))
-    return np.array(bits, np.bool_).reshape(height, width)
-
-
-def blob(height: int, width: int, seed: int = 0) -> Mask:
-    """A mask with smooth outlines, holes and islands."""
-    noise = np.random.default_rng(seed).random((12, 16)).astype(np.float32)
-    return np.asarray(cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC) > 0.55)
-
-
-EDGE_CASES = {
-    "empty": np.zeros((5, 7), np.bool_),
-    "full": np.ones((5, 7), np.bool_),
-    "one pixel": np.ones((1, 1), np.bool_),
-    "no pixel": np.zeros((1, 1), np.bool_),
-    "first": np.eye(1, 30, 0, dtype=np.bool_).reshape(5, 6),
-    "last": np.eye(1, 30, 29, dtype=np.bool_).reshape(5, 6),
-    "columns": np.tile([True, False], (6, 4)),
-    "rows": np.tile([[True], [False]], (4, 6)),
-    "chess": np.indices((6, 7)).sum(axis=0) % 2 == 0,
-    "blob": blob(150, 200),
-}
-each_mask = pytest.mark.parametrize("mask", EDGE_CASES.values(), ids=EDGE_CASES.keys())
-
-
 # ---- RLE
 
 
 def coco_counts(mask: Mask) -> bytes:
     counts: bytes = coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
     return counts
-
-
-def coco_mask(counts: bytes, height: int, width: int) -> Mask:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # pycocotools before NumPy 2
-        return np.asarray(coco.decode({"size": [height, width], "counts": counts}) > 0)
 
 
 @each_mask
@@ -270,96 +232,6 @@ def test_a_mutated_png_mask_is_refused_or_has_the_size(mode: str) -> None:
         except EventError:
             continue
         assert mask.shape == (60, 80)
-
-
-# ---- polygons
-
-
-def fill(polygons: list[encoding.Polygon], shape: tuple[int, int]) -> Mask:
-    """Even-odd filling, the slow and obvious way: rays from each pixel centre to the right."""
-    y, x = np.indices(shape)
-    inside = np.zeros(shape, np.bool_)
-    for polygon in polygons:
-        ends = np.roll(polygon.points, -1, axis=0)
-        for (xa, ya), (xb, yb) in zip(polygon.points, ends, strict=True):
-            if ya != yb:
-                crosses = (min(ya, yb) <= y) & (y < max(ya, yb))
-                inside ^= crosses & (xa + (y - ya) * (xb - xa) / (yb - ya) > x)
-    return inside
-
-
-def signed_area(polygon: encoding.Polygon) -> float:
-    """Positive for clockwise as displayed, y being down."""
-    x, y = polygon.points.T.astype(np.float64)
-    return float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) / 2)
-
-
-def check_exact(mask: Mask) -> None:
-    polygons = encoding.to_polygons(mask)
-    np.testing.assert_array_equal(fill(polygons, mask.shape), mask)
-    areas = [signed_area(p) for p in polygons]
-    assert sum(areas) == np.count_nonzero(mask)
-    assert [a < 0 for a in areas] == [p.hole for p in polygons]
-    objects = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[0] - 1
-    assert sum(not p.hole for p in polygons) == objects
-
-
-@each_mask
-def test_exact_polygons_fill_to_the_mask(mask: Mask) -> None:
-    check_exact(mask)
-
-
-@given(masks())
-@settings(max_examples=300)
-def test_exact_polygons_of_random_masks(mask: Mask) -> None:
-    check_exact(mask)
-
-
-def test_a_pixel_is_a_square_around_its_centre() -> None:
-    mask = np.zeros((9, 6), np.bool_)
-    mask[7, 3] = True
-    (polygon,) = encoding.to_polygons(mask)
-    assert polygon.points.tolist() == [[2.5, 6.5], [3.5, 6.5], [3.5, 7.5], [2.5, 7.5]]
-    assert not polygon.hole
-    box = bounding_box(mask)
-    assert box is not None
-    (moved,) = encoding.to_polygons(mask[box.slices], 0, box.x0, box.y0)
-    assert moved.points.tolist() == polygon.points.tolist()
-
-
-def test_polygons_fill_to_the_mask_in_coco_as_well() -> None:
-    mask = blob(150, 200)
-    filled = np.zeros(mask.shape, np.bool_)
-    for polygon in encoding.to_polygons(mask):
-        (rle,) = coco.frPyObjects([(polygon.points + 0.5).ravel().tolist()], *mask.shape)
-        filled ^= coco_mask(rle["counts"], *mask.shape)
-    np.testing.assert_array_equal(filled, mask)
-
-
-@pytest.mark.parametrize("tolerance", [0.5, 1.0, 3.0])  # pixels
-def test_simplified_polygons_stay_near_the_outline(tolerance: float) -> None:
-    mask = blob(300, 400)
-    exact, simple = encoding.to_polygons(mask), encoding.to_polygons(mask, tolerance)
-    outline = np.concatenate([p.points for p in exact])
-    assert sum(len(p.points) for p in simple) < len(outline)
-    start = np.concatenate([p.points for p in simple])[:, None]
-    along = np.concatenate([np.roll(p.points, -1, axis=0) for p in simple])[:, None] - start
-    offset = outline[None] - start
-    at = np.clip((offset * along).sum(-1) / (along**2).sum(-1), 0, 1)
-    distance = np.hypot(*np.moveaxis(offset - at[..., None] * along, -1, 0)).min(axis=0)
-    assert distance.max() <= tolerance + 1e-3
-
-
-def test_small_outlines_are_left_out_but_never_all() -> None:
-    mask = np.zeros((60, 60), np.bool_)
-    mask[20:50, 10:50] = True
-    mask[3, 5] = True
-    assert len(encoding.to_polygons(mask)) == 2
-    (large,) = encoding.to_polygons(mask, 2.0)
-    assert abs(signed_area(large)) == 1200
-    alone = np.zeros((9, 9), np.bool_)
-    alone[4, 4] = True
-    assert len(encoding.to_polygons(alone, 5.0)) == 1
 
 
 # ---- probability

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clickcut.clicks import PlacedClick
 from clickcut.errors import EventError
-from clickcut.events import (
+from clickcut.session.events import (
     Click,
     InitialMask,
+    Prompts,
     Reset,
-    clicks_in_force,
-    points_in_force,
     stroke_pixels,
     to_pixel,
 )
@@ -85,12 +85,22 @@ def test_strokes_of_impossible_coordinates_are_refused(value):
 
 
 def test_the_last_click_on_a_pixel_decides():
-    events = [Click(((1, 1), (2, 2)), True), Click(((1, 1),), False)]
-    assert points_in_force(events) == {(2, 2): True, (1, 1): False}
+    events = [Click.of([(1, 1), (2, 2)], True), Click.of([(1, 1)], False)]
+    assert Prompts.of(events).points == {(2, 2): True, (1, 1): False}
 
 
 def test_reset_and_initial_mask_take_earlier_clicks_away():
-    click = Click(((1, 1),), True)
+    click = Click.of([(1, 1)], True)
     for event in (Reset(), InitialMask(np.zeros(1, np.uint8))):
-        assert clicks_in_force([click, event]) == []
-        assert clicks_in_force([click, event, click]) == [click]
+        start = event if isinstance(event, InitialMask) else None
+        assert Prompts.of([click, event]) == Prompts(start)
+        assert Prompts.of([click, event, click]) == Prompts(start, (click,))
+
+
+def test_a_click_holds_its_points_in_eight_bytes_each():
+    points = [(k, 31_999 - k) for k in range(1000)]
+    click = Click.of(points, False)
+    assert click.points == points
+    assert click.num_points == 1000
+    assert click.nbytes < 8 * 1000 + 200
+    assert click.placed == PlacedClick(0, 31_999, False, 1000)

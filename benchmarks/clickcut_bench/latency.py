@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from clickcut.client import Client
-from clickcut.demo import running_server
+from clickcut.commands.demo import running_server
 from clickcut_bench.photographs import Photograph, photograph, scaled, targets
 from clickcut_eval.clicker import Clicker
 from clickcut_eval.machine import describe

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clickcut.events import points_in_force
+from clickcut.backends import Predictor
 from clickcut.images import prepare_pixels
-from clickcut.predictor import Predictor
 from clickcut.region import Region
 from clickcut.session import ClickSession
+from clickcut.session.events import Prompts
 from clickcut_bench.photographs import Photograph
 from clickcut_eval.clicker import Clicker
 from clickcut_eval.recording import RecordingPredictor
@@ -49,7 +49,7 @@ def record(photograph: Photograph, predictor: Predictor, count: int) -> Recordin
         session.click(*wanted)
         shown = session.probability
         if shown is not None:
-            points = points_in_force(session.events).items()
+            points = Prompts.of(session.events).points.items()
             seeds = np.array([(x, y, 1 if sign else -1) for (x, y), sign in points], np.int32)
             clicks.append(Click(recorder.logits[-1][0], shown[0], seeds))
     parameters = session.parameters

@@ -72,7 +72,7 @@ class Target:
 
 def packaged_target() -> Target:
     """The object on the photograph that comes with the engine."""
-    from clickcut.demo import ASSETS, packaged_photograph
+    from clickcut.commands.demo import ASSETS, packaged_photograph
 
     _, mask = packaged_photograph()
     image = Path(str(ASSETS / "astronaut.jpg"))

@@ -1,4 +1,4 @@
-"""Masks and probabilities as they travel: COCO RLE, PNG, polygons; and back.
+"""Masks and probabilities as they travel: COCO RLE, PNG; and back.
 
 Everything here costs in proportion to the array that is handed in, so hand in the rectangle that is
 asked for. No Numba and no network back-end: clients import this module as well.
@@ -7,7 +7,6 @@ asked for. No Numba and no network back-end: clients import this module as well.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -222,112 +221,6 @@ def from_png(data: bytes, height: int, width: int) -> NDArray[np.bool_]:
     if decoded is None or decoded.shape != (height, width):
         raise EventError("the initial mask is a damaged PNG file")
     return np.asarray(decoded != 0, np.bool_)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Polygon:
-    """A closed outline along the edges between pixels.
-
-    Attributes:
-        points: (N, 2) float32, x and y in image pixels, at half integers when exact; the last joins
-            the first. Clockwise as displayed, a hole counter-clockwise.
-        hole: whether it lies inside another outline and cuts a hole.
-    """
-
-    points: NDArray[np.float32]
-    hole: bool
-
-
-def to_polygons(
-    mask: NDArray[np.bool_], tolerance: float = 0.0, x0: int = 0, y0: int = 0
-) -> list[Polygon]:
-    """The outlines of a mask.
-
-    With tolerance 0 a pixel is selected exactly when its centre lies inside an odd number of the
-    polygons. Pixels that touch at a corner are joined.
-
-    Args:
-        mask: (h, w) bool; the bounding box of the selection is enough.
-        tolerance: largest distance in pixels from the exact outline (Douglas-Peucker).
-        x0: image column of the mask's first column.
-        y0: image row of the mask's first row.
-
-    Returns:
-        From top to bottom. An outline that keeps fewer than three points at this tolerance is left
-        out, except the one with the largest area.
-    """
-    corner = np.array((x0 - 0.5, y0 - 0.5), np.float32)
-    exact = [Polygon(points + corner, hole) for points, hole in _outlines(mask)]
-    if tolerance <= 0 or not exact:
-        return exact
-    kept = [p for p in (_simplified(p, tolerance) for p in exact) if len(p.points) >= 3]
-    return kept or [max(exact, key=lambda p: abs(cv2.contourArea(p.points)))]
-
-
-def _simplified(polygon: Polygon, tolerance: float) -> Polygon:
-    points = cv2.approxPolyDP(polygon.points.reshape(-1, 1, 2), tolerance, True)
-    return Polygon(np.asarray(points, np.float32).reshape(-1, 2), polygon.hole)
-
-
-# Pixels around a corner: 1 top left, 2 top right, 4 bottom left, 8 bottom right.
-_BOTTOM_LEFT, _BOTTOM_RIGHT = 4, 8
-_FALLING, _RISING = 1 | 8, 2 | 4
-"""Two selected pixels that touch at a corner only: the outline passes it twice."""
-
-_PASSES = np.zeros(256, np.uint8)
-"""How often an outline turns at a corner, by the pixels around it."""
-_PASSES[[1, 2, 4, 8, 7, 11, 13, 14]] = 1
-_PASSES[[_FALLING, _RISING]] = 2
-
-
-def _outlines(mask: NDArray[np.bool_]) -> list[tuple[NDArray[np.float32], bool]]:
-    """Outlines through the corners between pixels, (N, 2) float32, and which of them are holes.
-
-    Along a line of the grid of corners the turns of all outlines pair up in order: an edge lies
-    between the first and the second, and so on. Linking the ends of all edges gives rings.
-    """
-    padded = np.pad(mask, 1).view(np.uint8)
-    around = padded[:-1, :-1] | padded[:-1, 1:] << 1 | padded[1:, :-1] << 2 | padded[1:, 1:] << 3
-    passes = np.asarray(cv2.LUT(around, _PASSES), np.uint8).ravel()
-    corners = np.flatnonzero(passes)
-    corners = np.repeat(corners, passes[corners])
-    kinds = around.ravel()[corners]
-    y, x = np.divmod(corners, around.shape[1])
-    again = np.zeros(corners.size, np.bool_)
-    again[1:] = corners[1:] == corners[:-1]
-
-    # Of a corner that is passed twice, the first pass ends the edge from the left and the second
-    # starts the edge to the right. For the pixels to be joined there, a falling pair needs the edge
-    # from the left to meet the one downwards, a rising pair the one from above.
-    starts_down = np.where(kinds == _FALLING, ~again, again)
-    horizontal = np.arange(corners.size).reshape(-1, 2)
-    vertical = np.lexsort((starts_down, y, x)).reshape(-1, 2)
-
-    # Clockwise: right with the object below, down with the object to the left.
-    following = np.empty(corners.size, np.intp)
-    for edges, bit in ((horizontal, _BOTTOM_RIGHT), (vertical, _BOTTOM_LEFT)):
-        forward = (kinds[edges[:, 0]] & bit) != 0
-        source = np.where(forward, edges[:, 0], edges[:, 1])
-        following[source] = np.where(forward, edges[:, 1], edges[:, 0])
-    points = np.stack((x, y), axis=1).astype(np.float32)
-    # The first corner of a ring is its top left one: the object is inside or outside of it.
-    return [(points[r], not kinds[r[0]] & _BOTTOM_RIGHT) for r in _rings(following.tolist())]
-
-
-def _rings(following: list[int]) -> list[list[int]]:
-    """The cycles of a permutation, each from its least element on, in their order."""
-    seen = bytearray(len(following))
-    rings = []
-    for first in range(len(following)):
-        if seen[first]:
-            continue
-        ring, at = [], first
-        while not seen[at]:
-            seen[at] = 1
-            ring.append(at)
-            at = following[at]
-        rings.append(ring)
-    return rings
 
 
 def full_probability(

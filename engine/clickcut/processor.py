@@ -37,6 +37,22 @@ def available_cpus(root: Path = _ROOT) -> int:
     return max(1, min([cpus, *(math.ceil(quota) for quota in _quotas(root))]))
 
 
+def available_cores(root: Path = _ROOT) -> int:
+    """Return how many threads of arithmetic are worth starting, at least 1.
+
+    As `available_cpus`, with the hardware threads of one core counted once.
+
+    Args:
+        root: of the file system in which control groups and cores are looked up.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return available_cpus(root)
+    cpus = os.sched_getaffinity(0)
+    folders = (root / f"sys/devices/system/cpu/cpu{cpu}/topology" for cpu in cpus)
+    cores = {_read(folder / "thread_siblings_list") or str(folder) for folder in folders}
+    return min(len(cores), available_cpus(root))
+
+
 def _quotas(root: Path) -> Iterator[float]:
     """The quotas of this process's control groups and of all groups above them, in CPUs."""
     for line in _read(root / "proc/self/cgroup").splitlines():
@@ -87,14 +103,6 @@ def features(root: Path = _ROOT) -> frozenset[str]:
         if name.strip() in ("flags", "Features"):  # x86, ARM
             return frozenset(value.split())
     return frozenset()
-
-
-def has_vnni(root: Path = _ROOT) -> bool:
-    """Return whether the processor multiplies 8-bit integers without saturating sums.
-
-    True for AVX-512 VNNI, AVX-VNNI and ARM's dot products; see `docs/export.md` on int8.
-    """
-    return not features(root).isdisjoint(("avx512_vnni", "avx_vnni", "asimddp", "i8mm"))
 
 
 def has_fast_bf16(root: Path = _ROOT) -> bool:

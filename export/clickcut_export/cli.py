@@ -21,7 +21,7 @@ from clickcut.errors import BackendError
 from clickcut_eval.data_spec import FORM
 
 if TYPE_CHECKING:
-    from clickcut.backends.plan import PlanDescription
+    from clickcut.bundle.plan import PlanDescription
     from clickcut_export.to_tensorrt import Bounds
 
 app = typer.Typer(

@@ -7,8 +7,8 @@ import json
 import pytest
 from export_cases import data_folder, tiny_bundle
 
-from clickcut.backends.plan import read_plan
-from clickcut.bundle_file import read_bundle
+from clickcut.bundle.file import read_bundle
+from clickcut.bundle.plan import read_plan
 from clickcut.cli import main
 
 

@@ -10,6 +10,10 @@ from clickcut.errors import ImageError
 Order = Literal["little", "big"]
 """Which byte of a number comes first."""
 
+_LIGHT_BYTES, _HEAVY_BYTES = 12, 18
+"""Per pixel: what the decoders hold (up to 8 bytes), and the copies on the way to RGB."""
+_BASE_BYTES = 32 * 2**20
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -44,6 +48,19 @@ class Parts:
     signed: bool = False
     real: bool = False
     inverted: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the decoded array, (H, W, 3), once it is turned."""
+        turned = self.orientation >= 5
+        return (self.width, self.height, 3) if turned else (self.height, self.width, 3)
+
+    @property
+    def decode_bytes(self) -> int:
+        """Bytes that decoding takes at its peak, the result included and the file not."""
+        stored = max(self.samples, 1) * -(-self.bits // 8)
+        per_pixel = _LIGHT_BYTES if self.light else _HEAVY_BYTES + 2 * stored
+        return self.width * self.height * per_pixel + len(self.data) + _BASE_BYTES
 
 
 def damaged(why: str) -> ImageError:

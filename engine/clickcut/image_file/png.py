@@ -16,6 +16,17 @@ _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _END = b"\0\0\0\0IEND" + zlib.crc32(b"IEND").to_bytes(4, "big")
 
 
+def size_of(data: bytes) -> tuple[int, int]:
+    """Width and height, pixels, as the header says.
+
+    Raises:
+        ImageError: the header is missing.
+    """
+    if data[8:16] != b"\0\0\0\rIHDR":
+        raise damaged("the PNG header is missing")
+    return number(data, 16, 4), number(data, 20, 4)
+
+
 def read(data: bytes, transparency: bool = True) -> Parts:
     """Find the chunks of a PNG file that decoding needs.
 
@@ -26,10 +37,7 @@ def read(data: bytes, transparency: bool = True) -> Parts:
     Raises:
         ImageError: damaged, or animated.
     """
-    if data[8:16] != b"\0\0\0\rIHDR":
-        raise damaged("the PNG header is missing")
-    width, height, bits = number(data, 16, 4), number(data, 20, 4), number(data, 24, 1)
-    colour = number(data, 25, 1)
+    (width, height), bits, colour = size_of(data), number(data, 24, 1), number(data, 25, 1)
     if colour not in _SAMPLES or not width or not height:
         raise damaged("the PNG header is wrong")
     kept, begin = [], 0  # ranges of bytes, from `begin` on not yet in the list

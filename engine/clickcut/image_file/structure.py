@@ -48,14 +48,19 @@ def examine(data: bytes, limits: ImageLimits | None = None) -> Parts:
         raise ImageError(
             f"the file has {len(data):,} bytes; at most {limits.max_bytes:,} are taken"
         )
+    if data.startswith(png.START):  # a file that was cut off is too large as well
+        _check_size(*png.size_of(data), limits)
     found = _read(data)
-    width, height = found.width, found.height
+    _check_size(found.width, found.height, limits)
+    return found
+
+
+def _check_size(width: int, height: int, limits: ImageLimits) -> None:
     if max(width, height) > limits.max_side or width * height > limits.max_pixels:
         raise ImageError(
             f"the image is {width} x {height} pixels; at most {limits.max_pixels:,} pixels and "
             f"{limits.max_side:,} on a side are taken: scale it down"
         )
-    return found
 
 
 def _read(data: bytes) -> Parts:

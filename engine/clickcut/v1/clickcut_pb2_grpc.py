@@ -66,7 +66,7 @@ class ClickcutServicer(object):
         order. When the stream breaks, the session is kept for a configured time: open a new stream
         with `open.session_id` to go on where it was. A session has one stream at a time: a new one
         takes it over, and the older, probably half-dead one ends with ABORTED. A session that is idle
-        too long is dropped; its stream ends with NOT_FOUND.
+        too long, or idle for a while when the server is full, is evicted; its stream ends with NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
