@@ -15,7 +15,7 @@ import pytest
 import torch
 from export_cases import operators, targets, write_random
 
-from clickcut.bundle_file import read_bundle
+from clickcut.bundle.file import read_bundle
 from clickcut.predictor import load_predictor
 from clickcut_export import to_onnx
 from clickcut_export.errors import ExportError, ParityError

@@ -12,7 +12,7 @@ from export_cases import inputs, tiny_bundle, tiny_graph
 from fakes import metadata
 from onnx import helper
 
-from clickcut.backends.plan import read_plan
+from clickcut.bundle.plan import read_plan
 from clickcut.errors import BackendError, BundleError
 from clickcut.predictor import load_predictor
 from clickcut_export import to_int8
