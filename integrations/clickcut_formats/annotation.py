@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from clickcut.encoding import Polygon, from_rle, to_polygons, to_rle
+from clickcut.encoding import from_rle, to_rle
 from clickcut.errors import EventError
+from clickcut.polygons import Polygon, to_polygons
 
 Mask = NDArray[np.bool_]
 
@@ -71,10 +72,16 @@ class LabelledObject:
 
         Args:
             tolerance: largest distance in pixels from the exact outline.
+
+        Raises:
+            EventError: there are too many; the message says which tolerance would do.
         """
         x, y, width, height = self.box
-        part = self.mask[y : y + height, x : x + width]
-        found = to_polygons(part, tolerance, x, y)
+        part = np.ascontiguousarray(self.mask[y : y + height, x : x + width])
+        try:
+            found = to_polygons(part, tolerance, x, y)
+        except EventError as error:
+            raise EventError(f"{self.label}: {error}") from error
         return [Polygon(polygon.points + np.float32(0.5), polygon.hole) for polygon in found]
 
     def check(self) -> None:

@@ -79,16 +79,24 @@ def read(path: Path) -> list[LabelledImage]:
     Raises:
         FormatError: names every image and shape that cannot be used.
     """
-    data = read_bytes(path)
+    return parse(read_bytes(path), str(path))
+
+
+def parse(data: bytes, source: str) -> list[LabelledImage]:
+    """Images and objects of a file that was read from `source`.
+
+    Raises:
+        FormatError: names every image and shape that cannot be used.
+    """
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
-        raise FormatError(str(path), ["XML with a document type is not taken"])
+        raise FormatError(source, ["XML with a document type is not taken"])
     try:
         root = ElementTree.fromstring(data)
     except (ElementTree.ParseError, ValueError) as error:
-        raise FormatError(str(path), [f"not XML ({error})"]) from error
+        raise FormatError(source, [f"not XML ({error})"]) from error
     if root.tag != "annotations":
-        raise FormatError(str(path), [f"its root is <{root.tag}> and not <annotations>"])
-    faults = Faults(str(path))
+        raise FormatError(source, [f"its root is <{root.tag}> and not <annotations>"])
+    faults = Faults(source)
     images, seen = [], set()
     for element in root.iter("image"):
         name = element.get("name", "")

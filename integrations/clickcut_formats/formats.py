@@ -75,7 +75,7 @@ def encode(format_name: str, images: Sequence[LabelledImage], tolerance: float =
 
     Raises:
         FormatError: an unknown format, names that collide, a mask of another size than its image,
-            a negative tolerance.
+            a negative tolerance, outlines without number.
     """
     chosen = FORMATS.get(format_name)
     if chosen is None:
@@ -84,7 +84,10 @@ def encode(format_name: str, images: Sequence[LabelledImage], tolerance: float =
         raise FormatError(format_name, [f"a tolerance is from 0 to 1000 pixels, not {tolerance:g}"])
     _check(images)
     notes: list[str] = []
-    found = chosen.encode([_without_empty(image, notes) for image in images], tolerance)
+    try:
+        found = chosen.encode([_without_empty(image, notes) for image in images], tolerance)
+    except EventError as error:
+        raise FormatError(f"{format_name} cannot be written", [str(error)]) from error
     return Encoded(found.files, notes + found.notes)
 
 

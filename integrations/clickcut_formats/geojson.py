@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clickcut.encoding import Polygon
 from clickcut.errors import EventError
+from clickcut.polygons import Polygon
 from clickcut_formats.annotation import LabelledImage, LabelledObject
 from clickcut_formats.errors import Faults, FormatError
 from clickcut_formats.files import Encoded

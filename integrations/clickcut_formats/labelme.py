@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clickcut.encoding import Polygon, to_png
+from clickcut.encoding import to_png
 from clickcut.errors import EventError
+from clickcut.polygons import Polygon
 from clickcut_formats.annotation import LabelledImage, LabelledObject
 from clickcut_formats.errors import Faults, FormatError
 from clickcut_formats.files import Encoded

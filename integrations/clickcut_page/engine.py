@@ -7,9 +7,22 @@ from typing import Any
 
 import grpc
 
-from clickcut.client.protocol import CHANNEL_OPTIONS, CHUNK, error_of_rpc
+from clickcut import grpc_status
+from clickcut.client import UnreachableError
+from clickcut.errors import ClickcutError
 from clickcut.v1 import clickcut_pb2 as pb
 from clickcut.v1 import clickcut_pb2_grpc
+
+CHUNK = 2**19
+
+CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.keepalive_time_ms", 40_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.enable_http_proxy", 0),
+)
 
 _SESSION = "/clickcut.v1.Clickcut/Session"
 
@@ -47,7 +60,7 @@ class Engine:
         try:
             reply: pb.UploadImageReply = await self._stub.UploadImage(requests())
         except grpc.aio.AioRpcError as error:
-            raise error_of_rpc(error, self.address) from error
+            raise error_of(error, self.address) from error
         return reply.image
 
     async def is_serving(self) -> bool:
@@ -61,3 +74,20 @@ class Engine:
     async def close(self) -> None:
         """End all streams."""
         await self._channel.close()
+
+
+def error_of(error: grpc.aio.AioRpcError, address: str) -> ClickcutError:
+    """The error that an RPC ended with; `UnreachableError` where no engine answered."""
+    trailing: dict[str, Any] = dict(tuple(pair) for pair in error.trailing_metadata() or ())
+    name = str(trailing.get(grpc_status.ERROR_KEY, ""))
+    if not name and error.code() in _TRANSPORT:
+        return UnreachableError(f"no engine answers at {address} ({error.details()})")
+    return grpc_status.error_of(error.code(), error.details() or "", name)
+
+
+_TRANSPORT = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.INTERNAL,
+)

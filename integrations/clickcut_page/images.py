@@ -11,11 +11,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from clickcut.errors import ClickcutError, ImageError, UnavailableError
-from clickcut.images import ImageLimits, decode
+from clickcut.image_file import ImageLimits, decode
 from clickcut_page.engine import Engine
 from clickcut_page.relay import error_document
 
 SAMPLE = "astronaut.jpg"
+
+MAX_DECODING = 2
+"""Images decoded at once; one may take hundreds of megabytes."""
 
 
 class Images:
@@ -29,6 +32,7 @@ class Images:
     def __init__(self, engine: Engine, max_bytes: int) -> None:
         self._engine = engine
         self._max_bytes = max_bytes
+        self._decoding = asyncio.Semaphore(MAX_DECODING)
 
     async def upload(self, request: Request) -> Response:
         """POST: a file to the engine; answers with digest and size."""
@@ -45,7 +49,8 @@ class Images:
         """POST: a file that the browser cannot decode, such as a TIFF; answers with a PNG."""
         try:
             data = b"".join([part async for part in limited(request, self._max_bytes)])
-            png = await asyncio.to_thread(_as_png, data, self._max_bytes)
+            async with self._decoding:
+                png = await asyncio.to_thread(_as_png, data, self._max_bytes)
         except ClickcutError as error:
             return refusal(error)
         except ClientDisconnect:

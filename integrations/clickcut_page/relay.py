@@ -14,11 +14,10 @@ import grpc
 from google.protobuf.message import DecodeError
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from clickcut.client.protocol import error_of_rpc
 from clickcut.errors import ClickcutError, EventError, LimitError
-from clickcut.status import number_of
+from clickcut.grpc_status import number_of
 from clickcut.v1 import clickcut_pb2 as pb
-from clickcut_page.engine import Engine
+from clickcut_page.engine import Engine, error_of
 from clickcut_page.settings import MAX_FRAME_BYTES
 
 MAX_WAITING = 16
@@ -101,12 +100,12 @@ class Relay:
                 return None
             details = await call.details()  # type: ignore[attr-defined]
             trailing = await call.trailing_metadata()  # type: ignore[attr-defined]
-            return error_of_rpc(
+            return error_of(
                 grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details),
                 self._engine.address,
             )
         except grpc.aio.AioRpcError as error:
-            return error_of_rpc(error, self._engine.address)
+            return error_of(error, self._engine.address)
         except (WebSocketDisconnect, RuntimeError):  # the browser has gone
             return None
 

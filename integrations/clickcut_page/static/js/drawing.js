@@ -27,11 +27,12 @@ export class Drawing {
    * @param {import("./masks.js").Outline} scene.present what is selected
    * @param {import("./edits.js").Mark[]} scene.marks
    * @param {number} scene.active index of the mark under the pointer, -1 for none
+   * @param {import("./edits.js").BoxEdit | null} scene.box in force
    * @param {any} scene.draft a stroke, box or moved click that is being drawn
    * @param {{x: number, y: number} | null} scene.crosshair
    * @param {string} scene.colour of the present object
    */
-  draw({ objects, preview, present, marks, active, draft, crosshair, colour }) {
+  draw({ objects, preview, present, marks, active, box, draft, crosshair, colour }) {
     const { context: c, view, canvas } = this;
     const ratio = canvas.width / Math.max(1, view.stage.width);
     c.setTransform(1, 0, 0, 1, 0, 0);
@@ -52,6 +53,7 @@ export class Drawing {
     }
     if (preview) this.#preview(preview, present, colour);
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
+    if (box && draft?.kind !== "box") this.#box(box);
     if (draft) this.#draft(draft);
     marks.forEach((mark, n) => this.#mark(mark, n === active));
     if (draft?.kind === "click") this.#mark(draft, true);
@@ -159,21 +161,22 @@ export class Drawing {
 
   /** @param {any} draft */
   #draft(draft) {
-    const { context: c, view } = this;
     if (draft.kind === "stroke") this.#polyline(draft.points, draft.negative ? "#e5484d" : "#2b9a66");
-    if (draft.kind === "box") {
-      const from = view.toScreen(draft.x0, draft.y0);
-      const to = view.toScreen(draft.x1, draft.y1);
-      c.setLineDash([6, 4]);
-      c.lineWidth = 2;
-      c.strokeStyle = "#fff";
+    if (draft.kind === "box") this.#box(draft);
+  }
+
+  /** @param {import("./edits.js").BoxEdit} box */
+  #box(box) {
+    const { context: c, view } = this;
+    const from = view.toScreen(box.x0, box.y0);
+    const to = view.toScreen(box.x1, box.y1);
+    c.lineWidth = 1.6;
+    for (const [dashes, colour] of /** @type {[number[], string][]} */ ([[[], "#fff"], [[5, 5], "#111"]])) {
+      c.setLineDash(dashes);
+      c.strokeStyle = colour;
       c.strokeRect(from.x, from.y, to.x - from.x, to.y - from.y);
-      c.lineDashOffset = 5;
-      c.strokeStyle = "#111";
-      c.strokeRect(from.x, from.y, to.x - from.x, to.y - from.y);
-      c.lineDashOffset = 0;
-      c.setLineDash([]);
     }
+    c.setLineDash([]);
   }
 
   /** @param {{x: number, y: number}} at in the image */

@@ -59,6 +59,16 @@ export function marksOf(edits) {
   return marks;
 }
 
+/**
+ * The box in force.
+ * @param {Edit[]} edits
+ * @returns {BoxEdit | null}
+ */
+export function boxOf(edits) {
+  const last = edits.findLast((edit) => ["box", "reset", "mask"].includes(edit.kind));
+  return last?.kind === "box" ? last : null;
+}
+
 /** @param {string} text of single-byte characters */
 export function toBytes(text) {
   return Uint8Array.from(text, (c) => c.charCodeAt(0));

@@ -56,9 +56,12 @@ export class EngineSession {
       try {
         const link = /** @type {Link} */ (this.link);
         const reply = await link.send({ sequence: BigInt(sequence), event, output });
-        if (reply.error) throw new EngineError("Refused", reply.error.message);
-        if (sequence) this.memo.acked = sequence;
-        return reply;
+        const applied = sequence > 0 && Number(reply.appliedSequence) === sequence;
+        if (applied) this.memo.acked = sequence;
+        if (!reply.error) return reply;
+        if (!applied) throw new EngineError("Refused", reply.error.message);
+        // It counts, and only its result could not be made: ask for that again.
+        return await this.exchange({ case: "show", value: {} }, { output });
       } catch (error) {
         if (!this.#isPassing(error) || attempt === MAX_ATTEMPTS || this.closed) throw error;
         this.link = null;

@@ -78,7 +78,7 @@ class Page {
     });
     workspace.addEventListener("deleted", (event) => {
       const index = /** @type {CustomEvent} */ (event).detail;
-      const act = () => workspace.change(index, { deleted: false });
+      const act = () => workspace.restore(index);
       notify(`${workspace.items[index].name} is deleted.`, "info", { label: "Undo", act });
     });
     this.stage.show(workspace);
@@ -86,7 +86,7 @@ class Page {
   }
 
   render() {
-    status.render(this.workspace, this.stage.view.scale);
+    status.render(this.workspace);
     panel.render(element("objects"), this.workspace, (n) => this.stage.colour(n));
     this.stage.redraw();
   }

@@ -70,6 +70,7 @@ export class PictureView {
       },
     );
     this.preview.enable(this.wantsPreview);
+    element("box-tool").hidden = !workspace.wire.has("box");
     this.#resize();
     this.view.fit();
   }
@@ -158,6 +159,7 @@ export class PictureView {
     picture.style.width = `${view.image.width}px`;
     picture.style.transform = `translate(${view.x}px, ${view.y}px) scale(${view.scale})`;
     picture.style.imageRendering = view.scale >= PIXELATED_FROM ? "pixelated" : "auto";
+    element("zoom-level").textContent = `${Math.round(100 * view.scale)} %`;
     const colour = this.colour(workspace.item.colour);
     const objects = workspace.items
       .filter((item) => !item.hidden && !item.deleted && item.index !== workspace.current)
@@ -176,6 +178,7 @@ export class PictureView {
       present: workspace.outline,
       marks,
       active: this.active,
+      box: workspace.item.hidden ? null : workspace.box,
       draft: this.draft,
       crosshair: this.crosshair,
       colour,

@@ -3,8 +3,8 @@
 import { button, element } from "./dom.js";
 import { banner } from "./notices.js";
 
-/** @param {import("./workspace.js").Workspace | null} workspace @param {number} scale */
-export function render(workspace, scale) {
+/** @param {import("./workspace.js").Workspace | null} workspace */
+export function render(workspace) {
   document.body.classList.toggle("has-image", Boolean(workspace));
   const busy = Boolean(workspace?.busy);
   document.body.classList.toggle("busy", busy);
@@ -14,7 +14,6 @@ export function render(workspace, scale) {
   button("reset").disabled = !workspace?.marks.length && !workspace?.item.area;
   button("next").disabled = !workspace?.item.area;
   button("save").disabled = button("copy").disabled = !workspace?.items.some((i) => i.area && !i.deleted);
-  set("zoom-level", workspace ? `${Math.round(100 * scale)} %` : "");
   set("image-name", workspace?.name ?? "");
   set("image-size", workspace ? `${workspace.size.width} × ${workspace.size.height}` : "");
   const latency = workspace?.latency;

@@ -2,7 +2,7 @@
 //
 // Actions run one after the other. An action that the engine refuses leaves everything as it was.
 
-import { marksOf, toBytes, toEvent, toText } from "./edits.js";
+import { boxOf, marksOf, toBytes, toEvent, toText } from "./edits.js";
 import { EngineSession } from "./engine_session.js";
 import { NOTHING } from "./masks.js";
 import * as store from "./store.js";
@@ -75,6 +75,9 @@ export class Workspace extends EventTarget {
       },
     });
     if (!this.items.length) this.#add();
+    // An undo that an earlier page sent and saw no answer to is settled by our own list.
+    if (!this.unanswered) this.session.memo.sequence = this.session.memo.acked;
+    this.excludes = wire.has("nextObject.excludeFinished");
   }
 
   /** Reaches the engine, and settles what an earlier page left open. */
@@ -115,6 +118,12 @@ export class Workspace extends EventTarget {
     return marksOf(this.pending ? [...edits, this.pending] : edits);
   }
 
+  /** The box in force of the present object. */
+  get box() {
+    const edits = this.edits(this.current);
+    return boxOf(this.pending ? [...edits, this.pending] : edits);
+  }
+
   get canUndo() {
     return this.log.some((entry) => entry.object === this.current);
   }
@@ -136,11 +145,11 @@ export class Workspace extends EventTarget {
     let count = 1;
     const go = (/** @type {number} */ index) => {
       while (count <= index) {
-        events.push({ case: "nextObject", value: {} });
+        events.push(this.#next());
         at = count++;
       }
       if (at !== index) {
-        events.push({ case: "editObject", value: { index } });
+        events.push(this.#again(index));
         at = index;
       }
     };
@@ -196,7 +205,7 @@ export class Workspace extends EventTarget {
     return this.#act(async () => {
       if (!this.item.area) throw new Error("Select something first, then go on to the next object.");
       await this.#finish();
-      const reply = await this.#send({ case: "nextObject", value: {} });
+      const reply = await this.#send(this.#next());
       this.#add();
       this.current = this.items.length - 1;
       await this.#show(reply);
@@ -208,7 +217,7 @@ export class Workspace extends EventTarget {
     return this.#act(async () => {
       if (index === this.current) return;
       await this.#finish();
-      const reply = await this.#send({ case: "editObject", value: { index } });
+      const reply = await this.#send(this.#again(index));
       this.current = index;
       await this.#show(reply);
     });
@@ -219,12 +228,27 @@ export class Workspace extends EventTarget {
    * @param {number} index
    */
   async delete(index) {
-    if (index === this.current) {
-      await this.apply({ kind: "reset" });
-      return;
-    }
-    this.change(index, { deleted: true });
-    this.dispatchEvent(new CustomEvent("deleted", { detail: index }));
+    if (index === this.current) return this.apply({ kind: "reset" });
+    return this.#act(async () => {
+      await this.#elsewhere(index, async () => {
+        const entry = { object: index, edit: /** @type {const} */ ({ kind: "reset" }) };
+        await this.#send(toEvent(entry.edit));
+        this.log.push(entry);
+      });
+      this.change(index, { deleted: true });
+      this.dispatchEvent(new CustomEvent("deleted", { detail: index }));
+    });
+  }
+
+  /** Takes a deletion back. @param {number} index */
+  restore(index) {
+    return this.#act(async () => {
+      await this.#elsewhere(index, async () => {
+        await this.#send({ case: "undo", value: {} });
+        this.log.splice(this.log.findLastIndex((entry) => entry.object === index), 1);
+      });
+      this.change(index, { deleted: false });
+    });
   }
 
   get canEditEarlier() {
@@ -280,6 +304,27 @@ export class Workspace extends EventTarget {
     this.item.area = Number(area);
     this.item.counts = mask.case === "rle" ? toText(mask.value.counts) : null;
     this.outlines.set(this.current, this.outline);
+  }
+
+  #next() {
+    return { case: "nextObject", value: this.excludes ? { excludeFinished: true } : {} };
+  }
+
+  /** @param {number} index */
+  #again(index) {
+    return { case: "editObject", value: this.excludes ? { index, excludeFinished: true } : { index } };
+  }
+
+  /**
+   * Does something to another object and comes back, where the engine can.
+   * @param {number} index @param {() => Promise<void>} work
+   */
+  async #elsewhere(index, work) {
+    if (!this.canEditEarlier) return;
+    await this.#finish();
+    await this.#send(this.#again(index));
+    await work();
+    await this.#show(await this.#send(this.#again(this.current)));
   }
 
   /** @param {string} kind @param {any} [output] */
