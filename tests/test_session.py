@@ -8,15 +8,15 @@ from fakes import FakePredictor, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickcut import history as history_module
 from clickcut.clicks import PlacedClick
 from clickcut.errors import EventError, LimitError
-from clickcut.history import UNDO_BYTES
 from clickcut.images import prepare_pixels
 from clickcut.region import Region
 from clickcut.session import ClickSession
+from clickcut.session import history as history_module
 from clickcut.session import pipeline as pipeline_module
 from clickcut.session.events import SetParameters
+from clickcut.session.history import UNDO_BYTES
 from clickcut.session.pipeline import Pipeline, State
 
 OBJECT, BOX, GROUND = (53, 60), (120, 48), (10, 10)

@@ -176,7 +176,7 @@ def parse_click(text: str) -> tuple[float, float, bool]:
 def _segment_here(
     image: Any, clicks: Clicks, initial: NDArray[np.bool_] | None, model: str, cut: bool
 ) -> NDArray[np.bool_]:
-    from clickcut.predictor import load_predictor
+    from clickcut.backends import load_predictor
     from clickcut.session import ClickSession
 
     predictor = load_predictor(find_model(model))

@@ -18,8 +18,8 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from clickcut.backends import load_predictor
 from clickcut.bundle import BundleMetadata, faults_of
-from clickcut.predictor import load_predictor
 from clickcut_eval.targets import Target, packaged_target
 from clickcut_export.errors import ExportError
 from clickcut_export.graph import INPUT, OUTPUT, drop_empty_pads, finish, write_file

@@ -23,6 +23,7 @@ from server.harness import (
     random_clicks,
 )
 
+from clickcut.backends import load_predictor
 from clickcut.clicks import PlacedClick
 from clickcut.client import (
     AsyncClient,
@@ -34,7 +35,6 @@ from clickcut.client import (
 )
 from clickcut.errors import EventError, ImageError, LimitError, SessionNotFoundError
 from clickcut.images import digest_of, prepare, prepare_pixels
-from clickcut.predictor import load_predictor
 from clickcut.session import ClickSession
 from clickcut.v1 import clickcut_pb2 as pb
 

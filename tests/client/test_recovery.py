@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from server.harness import Gate, Line, ServerProcess, image_file, random_clicks
 
+from clickcut.backends import load_predictor
 from clickcut.client import AsyncClient, Client, DroppedEventError, UnavailableError
 from clickcut.images import prepare
-from clickcut.predictor import load_predictor
 from clickcut.session import ClickSession
 
 CLICKS = random_clicks(11, 10, 160, 120)

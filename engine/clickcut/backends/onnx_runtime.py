@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut.backends.base import check_first_prediction, check_reference_answer
 from clickcut.backends.saturation import saturates
 from clickcut.bundle.file import read_bundle
 from clickcut.errors import BackendError, BundleError
-from clickcut.predictor import check_first_prediction, check_reference_answer
 from clickcut.processor import available_cores
 
 _CPU = "CPUExecutionProvider"

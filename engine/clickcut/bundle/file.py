@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clickcut.bundle.metadata import METADATA_KEY, BundleMetadata, parse_metadata
+from clickcut.bundle.reference import REFERENCE_KEY, ReferenceAnswer, parse_reference
 from clickcut.errors import BundleError
-from clickcut.reference import REFERENCE_KEY, ReferenceAnswer, parse_reference
 
 SEAL_KEY = "clickcut_sha256"
 """Key of the seal in `metadata_props`."""

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from clickcut.bundle.file import check_hash_file, read_limited
 from clickcut.bundle.metadata import BundleMetadata, check_metadata, faults_of
+from clickcut.bundle.reference import ReferenceAnswer, check_reference
 from clickcut.errors import BackendError, BundleError
-from clickcut.reference import ReferenceAnswer, check_reference
 
 PACKAGES = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx"}
 """Python package of each flavour, by the name of its module."""

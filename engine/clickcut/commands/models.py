@@ -187,9 +187,9 @@ def verify(
 
     Exit code 2 when one of them cannot be used.
     """
+    from clickcut.backends import load_predictor
     from clickcut.bundle.repository import check_place, find_models, read_model
     from clickcut.errors import ClickcutError
-    from clickcut.predictor import load_predictor
 
     console, bad = Console(highlight=False, markup=False, soft_wrap=True), 0
     for path in find_models(wanted or [], folder, backend):

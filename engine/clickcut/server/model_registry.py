@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clickcut.backends import Predictor, load_predictor
 from clickcut.backends.batching import BatchingPredictor
 from clickcut.bundle.repository import check_place, find_models
 from clickcut.errors import BundleError, EventError
-from clickcut.predictor import Predictor, load_predictor
 from clickcut.server.settings import Settings
 from clickcut.v1 import clickcut_pb2 as pb
 

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut.backends import Predictor
 from clickcut.clicks import PlacedClick, checked_index
 from clickcut.errors import EventError
-from clickcut.history import MAX_POINTS, History
 from clickcut.images import PreparedImage
 from clickcut.parameters import Parameters
-from clickcut.predictor import Predictor
 from clickcut.region import Region
 from clickcut.selection import Selection, paint
 from clickcut.session.events import (
@@ -32,6 +31,7 @@ from clickcut.session.events import (
     stroke_pixels,
     to_pixel,
 )
+from clickcut.session.history import MAX_POINTS, History
 from clickcut.session.pipeline import Computed, Pipeline, State, probability
 
 

@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut.backends import Predictor
 from clickcut.clicks import Point
 from clickcut.images import PreparedImage
 from clickcut.parameters import Parameters
-from clickcut.predictor import Predictor
 from clickcut.region import Region, around_points, choose_region
 from clickcut.region_cut import RegionCut
 from clickcut.resample import move, resize
