@@ -8,9 +8,12 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from train_cases import ALONE, config, data
 
 from clickcut_train.models import ModelConfig, build
+from clickcut_train.models.batchnorm import ConvNorm
 from clickcut_train.models.fcn import BilinearUp, FCNHead
+from clickcut_train.run import Run
 
 ARCHITECTURES = ("fcn32s", "fcn16s", "fcn8s", "fcn4s", "topdown")
 WIDTHS = {"mobilenet_v2": 0.25, "vgg16": 1 / 32}
@@ -105,3 +108,42 @@ def test_distance_maps_are_scaled_and_the_probability_is_not():
     scaled[:, 3:5] *= 255
     with torch.no_grad():
         torch.testing.assert_close(distance(scaled), plain(x))
+
+
+def test_a_frozen_batchnorm_is_folded_with_the_same_values_and_gradients():
+    torch.manual_seed(0)
+    block = ConvNorm(
+        nn.Conv2d(3, 5, 3, bias=False), nn.BatchNorm2d(5), nn.ReLU6(), nn.Conv2d(5, 4, 1)
+    )
+    with torch.no_grad():
+        block[1].running_mean.normal_()
+        block[1].running_var.uniform_(0.5, 2)
+        block[1].weight.uniform_(0.5, 2)
+        block[1].bias.normal_()
+    x = torch.randn(2, 3, 9, 9)
+    found = {}
+    for folds in (False, True):
+        block.eval()
+        block.folds = folds
+        block.zero_grad()
+        out = block(x)
+        out.square().sum().backward()
+        found[folds] = [out.detach(), *(p.grad.clone() for p in block.parameters())]
+    for plain, folded in zip(found[False], found[True], strict=True):
+        torch.testing.assert_close(folded, plain, rtol=1e-4, atol=1e-4)
+    block.train()
+    before = block[1].running_mean.clone()
+    block(x)
+    assert not torch.equal(before, block[1].running_mean)  # in training it keeps its statistics
+
+
+def test_frozen_batchnorms_keep_their_statistics(tmp_path):
+    for where, moving in (("none", ("head", "trunk")), ("backbone", ("head",)), ("all", ())):
+        run = Run(config(optimiser={"frozen_batchnorm": where}), tmp_path / where, data(), ALONE)
+        before = {n: v.clone() for n, v in run.learner.network.named_buffers() if "mean" in n}
+        run.step()
+        run.close()
+        after = dict(run.learner.network.named_buffers())
+        changed = {n.split(".")[0] for n, v in before.items() if not torch.equal(v, after[n])}
+        assert changed == set(moving)
+    assert config(optimiser={"frozen_batchnorm": True}).optimiser.frozen_batchnorm == "backbone"

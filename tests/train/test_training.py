@@ -6,6 +6,7 @@ import csv
 import errno
 import math
 import threading
+from datetime import datetime
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from train_cases import ALONE, PLAIN, config, data, photo
 from typer.testing import CliRunner
 
 from clickcut_train import checkpoint as checkpoints
+from clickcut_train import learner
 from clickcut_train.average import average
 from clickcut_train.batch import network_input
 from clickcut_train.checkpoint import load_model, read_checkpoint
@@ -82,6 +84,23 @@ def test_the_default_recipe_learns(tmp_path):
     settings = config(schedule={"samples": 480})
     learn(Run(settings, tmp_path, data(), ALONE))
     assert iou_of_one_click(tmp_path / "last.pt", photos=3) > 0.4
+
+
+def test_a_run_ends_at_its_time_with_its_rate_decayed(tmp_path, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(learner.time, "time", lambda: now[0])
+    until = datetime.fromtimestamp(1000.0 + 600)
+    timed = {"samples": 10**6, "warmup": 0, "decay": 0.0, "until": until, "decay_minutes": 5}
+    run = Run(config(schedule=timed), tmp_path, data(), ALONE)
+    rates = []
+    for seconds in (0, 299, 450, 599, 600):
+        now[0] = 1000.0 + seconds
+        assert not run.complete
+        rates.append(run.learner.rate / run.config.optimiser.rate)
+        run.step()
+    assert rates == pytest.approx([1, 1, 0.5, 0, 0], abs=1e-4)
+    assert run.complete
+    run.close()
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice(tmp_path):

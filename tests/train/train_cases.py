@@ -32,7 +32,7 @@ def data(photos=3, held_out=()):
 MIXED = {
     "first": "mixed",
     "pairs_per_object": 0,
-    "choose": "area",
+    "area_exponent": 0.5,
     "zoom": True,
     "augment": True,
     "merge": 0.12,

@@ -21,10 +21,11 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from clickcut_train.data.config import DataConfig, SourceConfig
 from clickcut_train.errors import ConfigError
@@ -42,6 +43,7 @@ WeightsKind = Literal[
     "keras_vgg16",
     "caffe_vgg16",
     "checkpoint",
+    "bundle",
 ]
 
 
@@ -108,6 +110,13 @@ class ScheduleConfig(BaseModel):
         le=1,
         description="last part of the run, in which the rate falls as a cosine",
     )
+    until: datetime | None = Field(
+        default=None,
+        description="local time at which the run ends, if it has not seen all samples by then",
+    )
+    decay_minutes: float = Field(
+        default=20.0, gt=0, description="before `until`, in which the rate falls as a cosine"
+    )
     seed: int = Field(default=0, ge=0)
 
 
@@ -126,9 +135,14 @@ class OptimiserConfig(BaseModel):
     average: float = Field(
         default=0.998, ge=0, lt=1, description="of the exponential moving average"
     )
-    frozen_batchnorm: bool = Field(
-        default=False, description="keep the statistics of the trunk's initial weights"
+    frozen_batchnorm: Literal["none", "backbone", "all"] = Field(
+        default="none", description="where BatchNorm keeps the statistics of the initial weights"
     )
+
+    @field_validator("frozen_batchnorm", mode="before")
+    @classmethod
+    def _was_a_switch(cls, value: Any) -> Any:
+        return {True: "backbone", False: "none"}[value] if isinstance(value, bool) else value
 
 
 class ValidationConfig(BaseModel):

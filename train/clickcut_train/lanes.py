@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from clickcut_train.data import PhotoSource, order
 from clickcut_train.errors import CheckpointError, DataError
+from clickcut_train.paste import paste
 from clickcut_train.samples import Sample, SampleOptions, draw
 
 MOST_EMPTY = 1000
@@ -48,7 +49,11 @@ def fresh_samples(
     def fresh(lane: int, k: int) -> tuple[int, Sample]:
         for attempt in range(k, k + MOST_EMPTY):
             photo = source.photo(numbers[attempt * lanes + lane])
-            sample = draw(photo, size, options, np.random.default_rng([seed, lane, attempt]))
+            rng = np.random.default_rng([seed, lane, attempt])
+            if options.paste and rng.random() < options.paste:
+                onto = source.photo(numbers[int(rng.integers(numbers.epoch_length))])
+                photo = paste(photo, onto, rng, options.area_exponent) or photo
+            sample = draw(photo, size, options, rng)
             if sample is not None:
                 return attempt, sample
         raise DataError(

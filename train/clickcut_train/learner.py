@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from typing import Any
 
 import torch
@@ -17,11 +18,19 @@ from clickcut_train.losses import cross_entropy, near_outline, normalised_focal_
 from clickcut_train.models import ClickNetwork
 
 
-def rate_at(seen: int, schedule: ScheduleConfig) -> float:
-    """Learning rate relative to its height: warm-up, constant, cosine to 0."""
+def rate_at(seen: int, schedule: ScheduleConfig, seconds_left: float = math.inf) -> float:
+    """Learning rate relative to its height: warm-up, constant, cosine to 0.
+
+    Args:
+        seen: samples learned from.
+        schedule: of the run.
+        seconds_left: until `schedule.until`.
+    """
     rate = min(1.0, seen / schedule.warmup) if schedule.warmup else 1.0
-    falling = schedule.decay * schedule.samples
-    if falling and (left := (schedule.samples - seen) / falling) < 1:
+    left = seconds_left / (60 * schedule.decay_minutes)
+    if falling := schedule.decay * schedule.samples:
+        left = min(left, (schedule.samples - seen) / falling)
+    if left < 1:
         rate *= 0.5 - 0.5 * math.cos(math.pi * max(0.0, left))
     return rate
 
@@ -111,15 +120,25 @@ class Learner:
 
     def _train_mode(self) -> None:
         self._wrapped.train()
-        if self.config.optimiser.frozen_batchnorm:
-            for module in self.network.trunk.modules():
+        frozen = {"none": None, "backbone": self.network.trunk, "all": self.network}
+        if (part := frozen[self.config.optimiser.frozen_batchnorm]) is not None:
+            for module in part.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
 
     @property
     def rate(self) -> float:
         """The head's learning rate now."""
-        return self.config.optimiser.rate * rate_at(self.seen, self.config.schedule)
+        schedule = self.config.schedule
+        return self.config.optimiser.rate * rate_at(self.seen, schedule, self.seconds_left)
+
+    @property
+    def seconds_left(self) -> float:
+        """Until `schedule.until`; infinite without it. The same in all processes."""
+        until = self.config.schedule.until
+        if until is None:
+            return math.inf
+        return float(self._world.share(until.timestamp() - time.time()))
 
     def to_device(self, x: Tensor) -> Tensor:
         """Onto this process' device; images in the layout of the network."""
@@ -141,8 +160,9 @@ class Learner:
         Raises:
             TrainingError: the loss is not finite.
         """
+        rate = self.rate
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate * group["scale"]
+            group["lr"] = rate * group["scale"]
         x, target, valid = (self.to_device(v) for v in (x, target, valid))
         mixed = self.config.machine.precision == "bf16"
         with torch.autocast(self._world.device.type, torch.bfloat16, enabled=mixed):

@@ -61,6 +61,7 @@ class Run:
     Attributes:
         notes: what people should know before it starts.
         best: clicks and samples of the best validation so far.
+        complete: whether all samples have been learned from, or the time is over.
 
     Raises:
         ConfigError: the folder holds a run of another configuration; the batch cannot be divided.
@@ -95,6 +96,7 @@ class Run:
             torch.manual_seed(config.schedule.seed + world.rank)
         else:
             self._restore(checkpoint)
+        self.complete = self._is_complete()
         self.teacher: Teacher | None = None
         if config.loss.teacher:
             path = Path(config.loss.teacher)
@@ -122,7 +124,8 @@ class Run:
             "initial": {"kind": initial.kind, "file": path.name, "sha256": file_sha256(path)}
         }
         if initial.kind in FOLDED:
-            restore_batchnorm(network.trunk, self._typical_input())
+            part = network if initial.kind == "bundle" else network.trunk
+            restore_batchnorm(part, self._typical_input())
 
     def _typical_input(self) -> torch.Tensor:
         """(TYPICAL, C, S, S) float32 as the trunk sees it."""
@@ -173,10 +176,9 @@ class Run:
             torch.manual_seed(self.config.schedule.seed + learner.seen + self.world.rank)
         self.notes.append(f"resumed after {learner.seen} samples")
 
-    @property
-    def complete(self) -> bool:
-        """Whether all samples have been learned from."""
-        return self.learner.seen >= self.config.schedule.samples
+    def _is_complete(self) -> bool:
+        done = self.learner.seen >= self.config.schedule.samples
+        return done or self.learner.seconds_left <= 0
 
     def step(self, watch: Watch | None = None) -> float:
         """One step of learning, and the sessions' next clicks.
@@ -202,6 +204,7 @@ class Run:
         if watch:
             watch(samples, probabilities.numpy())
         self.lanes.advance(probabilities.numpy())
+        self.complete = self._is_complete()
         return loss
 
     def validate(self) -> float:

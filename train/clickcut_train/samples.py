@@ -16,9 +16,6 @@ from clickcut_train.clicks import Click
 from clickcut_train.data.photo import Photo
 from clickcut_train.target import Target, choose_target
 
-MIN_TARGET_AREA = 64
-"""Targets with fewer pixels of the crop are not trained on."""
-
 
 class SampleOptions(BaseModel):
     """How samples are drawn; lengths are pixels of the training crop.
@@ -38,10 +35,22 @@ class SampleOptions(BaseModel):
         ge=0,
         description="samples of every object in an epoch; 0: photos are drawn instead",
     )
-    choose: Literal["uniform", "area"] = Field(
-        default="uniform", description="which object of a photo: any, or larger ones more often"
+    area_exponent: float = Field(
+        default=0.0,
+        ge=0,
+        le=2,
+        description="an object of a photo is drawn with its area to this power; 0: all alike",
+    )
+    min_area: int = Field(
+        default=64, ge=1, description="targets with fewer pixels of the crop are not trained on"
+    )
+    paste: float = Field(
+        default=0.0, ge=0, le=1, description="probability that an object is on another photo"
     )
     zoom: bool = Field(default=False, description="crops around the object as well as whole images")
+    zoom_max: float = Field(
+        default=2.0, ge=1.2, le=16, description="longest side of such a crop, in sides of the box"
+    )
     augment: bool = Field(default=False, description="scale, colour, blur and JPEG damage")
     flip: bool = Field(default=True, description="mirror half of the samples")
     merge: float = Field(
@@ -67,6 +76,15 @@ class SampleOptions(BaseModel):
     step: int = Field(default=clicks.STEP, ge=1, description="d_step")
     margin: int = Field(default=clicks.MARGIN, ge=1, description="d_margin")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _old_keys(cls, values: Any) -> Any:
+        """`choose` of older configurations and checkpoints."""
+        if isinstance(values, dict) and values.get("choose") in ("uniform", "area"):
+            values = dict(values)
+            values.setdefault("area_exponent", 0.5 if values.pop("choose") == "area" else 0.0)
+        return values
+
     @model_validator(mode="after")
     def _some_strategy_is_used(self) -> SampleOptions:
         if min(self.strategies) < 0 or sum(self.strategies) <= 0:
@@ -84,7 +102,7 @@ class SampleOptions(BaseModel):
         return cls(
             first="mixed",
             pairs_per_object=0,
-            choose="area",
+            area_exponent=0.5,
             zoom=True,
             augment=True,
             merge=0.12,
@@ -134,10 +152,10 @@ def draw(
     Raises:
         DataError: the photo cannot be decoded.
     """
-    target = choose_target(photo, rng, options.choose, options.merge, options.part)
+    target = choose_target(photo, rng, options.area_exponent, options.merge, options.part)
     crop = Crop.around(target.mask, size, options, rng)
     shown = crop.mask(target.mask)
-    if np.count_nonzero(shown) < MIN_TARGET_AREA:
+    if np.count_nonzero(shown) < options.min_area:
         return None
     void = photo.void_mask()
     ignore = np.zeros_like(shown) if void is None else crop.mask(void) & ~shown
@@ -217,7 +235,7 @@ def _choose_region(
         return 0.0, 0.0, float(width), float(height)
     ys, xs = np.flatnonzero(target.any(1)), np.flatnonzero(target.any(0))
     box_w, box_h = xs[-1] + 1 - xs[0], ys[-1] + 1 - ys[0]
-    side = max(box_w, box_h) * rng.uniform(1.1, 2.0)
+    side = max(box_w, box_h) * np.exp(rng.uniform(np.log(1.1), np.log(options.zoom_max)))
     w = min(width, max(box_w * rng.uniform(1.05, 1.5), side * rng.uniform(0.75, 1.0), 64))
     h = min(height, max(box_h * rng.uniform(1.05, 1.5), side * rng.uniform(0.75, 1.0), 64))
     cx = (xs[0] + xs[-1] + 1) / 2 + rng.uniform(-0.15, 0.15) * w

@@ -24,6 +24,13 @@ class SourceConfig(BaseModel):
     weight: float = Field(
         default=1.0, gt=0, le=1000, description="times that a photo is drawn an epoch"
     )
+    hold_out: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the photos, chosen by a hash of their names, that is left out",
+    )
+    held_out: bool = Field(default=False, description="read only the share that is left out")
     window: int = Field(
         default=0,
         ge=0,
@@ -41,11 +48,18 @@ class SourceConfig(BaseModel):
             raise ValueError(f"data of the kind {self.kind} have no splits")
         if self.window and self.kind != "shards":
             raise ValueError("window is for shards")
+        if self.hold_out and self.kind == "shards":
+            raise ValueError("hold_out is for data on disk: hold photos out before they are packed")
+        if self.held_out and not self.hold_out:
+            raise ValueError("held_out needs hold_out, the share that was left out of training")
         return self
 
     def __str__(self) -> str:
         splits = ":" + ",".join(self.splits) if self.splits else ""
-        return f"{self.kind} {self.path}{splits}"
+        part = ""
+        if self.hold_out:
+            part = f" ({'only' if self.held_out else 'without'} a held-out {self.hold_out:.0%})"
+        return f"{self.kind} {self.path}{splits}{part}"
 
 
 class DataConfig(BaseModel):

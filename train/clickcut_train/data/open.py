@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +43,20 @@ def list_entries(source: SourceConfig) -> list[Entry]:
             entries = folder_entries(root)
         case "shards":
             raise DataError(f"{source}: packed already")
+    if source.hold_out:
+        entries = [e for e in entries if is_held_out(e.name, source.hold_out) == source.held_out]
     if not entries:
         raise DataError(f"{source}: it lists no photos")
     return entries
+
+
+def is_held_out(name: str, share: float) -> bool:
+    """Whether a photo is in the held-out share: by the first 32 bits of its name's SHA-256.
+
+    The same photos on every machine and whatever else the set holds, so that a photo is never
+    trained on in one run and measured in another.
+    """
+    return int.from_bytes(hashlib.sha256(Path(name).stem.encode()).digest()[:4]) < share * 2**32
 
 
 def strictness(config: DataConfig) -> Strictness:

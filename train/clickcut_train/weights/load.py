@@ -13,9 +13,10 @@ from clickcut_train.errors import CheckpointError, WeightsError
 from clickcut_train.models import ClickNetwork, ModelConfig
 from clickcut_train.models.mobilenet_v2 import MobileNetV2
 from clickcut_train.models.vgg16 import VGG16
+from clickcut_train.weights.bundle import load_bundle
 from clickcut_train.weights.tensors import IMAGENET, SIGNED, fold_colours, install, read_torch
 
-FOLDED = ("deeplab_fused",)
+FOLDED = ("deeplab_fused", "bundle")
 """Kinds of files whose BatchNorms were folded into the convolutions."""
 
 
@@ -56,6 +57,8 @@ def load_initial(network: ClickNetwork, model: ModelConfig, kind: str, path: Pat
     """
     if kind == "checkpoint":
         return _from_checkpoint(network, model, path)
+    if kind == "bundle":
+        return LoadReport(load_bundle(network, model, path), (), ())
     wanted = MobileNetV2 if kind in ("mobilenet_v2", "deeplab_fused") else VGG16
     trunk = network.trunk
     if not isinstance(trunk, wanted):
