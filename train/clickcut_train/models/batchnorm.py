@@ -23,18 +23,21 @@ class ConvNorm(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) through all layers."""
+        if not self.folds:
+            out: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+            return out
         pending: nn.Conv2d | None = None
         for layer in self:
             if pending is not None:
                 if isinstance(layer, nn.BatchNorm2d) and not layer.training:
                     x, pending = _folded(pending, layer, x), None
                     continue
-                x, pending = pending(x), None
-            if self.folds and isinstance(layer, nn.Conv2d):
+                x, pending = _convolve(pending, x, pending.weight, pending.bias), None
+            if isinstance(layer, nn.Conv2d):
                 pending = layer
             else:
                 x = layer(x)
-        return x if pending is None else pending(x)
+        return x if pending is None else _convolve(pending, x, pending.weight, pending.bias)
 
 
 def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
@@ -45,15 +48,24 @@ def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     shift = norm.bias - mean * scale
     if conv.bias is not None:
         shift = shift + conv.bias * scale
-    return nn.functional.conv2d(
-        x,
-        conv.weight * scale[:, None, None, None],
-        shift,
-        conv.stride,
-        conv.padding,
-        conv.dilation,
-        conv.groups,
-    )
+    return _convolve(conv, x, conv.weight * scale[:, None, None, None], shift)
+
+
+def _convolve(conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The convolution `conv` with other weights."""
+
+    def run(x: Tensor) -> Tensor:
+        return nn.functional.conv2d(
+            x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups
+        )
+
+    slow = x.device.type == "cpu" and conv.groups > 1 and conv.stride != (1, 1)
+    if slow and torch.is_autocast_enabled("cpu"):
+        # oneDNN has no bfloat16 kernel for the gradient of a strided depthwise convolution; its
+        # reference code is 5 to 20 times slower than the float32 kernel.
+        with torch.autocast("cpu", enabled=False):
+            return run(x.float()).to(x.dtype)
+    return run(x)
 
 
 @dataclass(frozen=True)
