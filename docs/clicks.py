@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from clickcut_eval.datasets.rle import encode_mask
 from clickcut_train.data import Photo
-from clickcut_train.data.photo import encode_mask
 from clickcut_train.preview import sheet, strategy_cells
 from clickcut_train.samples import SampleOptions
 

@@ -10,17 +10,18 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
+from clickcut.backends import load_predictor
 from clickcut.bundle import bundled_models
+from clickcut.commands.demo import packaged_photograph
 from clickcut.cut import EdgeWeights
 from clickcut.cut.flow import END
 from clickcut.cut.graph import CAPACITY, NEIGHBOUR, RECORD, X, Y
 from clickcut.cut.grid import GridSolver
 from clickcut.cut.problem import make_samples
-from clickcut.demo import packaged_photograph
 from clickcut.images import prepare_pixels
-from clickcut.predictor import load_predictor
 from clickcut.region import Region
 from clickcut.session import ClickSession
+from clickcut_eval.recording import RecordingPredictor
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -32,18 +33,6 @@ COLOURS = {
     "fixed when the search reached them: no flow": (0.97, 0.80, 0.25),
     "core: carries flow": (0.82, 0.16, 0.16),
 }
-
-
-class Tap:
-    """A predictor that keeps the last logits."""
-
-    def __init__(self, inner):
-        self.inner, self.metadata, self.backend = inner, inner.metadata, inner.backend
-
-    def predict(self, batch):
-        """See `Predictor.predict`."""
-        self.logits = self.inner.predict(batch)[0]
-        return self.logits[None]
 
 
 def kinds(logits, region, seeds, cut_lambda, edges):
@@ -66,8 +55,8 @@ def kinds(logits, region, seeds, cut_lambda, edges):
 def main() -> None:
     """Play three clicks and draw what the cut of the last one looked at."""
     pixels, _ = packaged_photograph()
-    tap = Tap(load_predictor(bundled_models()["default"]))
-    session = ClickSession(prepare_pixels(pixels), tap)
+    recorder = RecordingPredictor(load_predictor(bundled_models()["default"]))
+    session = ClickSession(prepare_pixels(pixels), recorder)
     for click in CLICKS:
         session.click(*click)
     region: Region = session.probability[0]
@@ -81,7 +70,7 @@ def main() -> None:
     colours = np.array(list(COLOURS.values()))
     for panel, multiple in zip(panels[1:], (1.0, 0.1), strict=True):
         cut_lambda = session.parameters.cut_lambda * multiple
-        kind, mask = kinds(tap.logits, region, seeds, cut_lambda, edges)
+        kind, mask = kinds(recorder.logits[-1][0], region, seeds, cut_lambda, edges)
         panel.imshow(colours[kind], extent=(region.x0, region.x1, region.y1, region.y0))
         share = [100 * np.mean(kind == k) for k in range(3)]
         shares = ", ".join(f"{s:.1f} %" for s in share)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from clickcut.backends.plan import PlanDescription, sidecar_of
-from clickcut.bundle_file import read_bundle
+from clickcut.bundle.file import read_bundle
+from clickcut.bundle.plan import PlanDescription, sidecar_of
 
 FLAVOURS = ("tensorrt", "tensorrt_rtx")
 

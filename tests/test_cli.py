@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from server.harness import ServerProcess, image_file, picture, server_environment, write_bundle
 
 from clickcut import cli, overlay
+from clickcut.backends import load_predictor
 from clickcut.bundle import bundled_models
 from clickcut.images import prepare
-from clickcut.predictor import load_predictor
 from clickcut.session import ClickSession
 
 

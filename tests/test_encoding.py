@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
+import io
+import subprocess
+import sys
 
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mask_cases import Mask, blob, coco_mask, each_mask, masks
 from numpy.typing import NDArray
+from PIL import Image
 from pycocotools import mask as coco
 
 from clickcut import encoding
@@ -17,50 +21,12 @@ from clickcut.errors import EventError
 from clickcut.region import Region
 from clickcut.selection import bounding_box
 
-Mask = NDArray[np.bool_]
-
-
-@st.composite
-def masks(draw: st.DrawFn) -> Mask:
-    """Masks of every density, with runs and with speckles."""
-    height, width = draw(st.integers(1, 12)), draw(st.integers(1, 12))
-    bits = draw(st.lists(st.booleans(), min_size=height * width, max_size=height * width))
-    return np.array(bits, np.bool_).reshape(height, width)
-
-
-def blob(height: int, width: int, seed: int = 0) -> Mask:
-    """A mask with smooth outlines, holes and islands."""
-    noise = np.random.default_rng(seed).random((12, 16)).astype(np.float32)
-    return np.asarray(cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC) > 0.55)
-
-
-EDGE_CASES = {
-    "empty": np.zeros((5, 7), np.bool_),
-    "full": np.ones((5, 7), np.bool_),
-    "one pixel": np.ones((1, 1), np.bool_),
-    "no pixel": np.zeros((1, 1), np.bool_),
-    "first": np.eye(1, 30, 0, dtype=np.bool_).reshape(5, 6),
-    "last": np.eye(1, 30, 29, dtype=np.bool_).reshape(5, 6),
-    "columns": np.tile([True, False], (6, 4)),
-    "rows": np.tile([[True], [False]], (4, 6)),
-    "chess": np.indices((6, 7)).sum(axis=0) % 2 == 0,
-    "blob": blob(150, 200),
-}
-each_mask = pytest.mark.parametrize("mask", EDGE_CASES.values(), ids=EDGE_CASES.keys())
-
-
 # ---- RLE
 
 
 def coco_counts(mask: Mask) -> bytes:
     counts: bytes = coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
     return counts
-
-
-def coco_mask(counts: bytes, height: int, width: int) -> Mask:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # pycocotools before NumPy 2
-        return np.asarray(coco.decode({"size": [height, width], "counts": counts}) > 0)
 
 
 @each_mask
@@ -117,6 +83,90 @@ def test_a_hostile_rle_is_refused(counts: bytes) -> None:
         encoding.from_rle(counts, 6, 5)
 
 
+def counts_of(numbers: list[int]) -> bytes:
+    """COCO's compressed string of any numbers, as pycocotools writes it: base 32, low digit first,
+    differences from the fourth on."""
+    out = bytearray()
+    for k, number in enumerate(numbers):
+        rest = number - (numbers[k - 2] if k > 2 else 0)
+        while True:
+            digit = rest & 31
+            rest >>= 5
+            more = rest != (-1 if digit & 16 else 0)
+            out.append(48 + digit + 32 * more)
+            if not more:
+                break
+    return bytes(out)
+
+
+def runs_mask(runs: list[int], height: int, width: int) -> Mask:
+    """The mask of run lengths, the obvious way."""
+    values = [bool(k % 2) for k, run in enumerate(runs) for _ in range(run)]
+    return np.array(values, np.bool_).reshape(width, height).T
+
+
+NEAR_POWERS = st.builds(
+    lambda power, sign, off: sign * 2**power + off,
+    st.sampled_from([4, 5, 28, 29, 30, 31, 32, 33, 62, 63, 64]),
+    st.sampled_from([-1, 1]),
+    st.integers(-40, 40),
+)
+
+
+def check_runs(runs: list[int], height: int, width: int) -> None:
+    try:
+        mask = encoding.from_rle(counts_of(runs), height, width)
+    except EventError:
+        assert min(runs) < 0 or sum(runs) != height * width or len(runs) > height * width + 1
+        return
+    np.testing.assert_array_equal(mask, runs_mask(runs, height, width))
+
+
+@given(st.lists(st.one_of(st.integers(-3, 12), NEAR_POWERS), min_size=1, max_size=9))
+@settings(max_examples=1000)
+def test_any_run_lengths_are_refused_or_give_their_mask(runs: list[int]) -> None:
+    check_runs(runs, 6, 5)
+    check_runs([*runs, 30 - sum(runs)], 6, 5)  # sums to the size, whatever the runs are
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.integers(7, 20))
+def test_an_rle_is_decoded_in_pieces(runs: list[int], piece: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoding, "_CHUNK", piece)
+        check_runs(runs, sum(runs) or 1, 1)
+
+
+def test_runs_whose_sum_wraps_around_do_not_overrun_the_mask() -> None:
+    height, width, number = 40, 30, 600_000
+    target = 2**64 + height * width
+    slope = 2 * target // number**2
+    runs = slope * np.arange(number)
+    each, rest = divmod(target - sum(runs.tolist()), number)
+    runs += each
+    runs[number - rest :] += 1
+    assert sum(runs.tolist()) == target
+    counts = counts_of(runs.tolist())
+    script = (
+        "import sys; from clickcut.encoding import from_rle, EventError\n"
+        f"try: from_rle(sys.stdin.buffer.read(), {height}, {width})\n"
+        "except EventError as error: sys.exit('RLE' not in str(error))"
+    )
+    # In a process of its own: this once wrote beyond the array.
+    done = subprocess.run([sys.executable, "-c", script], input=counts, check=False, timeout=120)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, 0), (2**32 - 1, 2**32 - 1), (2**16, 2**16), (-1, 4)])
+def test_an_rle_of_an_impossible_size_is_refused_before_allocation(size: tuple[int, int]) -> None:
+    with pytest.raises(EventError, match="a mask"):
+        encoding.from_rle(b"0", *size)
+
+
+def test_a_long_rle_of_a_small_mask_is_refused_unread() -> None:
+    with pytest.raises(EventError, match="more than 5 x 6 pixels can take"):
+        encoding.from_rle(b"0" * 10_000, 6, 5)
+
+
 # ---- PNG
 
 
@@ -141,6 +191,14 @@ BAD_PNGS = {
     "another size": (png(np.zeros((6, 7), np.uint8)), r"7 x 6 pixels, the image 8 x 6"),
     "colour": (png(np.zeros((6, 8, 3), np.uint8)), "single-channel"),
     "truncated": (png(blob(6, 8).view(np.uint8))[:50], "damaged"),
+    "wrong chunk length": (
+        png(np.zeros((6, 8), np.uint8))[:33] + b"\x7f\xff\xff\xffIDAT" + b"\0" * 9,
+        "damaged",
+    ),
+    "two headers": (
+        png(np.zeros((6, 8), np.uint8))[:33] + png(np.zeros((6, 8), np.uint8))[8:],
+        "damaged.*one header",
+    ),
     "huge header": (
         b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + b"\0\1\x86\xa0" * 2 + b"\x08\0\0\0\0" + b"\0" * 8,
         "100000 x 100000",
@@ -160,94 +218,20 @@ def test_a_png_mask_may_have_16_bits() -> None:
     np.testing.assert_array_equal(encoding.from_png(data, 6, 8), mask)
 
 
-# ---- polygons
-
-
-def fill(polygons: list[encoding.Polygon], shape: tuple[int, int]) -> Mask:
-    """Even-odd filling, the slow and obvious way: rays from each pixel centre to the right."""
-    y, x = np.indices(shape)
-    inside = np.zeros(shape, np.bool_)
-    for polygon in polygons:
-        ends = np.roll(polygon.points, -1, axis=0)
-        for (xa, ya), (xb, yb) in zip(polygon.points, ends, strict=True):
-            if ya != yb:
-                crosses = (min(ya, yb) <= y) & (y < max(ya, yb))
-                inside ^= crosses & (xa + (y - ya) * (xb - xa) / (yb - ya) > x)
-    return inside
-
-
-def signed_area(polygon: encoding.Polygon) -> float:
-    """Positive for clockwise as displayed, y being down."""
-    x, y = polygon.points.T.astype(np.float64)
-    return float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) / 2)
-
-
-def check_exact(mask: Mask) -> None:
-    polygons = encoding.to_polygons(mask)
-    np.testing.assert_array_equal(fill(polygons, mask.shape), mask)
-    areas = [signed_area(p) for p in polygons]
-    assert sum(areas) == np.count_nonzero(mask)
-    assert [a < 0 for a in areas] == [p.hole for p in polygons]
-    objects = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[0] - 1
-    assert sum(not p.hole for p in polygons) == objects
-
-
-@each_mask
-def test_exact_polygons_fill_to_the_mask(mask: Mask) -> None:
-    check_exact(mask)
-
-
-@given(masks())
-@settings(max_examples=300)
-def test_exact_polygons_of_random_masks(mask: Mask) -> None:
-    check_exact(mask)
-
-
-def test_a_pixel_is_a_square_around_its_centre() -> None:
-    mask = np.zeros((9, 6), np.bool_)
-    mask[7, 3] = True
-    (polygon,) = encoding.to_polygons(mask)
-    assert polygon.points.tolist() == [[2.5, 6.5], [3.5, 6.5], [3.5, 7.5], [2.5, 7.5]]
-    assert not polygon.hole
-    box = bounding_box(mask)
-    assert box is not None
-    (moved,) = encoding.to_polygons(mask[box.slices], 0, box.x0, box.y0)
-    assert moved.points.tolist() == polygon.points.tolist()
-
-
-def test_polygons_fill_to_the_mask_in_coco_as_well() -> None:
-    mask = blob(150, 200)
-    filled = np.zeros(mask.shape, np.bool_)
-    for polygon in encoding.to_polygons(mask):
-        (rle,) = coco.frPyObjects([(polygon.points + 0.5).ravel().tolist()], *mask.shape)
-        filled ^= coco_mask(rle["counts"], *mask.shape)
-    np.testing.assert_array_equal(filled, mask)
-
-
-@pytest.mark.parametrize("tolerance", [0.5, 1.0, 3.0])  # pixels
-def test_simplified_polygons_stay_near_the_outline(tolerance: float) -> None:
-    mask = blob(300, 400)
-    exact, simple = encoding.to_polygons(mask), encoding.to_polygons(mask, tolerance)
-    outline = np.concatenate([p.points for p in exact])
-    assert sum(len(p.points) for p in simple) < len(outline)
-    start = np.concatenate([p.points for p in simple])[:, None]
-    along = np.concatenate([np.roll(p.points, -1, axis=0) for p in simple])[:, None] - start
-    offset = outline[None] - start
-    at = np.clip((offset * along).sum(-1) / (along**2).sum(-1), 0, 1)
-    distance = np.hypot(*np.moveaxis(offset - at[..., None] * along, -1, 0)).min(axis=0)
-    assert distance.max() <= tolerance + 1e-3
-
-
-def test_small_outlines_are_left_out_but_never_all() -> None:
-    mask = np.zeros((60, 60), np.bool_)
-    mask[20:50, 10:50] = True
-    mask[3, 5] = True
-    assert len(encoding.to_polygons(mask)) == 2
-    (large,) = encoding.to_polygons(mask, 2.0)
-    assert abs(signed_area(large)) == 1200
-    alone = np.zeros((9, 9), np.bool_)
-    alone[4, 4] = True
-    assert len(encoding.to_polygons(alone, 5.0)) == 1
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("mode", ["1", "L", "P"])
+def test_a_mutated_png_mask_is_refused_or_has_the_size(mode: str) -> None:
+    buffer, rng = io.BytesIO(), np.random.default_rng(0)
+    Image.fromarray(blob(60, 80)).convert(mode).save(buffer, "PNG")
+    for _ in range(200):
+        data = bytearray(buffer.getvalue())
+        for at in rng.integers(8, len(data), rng.integers(1, 4)):
+            data[at] = rng.integers(0, 256)
+        try:
+            mask = encoding.from_png(bytes(data), 60, 80)
+        except EventError:
+            continue
+        assert mask.shape == (60, 80)
 
 
 # ---- probability

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clickcut.clicks import PlacedClick
 from clickcut.errors import EventError
-from clickcut.events import (
+from clickcut.session.events import (
     Click,
     InitialMask,
+    Prompts,
     Reset,
-    clicks_in_force,
-    points_in_force,
     stroke_pixels,
     to_pixel,
 )
@@ -62,17 +64,43 @@ def test_strokes_of_a_wrong_shape_are_refused(shape):
 
 def test_long_strokes_are_refused():
     zigzag = np.array([(k % 2 * 999, k) for k in range(100)], np.float64)
-    with pytest.raises(EventError, match="more than 500 pixels"):
+    with pytest.raises(EventError, match="longer than 2000 pixels"):
         stroke_pixels(zigzag, 1000, 1000, 500)
+    with pytest.raises(EventError, match="more than 500 pixels"):
+        stroke_pixels(zigzag[:2], 1000, 1000, 500)
+
+
+def test_a_stroke_that_goes_to_and_fro_is_bounded_by_its_length():
+    line = np.array([(k % 2 * 999, 5) for k in range(1000)], np.float64)
+    with pytest.raises(EventError, match="longer than 8000 pixels"):
+        stroke_pixels(line, 1000, 1000, 2000)
+    assert len(stroke_pixels(line[:9], 1000, 1000, 2000)) == 1000
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e308, -1e308, 2.0**63, 2.0**31])
+def test_strokes_of_impossible_coordinates_are_refused(value):
+    for corner in ((value, 1.0), (1.0, value)):
+        with pytest.raises(EventError, match=r"finite|outside"):
+            stroke_pixels(np.array([(1.0, 1.0), corner]), 10, 10, 100)
 
 
 def test_the_last_click_on_a_pixel_decides():
-    events = [Click(((1, 1), (2, 2)), True), Click(((1, 1),), False)]
-    assert points_in_force(events) == {(2, 2): True, (1, 1): False}
+    events = [Click.of([(1, 1), (2, 2)], True), Click.of([(1, 1)], False)]
+    assert Prompts.of(events).points == {(2, 2): True, (1, 1): False}
 
 
 def test_reset_and_initial_mask_take_earlier_clicks_away():
-    click = Click(((1, 1),), True)
+    click = Click.of([(1, 1)], True)
     for event in (Reset(), InitialMask(np.zeros(1, np.uint8))):
-        assert clicks_in_force([click, event]) == []
-        assert clicks_in_force([click, event, click]) == [click]
+        start = event if isinstance(event, InitialMask) else None
+        assert Prompts.of([click, event]) == Prompts(start)
+        assert Prompts.of([click, event, click]) == Prompts(start, (click,))
+
+
+def test_a_click_holds_its_points_in_eight_bytes_each():
+    points = [(k, 31_999 - k) for k in range(1000)]
+    click = Click.of(points, False)
+    assert click.points == points
+    assert click.num_points == 1000
+    assert click.nbytes < 8 * 1000 + 200
+    assert click.placed == PlacedClick(0, 31_999, False, 1000)

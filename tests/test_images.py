@@ -151,6 +151,7 @@ def test_a_huge_header_is_refused_before_allocation():
         + struct.pack(">I", 0)
         + b"IDAT"
         + struct.pack(">I", zlib.crc32(b"IDAT"))
+        + struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
     )
     with pytest.raises(ImageError, match="100000 x 100000"):
         decode(png)

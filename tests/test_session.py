@@ -8,15 +8,20 @@ from fakes import FakePredictor, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickcut import session as session_module
+from clickcut.clicks import PlacedClick
 from clickcut.errors import EventError, LimitError
-from clickcut.events import SetParameters
 from clickcut.images import prepare_pixels
-from clickcut.pipeline import Pipeline, State
 from clickcut.region import Region
 from clickcut.session import ClickSession
+from clickcut.session import history as history_module
+from clickcut.session import pipeline as pipeline_module
+from clickcut.session.events import SetParameters
+from clickcut.session.history import UNDO_BYTES
+from clickcut.session.pipeline import Pipeline, State
 
 OBJECT, BOX, GROUND = (53, 60), (120, 48), (10, 10)
+STATE_BYTES = 64 * 64 * 4 + 160 * 120 // 8
+"""At least what a state of a session of `start` takes."""
 
 
 def start(**changes):
@@ -26,11 +31,11 @@ def start(**changes):
 def replayed(session):
     """The mask that a new session has after the events in force of `session`."""
     pipeline = Pipeline(session.image, FakePredictor(), "grid")
-    state, parameters, events = State(), session._first_parameters, session.events
+    state, parameters, events = State(), session._history._first_parameters, session.events
     for k, event in enumerate(events):
         if isinstance(event, SetParameters):
             parameters = event.parameters
-        state = pipeline.after(state, events[:k], event, parameters)
+        state = pipeline.after(state, events[:k], event, parameters).state
     return state.selection.inside(Region(0, 0, 160, 120))
 
 
@@ -41,7 +46,7 @@ def test_a_click_selects_what_it_hits():
     assert not session.mask[GROUND[1], GROUND[0]]
     assert step.changed == session.selection.box
     assert set(step.timings) == {"maps", "network", "cut"}
-    assert session.clicks == 1
+    assert session.num_clicks == 1
 
 
 def test_the_mask_is_read_only():
@@ -54,6 +59,8 @@ actions = st.lists(
     st.one_of(
         st.tuples(st.just("click"), st.integers(0, 159), st.integers(0, 119), st.booleans()),
         st.tuples(st.sampled_from(["undo", "redo", "reset", "mask", "stroke"])),
+        st.tuples(st.just("move"), st.integers(0, 6), st.integers(0, 159), st.integers(0, 119)),
+        st.tuples(st.just("remove"), st.integers(0, 6)),
         st.tuples(st.just("cut_lambda"), st.sampled_from([0.2, 1.0, 5.0])),
         st.tuples(st.just("cut_sigma"), st.sampled_from([0.0, 8.0])),
         st.tuples(st.just("cut"), st.booleans()),
@@ -74,6 +81,10 @@ def perform(session, action):
         mask = np.zeros((120, 160), bool)
         mask[30:70, 40:90] = True
         session.start_from(mask)
+    elif name in ("move", "remove"):
+        index, *place = rest
+        if index < session.num_clicks and not (place and session.clicks[index].num_points > 1):
+            getattr(session, f"{name}_click")(index, *place)
     elif name in ("undo", "redo"):
         if getattr(session, f"can_{name}"):
             getattr(session, name)()
@@ -113,22 +124,139 @@ def test_undoing_everything_and_redoing_it_returns(sequence):
     np.testing.assert_array_equal(session.mask, replayed(session))
 
 
+@settings(deadline=None, max_examples=40)
+@given(actions)
+def test_the_list_of_clicks_follows_a_naive_model(sequence):
+    session = start()
+    before, clicks, after = [], [], []
+    for name, *rest in sequence:
+        undoable, then = True, list(clicks)
+        if name == "click":
+            then.append(PlacedClick(*rest))
+        elif name == "stroke":
+            then.append(PlacedClick(30, 50, True, 31))
+        elif name in ("mask", "reset"):
+            then = []
+        elif name == "move" and rest[0] < len(clicks) and clicks[rest[0]].num_points == 1:
+            then[rest[0]] = PlacedClick(rest[1], rest[2], clicks[rest[0]].positive)
+        elif name == "remove" and rest[0] < len(clicks):
+            del then[rest[0]]
+        else:
+            undoable = False
+        if name == "undo" and before:
+            after.append(clicks)
+            then = before.pop()
+        elif name == "redo" and after:
+            before.append(clicks)
+            then = after.pop()
+        elif undoable:
+            before.append(clicks)
+            after = []
+        perform(session, (name, *rest))
+        clicks = then
+        assert session.clicks == clicks
+        assert session.num_clicks == len(clicks)
+        assert (session.can_undo, session.can_redo) == (bool(before), bool(after))
+
+
+def test_a_moved_or_removed_click_counts_as_if_it_had_been_made_so():
+    moved, made = start(), start()
+    moved.click(*GROUND)
+    moved.click(*BOX, positive=False)
+    moved.click(OBJECT[0] + 8, OBJECT[1])
+    moved.move_click(0, *OBJECT)
+    made.click(*OBJECT)
+    made.click(*BOX, positive=False)
+    without = made.mask.copy()
+    made.click(OBJECT[0] + 8, OBJECT[1])
+    np.testing.assert_array_equal(moved.mask, made.mask)
+    assert moved.clicks == made.clicks
+    moved.remove_click(2)
+    np.testing.assert_array_equal(moved.mask, without)
+    moved.remove_click(0)
+    moved.remove_click(0)
+    assert not moved.mask.any()
+    for _ in range(3):
+        moved.undo()
+    np.testing.assert_array_equal(moved.mask, made.mask)
+
+
+def test_a_change_of_a_click_uses_states_that_are_known_and_few_passes(monkeypatch):
+    session = start()
+    for k in range(6):
+        session.click(40 + 5 * k, 60)
+    predictor = session._pipeline._predictor
+    before = len(predictor.batches)
+    session.remove_click(5)
+    assert len(predictor.batches) == before
+    session.move_click(3, 50, 64)
+    assert len(predictor.batches) == before + 2
+    np.testing.assert_array_equal(session.mask, replayed(session))
+    monkeypatch.setattr(pipeline_module, "MAX_REPLAYED", 3)
+    monkeypatch.setattr(history_module, "MAX_REPLAYED", 3)
+    before = len(predictor.batches)
+    session.move_click(0, 42, 61)
+    assert len(predictor.batches) == before + 3
+    np.testing.assert_array_equal(session.mask, replayed(session))
+
+
+def test_going_back_to_states_between_other_parameters_is_exact():
+    """States held from under other parameters must not be taken for those of a replay."""
+    session = start()
+    for cut_lambda in (0.05, 5.0, 0.05):
+        session.set_parameters(cut_lambda=cut_lambda)
+        session.click(OBJECT[0] + int(3 * cut_lambda), OBJECT[1])
+        session.click(40, int(50 + cut_lambda), positive=False)
+    session.move_click(5, 41, 51)
+    np.testing.assert_array_equal(session.mask, replayed(session))
+    session.remove_click(5)
+    np.testing.assert_array_equal(session.mask, replayed(session))
+
+
+def test_clicks_that_are_not_there_and_strokes_cannot_be_moved():
+    session = start()
+    session.click(*OBJECT)
+    session.stroke(np.array([(30.0, 50.0), (60.0, 70.0)]))
+    mask, events = session.mask.copy(), session.events
+    for action, message in (
+        (lambda: session.move_click(2, *OBJECT), "no click 2: it has clicks 0 to 1"),
+        (lambda: session.remove_click(10**30), "no click 1000"),
+        (lambda: session.remove_click(-1), "integer from 0 on"),
+        (lambda: session.remove_click(True), "integer from 0 on"),
+        (lambda: session.remove_click(0.0), "integer from 0 on"),
+        (lambda: session.move_click("0", *OBJECT), "integer from 0 on"),
+        (lambda: session.move_click(1, *OBJECT), "is a stroke"),
+        (lambda: session.move_click(0, 160, 0), "outside the image"),
+        (lambda: session.move_click(0, float("nan"), 0), "finite"),
+    ):
+        with pytest.raises(EventError, match=message):
+            action()
+    np.testing.assert_array_equal(session.mask, mask)
+    assert session.events == events
+    session.remove_click(1)
+    session.remove_click(np.int64(0))
+    with pytest.raises(EventError, match="it has no clicks"):
+        session.remove_click(0)
+
+
 def test_undo_works_beyond_the_states_that_are_kept(monkeypatch):
-    monkeypatch.setattr(session_module, "KEPT_STATES", 2)
+    monkeypatch.setattr(history_module, "UNDO_BYTES", 2 * STATE_BYTES)
     session = start()
     masks = []
     for k in range(6):
         masks.append(session.mask.copy())
         session.click(40 + 5 * k, 60)
-    assert sum(e.before is not None for e in session._entries) == 3  # and the first, a checkpoint
+    assert (
+        sum(e.before is not None for e in session._history.entries) == 3
+    )  # and the first, a checkpoint
     for mask in reversed(masks):
         session.undo()
         np.testing.assert_array_equal(session.mask, mask)
 
 
 def test_going_far_back_computes_each_state_once(monkeypatch):
-    monkeypatch.setattr(session_module, "KEPT_STATES", 2)
-    monkeypatch.setattr(session_module, "CHECKPOINTS", 8)
+    monkeypatch.setattr(history_module, "UNDO_BYTES", 2 * STATE_BYTES)
+    monkeypatch.setattr(history_module, "CHECKPOINTS", 8)
     session = start()
     masks = []
     for k in range(40):
@@ -147,7 +275,7 @@ def test_going_far_back_computes_each_state_once(monkeypatch):
 
 
 def test_undo_past_a_reset_does_not_go_back_further(monkeypatch):
-    monkeypatch.setattr(session_module, "KEPT_STATES", 1)
+    monkeypatch.setattr(history_module, "UNDO_BYTES", STATE_BYTES)
     session = start()
     for k in range(10):
         session.click(20 + 3 * k, 60)
@@ -163,7 +291,7 @@ def test_undo_past_a_reset_does_not_go_back_further(monkeypatch):
 
 
 def test_initial_masks_are_limited(monkeypatch):
-    monkeypatch.setattr(session_module, "MAX_MASKS", 2)
+    monkeypatch.setattr(history_module, "MAX_MASKS", 2)
     session = start()
     for _ in range(2):
         session.start_from(np.ones((120, 160), bool))
@@ -240,7 +368,7 @@ def test_an_initial_mask_is_shown_as_given_and_then_repaired():
     mask[40:80, 30:70] = True
     session.start_from(mask)
     np.testing.assert_array_equal(session.mask, mask)
-    assert session.clicks == 0
+    assert session.num_clicks == 0
     session.click(*OBJECT)
     seen = session._pipeline._predictor.batches[-1][0, 5]
     assert seen.max() == 1
@@ -258,7 +386,7 @@ def test_several_objects_on_one_image():
     step = session.next_object()
     assert step.changed is not None
     assert not session.mask.any()
-    assert (session.object_index, session.clicks, session.can_undo) == (1, 0, False)
+    assert (session.object_index, session.num_clicks, session.can_undo) == (1, 0, False)
     session.click(*BOX)
     assert session.mask[BOX[1], BOX[0]]
     assert not (session.mask & first).any()
@@ -319,19 +447,34 @@ def test_a_thousand_clicks():
     rng = np.random.default_rng(0)
     for x, y in rng.integers(0, (160, 120), (1000, 2)):
         session.click(int(x), int(y), bool(picture()[y, x].sum() > 250))
-    assert session.clicks == 1000
+    assert session.num_clicks == 1000
     assert session.nbytes < 20e6
 
 
+def test_points_that_were_reset_or_undone_are_limited_too(monkeypatch):
+    monkeypatch.setattr(history_module, "MAX_HELD_POINTS", 100)
+    session = start()
+    line = np.array([(0.0, 0.0), (44.0, 0.0)])
+    session.stroke(line)
+    session.reset()
+    session.stroke(line)
+    session.undo()
+    session.redo()
+    session.undo()
+    with pytest.raises(LimitError, match="at most 100 clicked pixels, those reset or undone"):
+        session.stroke(line)
+    session.click(*OBJECT)
+
+
 def test_limits(monkeypatch):
-    monkeypatch.setattr(session_module, "MAX_EVENTS", 2)
+    monkeypatch.setattr(history_module, "MAX_EVENTS", 2)
     session = start()
     session.click(*OBJECT)
     session.click(*BOX)
     with pytest.raises(LimitError, match="at most 2 events"):
         session.click(*GROUND)
-    monkeypatch.setattr(session_module, "MAX_EVENTS", 100)
-    monkeypatch.setattr(session_module, "MAX_POINTS", 50)
+    monkeypatch.setattr(history_module, "MAX_EVENTS", 100)
+    monkeypatch.setattr(history_module, "MAX_POINTS", 50)
     with pytest.raises(LimitError, match="at most 50 clicked pixels"):
         session.stroke(np.array([(0.0, 0.0), (49.0, 0.0)]))
 
@@ -346,8 +489,37 @@ def test_odd_image_sizes(width, height):
     assert not session.mask[0, 0]
 
 
-def test_memory_is_reported():
+def test_all_that_is_kept_is_counted():
     session = start()
-    empty = session.nbytes
-    session.click(*OBJECT)
-    assert session.nbytes > empty
+    counted = [session.nbytes]
+    session.stroke(np.array([(0.0, 0.0), (159.0, 119.0), (0.0, 119.0)]))
+    counted.append(session.nbytes)
+    session.reset()
+    session.start_from(np.ones((120, 160), bool))
+    counted.append(session.nbytes)
+    assert counted[1] - counted[0] > 300 * 8
+    assert counted[2] - counted[1] > 160 * 120 // 8
+    for undo in (True, True, True, False, False, False):
+        (session.undo if undo else session.redo)()
+        assert session.nbytes >= counted[0] + 300 * 8 + 160 * 120 // 8
+
+
+def test_states_for_undo_are_bounded_in_bytes():
+    session = ClickSession(prepare_pixels(picture()), FakePredictor(input_size=512))
+    for k in range(12):
+        session.click(20 + 5 * k, 60)
+    assert (
+        session._history.nbytes < UNDO_BYTES + 512 * 512 * 4
+    )  # and the checkpoint, which is empty
+    assert session.nbytes < 6e6
+
+
+def test_sessions_of_one_thread_share_an_input_and_stay_apart():
+    one, two = start(), start(guidance={"encoding": "distance", "radius": 0})
+    two._pipeline._predictor._logits = lambda x: 2 - x[3] / 10
+    other = ClickSession(prepare_pixels(picture(seed=3)), FakePredictor())
+    for k in range(4):
+        for session in (one, two, other):
+            session.click(40 + 9 * k, 60 - 5 * k, k != 2)
+    for session in (one, other):
+        np.testing.assert_array_equal(session.mask, replayed(session))

@@ -19,16 +19,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut.backends import BACKENDS, Predictor, load_predictor, takes, why_unavailable
 from clickcut.bundle import bundled_models
-from clickcut.demo import packaged_photograph
+from clickcut.bundle.repository import read_model
+from clickcut.commands.demo import packaged_photograph
 from clickcut.errors import BackendError, ClickcutError
-from clickcut.network_input import NetworkInput
-from clickcut.predictor import BACKENDS, Predictor, load_predictor, takes, why_unavailable
+from clickcut.images import prepare_pixels
 from clickcut.region import Region
-from clickcut.repository import read_model
+from clickcut.session.network_input import NetworkInput
 from clickcut_bench.backends_report import plot, show
 from clickcut_bench.batching import compare
-from clickcut_bench.machine import describe
+from clickcut_eval.machine import describe
 
 DIRECT = "onnxruntime, direct"
 """Name of the comparison: ONNX Runtime without this project."""
@@ -65,11 +66,10 @@ def session_input(path: Path, size: int | None) -> NDArray[np.float32]:
     """(1, C, S, S) float32, the network's input after a first click."""
     metadata = read_model(path).metadata
     pixels, mask = packaged_photograph()
-    shaped = NetworkInput(
-        pixels, metadata.model_copy(update={"input_size": size or 0} if size else {})
-    )
+    shaped = NetworkInput(metadata.model_copy(update={"input_size": size} if size else {}))
     y, x = (int(v) for v in np.argwhere(mask).mean(0))
-    shaped.show(Region(0, 0, pixels.shape[1], pixels.shape[0]), [(x, y)], [], None)
+    whole = Region(0, 0, pixels.shape[1], pixels.shape[0])
+    shaped.show(prepare_pixels(pixels), whole, [(x, y)], [], None)
     return shaped.buffer
 
 

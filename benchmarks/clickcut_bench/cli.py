@@ -16,6 +16,21 @@ Json = Annotated[Path | None, typer.Option("--json", help="Also write the number
 Plot = Annotated[Path | None, typer.Option("--plot", help="Also draw them to this PNG.")]
 
 
+def _name_new_option(value: str | None) -> None:
+    if value:
+        raise typer.BadParameter(f"write --data grabcut:{value}", param_hint="--data")
+
+
+Data = Annotated[
+    str,
+    typer.Option(
+        metavar="KIND:FOLDER[:SPLIT,...]",
+        help="Photographs with masks, as of `clickcut eval run`; the packaged one when left out.",
+    ),
+]
+OldImages = Annotated[str | None, typer.Option("--images", hidden=True, callback=_name_new_option)]
+
+
 def _need(*modules: str) -> None:
     """Stop at once, not after the measurement, when something is not installed."""
     if missing := [m for m in modules if importlib.util.find_spec(m) is None]:
@@ -26,39 +41,35 @@ def _need(*modules: str) -> None:
 
 @app.command()
 def latency(
-    images: Annotated[
-        Path | None,
-        typer.Option(help="Folder with images/ and masks/; the packaged photograph when left out."),
-    ] = None,
+    data: Data = "",
     sessions: Annotated[int, typer.Option(min=1, help="Sessions of six clicks per size.")] = 20,
     json_path: Json = None,
     plot_path: Plot = None,
+    old_images: OldImages = None,
 ) -> None:
     """Milliseconds of a click, by stage, through a real server on loopback."""
     _need("scipy", "matplotlib")
     from clickcut_bench.latency import run
 
-    run(images, sessions, json_path, plot_path)
+    run(data, sessions, json_path, plot_path)
 
 
 @app.command()
 def cut(
     quick: Annotated[bool, typer.Option("--quick", help="One photograph, fewer clicks.")] = False,
-    images: Annotated[
-        Path | None,
-        typer.Option(help="Folder with images/ and masks/; the packaged photograph when left out."),
-    ] = None,
+    data: Data = "",
     model: Annotated[
         Path | None, typer.Option(help="A bundle; the packaged default when left out.")
     ] = None,
     json_path: Json = None,
     plot_path: Plot = None,
+    old_images: OldImages = None,
 ) -> None:
     """The graph cut alone, ours and PyMaxflow, on recorded clicks; masks must be the same."""
     _need("scipy", "matplotlib", "maxflow")
     from clickcut_bench.cut import run
 
-    run(quick, json_path, plot_path, images, model)
+    run(quick, json_path, plot_path, data, model)
 
 
 @app.command()

@@ -21,15 +21,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut.backends import load_predictor
 from clickcut.bundle import bundled_models
 from clickcut.cut import Cut, EdgeWeights, warm_up
 from clickcut.cut.problem import energy_of, make_samples, unaries
 from clickcut.images import prepare_pixels
-from clickcut.predictor import load_predictor
 from clickcut.region_cut import RegionCut
 from clickcut_bench.cut_report import SMOOTHNESS, exponents, plot, show, summarise
-from clickcut_bench.machine import describe
-from clickcut_bench.recordings import Recording, photographs, record, scaled
+from clickcut_bench.photographs import photograph, scaled_to, targets
+from clickcut_bench.recordings import Recording, record
+from clickcut_eval.machine import describe
 
 SIZES = {"0.2 MP": 500 * 375, "0.75 MP": 1000 * 750, "2.2 MP": 1500 * 1500, "12 MP": 4000 * 3000}
 """Pixels of the photograph."""
@@ -121,7 +122,7 @@ def run(
     quick: bool,
     json_path: Path | None,
     plot_path: Path | None,
-    images: Path | None,
+    data: str,
     bundle: Path | None = None,
 ) -> dict[str, Any]:
     """Record, measure, print, and write the numbers and the plot where asked.
@@ -131,7 +132,7 @@ def run(
             clicks.
         json_path: for the numbers.
         plot_path: for the plot, a PNG.
-        images: folder in GrabCut's layout; the packaged photograph when None.
+        data: see `photographs.targets`.
         bundle: a model; the packaged default when None.
     """
     warm_up()
@@ -140,9 +141,11 @@ def run(
     rows: list[dict[str, Any]] = []
     common: list[Recording] = []
     sizes = QUICK_SIZES if quick else SIZES
-    for photograph in photographs(images, 1 if quick else 8):
+    found, limit = targets(data), 1 if quick else 8
+    for target in found[:: max(1, len(found) // limit)][:limit]:
+        whole = photograph(target)
         for size, pixels in sizes.items():
-            recording = record(scaled(photograph, pixels), predictor, 4 if quick else 6)
+            recording = record(scaled_to(whole, pixels), predictor, 4 if quick else 6)
             if size == "0.2 MP":
                 common.append(recording)
             rows.extend(_rows(recording, size, every=4 if quick else 2 if pixels > 1e6 else 1))

@@ -17,20 +17,16 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from clickcut.client import Client
-from clickcut.demo import packaged_photograph, running_server
-from clickcut_bench.machine import describe
+from clickcut.commands.demo import running_server
+from clickcut_bench.photographs import Photograph, photograph, scaled, targets
 from clickcut_eval.clicker import Clicker
-from clickcut_eval.datasets import open_dataset
+from clickcut_eval.machine import describe
 
 SIZES = {"500x375": (500, 375), "1080p": (1920, 1080), "12 MP": (4000, 3000)}
 STAGES = ("decode", "queue", "maps", "network", "cut", "encode", "total")
 CLICKS = 6
-
-Photograph = tuple[NDArray[np.uint8], NDArray[np.bool_]]
-"""(H, W, 3) uint8 RGB and the object on it, (H, W) bool."""
 
 
 @dataclass(frozen=True)
@@ -48,28 +44,12 @@ class Timing:
     stages: dict[str, float]
 
 
-def photographs(folder: Path | None, limit: int) -> list[Photograph]:
-    """Photographs with an object: of a folder with `images/` and `masks/`, or the packaged one."""
-    if folder is None:
-        return [packaged_photograph()]
-    _, targets = open_dataset("grabcut", folder)
-    return [(t.pixels(), t.truth().mask) for t in targets[:limit]]
-
-
-def _scaled(photograph: Photograph, width: int, height: int) -> Photograph:
-    pixels, mask = photograph
-    how = cv2.INTER_AREA if pixels.shape[1] > width else cv2.INTER_CUBIC
-    scaled = cv2.resize(pixels, (width, height), interpolation=how)
-    wanted = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
-    return np.asarray(scaled, np.uint8), wanted > 0
-
-
 def play(client: Client, photograph: Photograph, nonce: int) -> Iterable[Timing]:
     """One session: upload, open, `CLICKS` clicks at the deepest error."""
-    pixels, mask = photograph
+    pixels, mask, ignore = photograph
     data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
     data += nonce.to_bytes(8, "little")  # behind the image's end: other bytes, the same picture
-    clicker = Clicker(mask, np.zeros_like(mask))
+    clicker = Clicker(mask, ignore)
     click = clicker.next_click(np.zeros_like(mask))
     began = time.perf_counter()
     with client.open(data) as session:
@@ -126,7 +106,7 @@ def compare_kernels(photograph: Photograph, repeats: int = 15) -> dict[str, dict
     from clickcut.maps import DistanceMap
     from clickcut.region import Region
 
-    pixels, mask = _scaled(photograph, 500, 375)
+    pixels, mask, _ = scaled(photograph, 500, 375)
     rng = np.random.default_rng(0)
     points = [(int(x), int(y)) for x, y in rng.integers(0, (500, 375), (8, 2))]
     shown = DistanceMap(np.empty((375, 500), np.float32))
@@ -226,21 +206,19 @@ def plot(document: dict[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
-def run(
-    images: Path | None, sessions: int, json_path: Path | None, plot_path: Path | None
-) -> dict[str, Any]:
-    """Measure; print tables; write JSON and plot when paths are given."""
-    chosen = photographs(images, sessions)
+def run(data: str, sessions: int, json_path: Path | None, plot_path: Path | None) -> dict[str, Any]:
+    """Measure; print tables; write JSON and plot when paths are given; `data` as of `targets`."""
+    chosen = [photograph(t) for t in targets(data)[:sessions]]
     document: dict[str, Any] = {"machine": describe(), "sizes": {}}
     nonce = 0
     with running_server() as address, Client(address) as client:
         document["model"] = client.models()[0].name
         for name, size in SIZES.items():
             timings: list[Timing] = []
-            scaled = [_scaled(p, *size) for p in chosen]
+            sized = [scaled(p, *size) for p in chosen]
             for k in range(sessions + 1):
                 nonce += 1
-                played = list(play(client, scaled[k % len(scaled)], nonce))
+                played = list(play(client, sized[k % len(sized)], nonce))
                 timings += played if k else []  # the first session warms up client and connection
             document["sizes"][name] = summarise(timings)
     document["kernels"] = compare_kernels(chosen[0])

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from clickcut_eval.data_spec import EVALUATED, WITH_SPLITS, evaluated
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -16,24 +18,22 @@ app = typer.Typer(
     help="Measure how many clicks each method needs to select objects, and report it.",
 )
 
-Sets = Annotated[
+Data = Annotated[
     list[str] | None,
     typer.Option(
-        "--set",
-        metavar="NAME[=FOLDER]",
-        help="A data set; its folder is DATA/NAME where none is given. Several times. "
-        "Left out: grabcut and berkeley.",
+        metavar="KIND:FOLDER[:SPLIT,...]",
+        help=f"A data set; kinds are {', '.join(EVALUATED)}. Repeatable.",
     ),
 ]
 
 
 @app.command()
 def run(
-    data: Annotated[Path, typer.Argument(help="Folder that holds a folder for each data set.")],
+    folders: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    data: Data = None,
     out: Annotated[
         Path, typer.Option(help="Run directory; a run that was cut off goes on from it.")
     ] = Path("runs/eval"),
-    sets: Sets = None,
     methods: Annotated[
         str, typer.Option(help="Names, with commas between; `clickcut eval methods` lists them.")
     ] = "fcn-cut",
@@ -52,11 +52,12 @@ def run(
     ] = None,
     encoder: Annotated[Path | None, typer.Option(help="ONNX encoder of method sam.")] = None,
     decoder: Annotated[Path | None, typer.Option(help="ONNX decoder of method sam.")] = None,
-    parameter: Annotated[
+    assignments: Annotated[
         list[str] | None,
         typer.Option(
+            "--set",
             metavar="METHOD.NAME=VALUE",
-            help="A parameter instead of the method's own, as fcn-cut.cut_lambda=0.3.",
+            help="A parameter instead of the method's own, as fcn-cut.cut_lambda=0.3. Repeatable.",
         ),
     ] = None,
     rule: Annotated[str, typer.Option(help="Where clicks go: deepest or xu2016.")] = "deepest",
@@ -77,24 +78,30 @@ def run(
 ) -> None:
     """Let a simulated user select every object with every method; interrupt and resume at will.
 
-    Example: clickcut eval run DATA --set grabcut --set voc=/data/VOC2012 --methods fcn-cut,growcut
+    Example: clickcut eval run --data grabcut:DATA/grabcut --data voc:VOC2012:val
     """
     from clickcut_eval.methods import choose
     from clickcut_eval.protocol import Protocol
     from clickcut_eval.run import run as perform
 
+    if folders or not data:
+        where = folders[0] if folders else "DATA"
+        raise typer.BadParameter(
+            f"name each data set as --data KIND:FOLDER, such as --data grabcut:{where}/grabcut",
+            param_hint="--data",
+        )
     given = {"segmenter": segmenter, "encoder": encoder, "decoder": decoder}
     specs = choose(
         [m.strip() for m in methods.split(",") if m.strip()],
         model,
         {n: Path(p) for n, p in (_pair(text, "--bundle") for text in bundle or [])},
         {role: path for role, path in given.items() if path is not None},
-        _parameters(parameter or []),
+        _parameters(assignments or []),
     )
     protocol = Protocol(rule, max_clicks, stop_at)  # type: ignore[arg-type]  # checked there
     command = shlex.join(["clickcut", "eval", *sys.argv[2:]])
     perform(
-        folders(data, sets or ["grabcut", "berkeley"]),
+        evaluated(data),
         specs,
         out,
         protocol,
@@ -107,7 +114,13 @@ def run(
 
 @app.command()
 def tune(
-    voc: Annotated[Path, typer.Argument(help="Folder of PASCAL VOC; its train list is used.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND:FOLDER[:SPLIT,...]",
+            help="Training photographs, such as voc:VOC2012:train.",
+        ),
+    ],
     methods: Annotated[str, typer.Option(help="Names, with commas between; all when empty.")] = "",
     trials: Annotated[int, typer.Option(min=1, help="Sets of parameters for each.")] = 16,
     objects: Annotated[int, typer.Option(min=1, help="Objects to select with each set.")] = 24,
@@ -121,22 +134,19 @@ def tune(
     from clickcut_eval.tune import SPACE
     from clickcut_eval.tune import tune as search
 
+    (spec,) = evaluated([data])
+    if spec.kind in WITH_SPLITS and not spec.splits:
+        raise typer.BadParameter(
+            f"name the split to tune on, such as {spec}:train: nothing is reported on it",
+            param_hint="--data",
+        )
     for method in [m.strip() for m in methods.split(",") if m.strip()] or list(SPACE):
         print(method)
-        found = search(method, voc, trials, objects)
+        found = search(method, spec, trials, objects)
         print(f"best: {json.dumps(found[0])}")
         if json_path is not None:
             known = json.loads(json_path.read_text()) if json_path.exists() else {}
             json_path.write_text(json.dumps(known | {method: found}, indent=1) + "\n")
-
-
-def folders(data: Path, sets: list[str]) -> dict[str, Path]:
-    """`NAME` or `NAME=FOLDER` of the command line -> folder by name."""
-    out = {}
-    for text in sets:
-        name, given, folder = text.partition("=")
-        out[name] = Path(folder) if given else data / name
-    return out
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:
@@ -149,10 +159,14 @@ def _pair(text: str, option: str) -> tuple[str, str]:
 def _parameters(texts: list[str]) -> dict[str, dict[str, float | str]]:
     out: dict[str, dict[str, float | str]] = {}
     for text in texts:
-        where, value = _pair(text, "--parameter")
+        where, equals, value = text.partition("=")
         method, dot, name = where.partition(".")
-        if not dot:
-            raise typer.BadParameter(f"METHOD.NAME=VALUE is wanted, not {text!r}")
+        if not equals or not dot or not method or not name:
+            raise typer.BadParameter(
+                f"write METHOD.NAME=VALUE, not {text!r}; a data set is given as "
+                "--data KIND:FOLDER[:SPLIT,...]",
+                param_hint="--set",
+            )
         try:
             out.setdefault(method, {})[name] = float(value)
         except ValueError:

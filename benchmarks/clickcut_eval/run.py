@@ -10,9 +10,10 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from clickcut_bench.machine import describe as describe_machine
+from clickcut_eval.data_spec import DataSpec
 from clickcut_eval.datasets import Dataset, open_dataset
 from clickcut_eval.jobs import Job
+from clickcut_eval.machine import describe as describe_machine
 from clickcut_eval.methods import MethodSpec, build, describe
 from clickcut_eval.pools import cores, on_processes, on_ray
 from clickcut_eval.protocol import Protocol
@@ -26,7 +27,7 @@ Opened = dict[str, tuple[Dataset, list[Target]]]
 
 
 def run(
-    folders: dict[str, Path],
+    data: Sequence[DataSpec],
     methods: Sequence[MethodSpec],
     out: Path,
     protocol: Protocol,
@@ -42,7 +43,7 @@ def run(
     Everything that can be refused is refused before the first click.
 
     Args:
-        folders: data set name -> its folder.
+        data: the data sets.
         methods: what to measure, in this order.
         out: the run directory.
         protocol: of the simulated user.
@@ -59,7 +60,8 @@ def run(
         ClickcutError: of a kind that says what is wrong with data, methods or directory.
     """
     console = console or Console()
-    opened: Opened = {name: open_dataset(name, folder) for name, folder in folders.items()}
+    opened: Opened = {spec.name: open_dataset(spec) for spec in data}
+    folders = {spec.name: spec.folder for spec in data}
     record = Run(out, protocol)
     try:
         _prepare(record, opened, folders, methods)

@@ -68,3 +68,12 @@ class Target:
             DatasetError: it cannot be read.
         """
         return self.read()
+
+
+def packaged_target() -> Target:
+    """The object on the photograph that comes with the engine."""
+    from clickcut.commands.demo import ASSETS, packaged_photograph
+
+    _, mask = packaged_photograph()
+    image = Path(str(ASSETS / "astronaut.jpg"))
+    return Target.of("astronaut", image, mask, np.zeros_like(mask))

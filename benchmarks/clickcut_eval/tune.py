@@ -1,7 +1,7 @@
 """`clickcut eval tune`: find parameters of the methods without learning on training photographs.
 
 A random search: every trial draws all parameters of a method anew, the first one takes those in
-force; all see the same objects of VOC `train`, and the smallest mean number of clicks wins.
+force; all see the same objects, and the smallest mean number of clicks wins.
 Photographs that anything is reported on are never looked at.
 """
 
@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
-from clickcut_eval.datasets.voc import voc
+from clickcut_eval.data_spec import DataSpec
+from clickcut_eval.datasets import open_dataset
 from clickcut_eval.errors import MethodError
 from clickcut_eval.jobs import Job
 from clickcut_eval.methods import MethodSpec, build, choose
@@ -49,7 +49,7 @@ Trial = dict[str, Any]
 
 def tune(
     method: str,
-    root: Path,
+    data: DataSpec,
     trials: int,
     objects: int,
     target: float = 0.85,
@@ -60,7 +60,7 @@ def tune(
 
     Args:
         method: a key of `SPACE`.
-        root: folder of VOC; its `train` list is used.
+        data: training photographs, such as VOC's `train`.
         trials: how many sets of parameters.
         objects: on so many objects.
         target: IoU to reach.
@@ -72,12 +72,12 @@ def tune(
 
     Raises:
         MethodError: nothing to tune in this method.
-        DatasetError: as of `voc`.
+        DatasetError: see `open_dataset`.
     """
     if method not in SPACE:
         raise MethodError(f"nothing to tune in {method!r}; there are {', '.join(SPACE)}")
     console = console or Console()
-    targets = evenly(voc(root, "train"), objects)
+    targets = evenly(open_dataset(data)[1], objects)
     protocol = Protocol("deepest", max_clicks, target)
     specs = [
         choose([method], None, {}, {}, {method: parameters})[0]
@@ -85,7 +85,7 @@ def tune(
     ]
     for spec in specs:
         build(spec)
-    jobs = [Job(spec, "voc", t, protocol) for spec in specs for t in targets]
+    jobs = [Job(spec, data.name, t, protocol) for spec in specs for t in targets]
     outcomes: dict[MethodSpec, list[Outcome | None]] = defaultdict(list)
     results: list[Trial] = []
     for job, outcome in on_processes(jobs, cores()):

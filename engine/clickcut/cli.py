@@ -58,13 +58,13 @@ def add_commands() -> None:
 
 
 def _load_serve() -> Any:
-    from clickcut.server.command import app as serve
+    from clickcut.commands.serve import app as serve
 
     return serve
 
 
 def _load_models() -> Any:
-    from clickcut.model_commands import app as models
+    from clickcut.commands.models import app as models
 
     return models
 
@@ -176,7 +176,7 @@ def parse_click(text: str) -> tuple[float, float, bool]:
 def _segment_here(
     image: Any, clicks: Clicks, initial: NDArray[np.bool_] | None, model: str, cut: bool
 ) -> NDArray[np.bool_]:
-    from clickcut.predictor import load_predictor
+    from clickcut.backends import load_predictor
     from clickcut.session import ClickSession
 
     predictor = load_predictor(find_model(model))
@@ -194,7 +194,7 @@ def find_model(name: str) -> Path:
     Raises:
         BundleError: there is none.
     """
-    from clickcut.repository import find_models
+    from clickcut.bundle.repository import find_models
 
     return find_models([name] if name else [])[0]
 
@@ -221,7 +221,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("demo-output"),
 ) -> None:
     """Show what it does: a server, a photograph, a few clicks, a picture of every step."""
-    from clickcut.demo import run
+    from clickcut.commands.demo import run
 
     run(out)
 

@@ -1,4 +1,4 @@
-"""Masks and probabilities as they travel: COCO RLE, PNG, polygons; and back.
+"""Masks and probabilities as they travel: COCO RLE, PNG; and back.
 
 Everything here costs in proportion to the array that is handed in, so hand in the rectangle that is
 asked for. No Numba and no network back-end: clients import this module as well.
@@ -6,14 +6,15 @@ asked for. No Numba and no network back-end: clients import this module as well.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from clickcut.errors import EventError
+from clickcut.errors import EventError, ImageError
+from clickcut.image_file import png
 from clickcut.region import Region
 
 # Rows of a mask are long runs: no filter and run-length matching is 3 times as fast as the default.
@@ -23,12 +24,20 @@ _PNG_OPTIONS = (
     *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE),
 )
 
-# Signature, then the IHDR chunk: its length, its name, width, height, bits and colour type.
-_PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 _PNG_HEADER_BYTES = 33
+"""Signature, then the IHDR chunk: its length, its name, width, height, bits and colour type, ..."""
 
-_COUNT_DIGITS = 6
-"""Most base-32 digits of one count; 2^29 pixels is more than any image that is taken."""
+MAX_MASK_PIXELS = 2**30
+"""Pixels of a mask that is decoded, at most; more than any image that is taken."""
+
+MAX_MASK_SIDE = 2**20
+"""Rows or columns of a mask that is decoded, at most."""
+
+_COUNT_DIGITS = 7
+"""Base-32 digits of one count, at most: enough for a difference of `MAX_MASK_PIXELS`."""
+
+_CHUNK = 2**20
+"""Bytes of an RLE that are decoded in one go."""
 
 
 def to_rle(mask: NDArray[np.bool_], box: Region | None = None) -> bytes:
@@ -75,47 +84,99 @@ def from_rle(counts: bytes, height: int, width: int) -> NDArray[np.bool_]:
 
     Args:
         counts: see `to_rle`.
-        height: of the mask; checked against the image by the caller, so that it is not huge.
+        height: of the mask.
         width: of the mask.
 
     Returns:
         (H, W) bool, contiguous.
 
     Raises:
-        EventError: damaged, or not of this size.
+        EventError: damaged, not of this size, or of a size that no image has.
     """
-    lengths = _parse_counts(counts)
-    total = int(lengths.sum())
-    if total != height * width or (lengths < 0).any():
+    total = _pixels_of(height, width)
+    if len(counts) > _COUNT_DIGITS * (total + 1):
         raise EventError(
-            f"the RLE's runs cover {total} pixels, the mask has {width} x {height} = "
-            f"{height * width}: check its size and that it is COCO's compressed form"
+            f"the RLE has {len(counts):,} bytes, more than {width} x {height} pixels can take: "
+            "check its size and that it is COCO's compressed form"
         )
-    values = np.zeros(lengths.size, np.bool_)
-    values[1::2] = True
-    return np.ascontiguousarray(np.repeat(values, lengths).reshape(width, height).T)
+    columns = np.empty(total, np.bool_)
+    filled, selected = 0, False
+    for lengths in _runs_of(counts):
+        # Each run is bounded by what is left, so that neither the sum can wrap nor the array
+        # overflow, whatever the numbers are.
+        left = total - filled
+        if int(lengths.min()) < 0 or int(lengths.max()) > left or int(lengths.sum()) > left:
+            raise _wrong_size("more", height, width)
+        values = np.zeros(lengths.size, np.bool_)
+        values[int(not selected) :: 2] = True
+        runs = np.repeat(values, lengths)
+        columns[filled : filled + runs.size] = runs
+        filled += runs.size
+        selected ^= bool(lengths.size % 2)
+    if filled != total:
+        raise _wrong_size("fewer", height, width)
+    return np.ascontiguousarray(columns.reshape(width, height).T)
 
 
-def _parse_counts(counts: bytes) -> NDArray[np.int64]:
-    """Run lengths of COCO's compressed string.
+def _pixels_of(height: int, width: int) -> int:
+    """Pixels of a mask whose size an untrusted sender gives."""
+    if not (0 < height <= MAX_MASK_SIDE and 0 < width <= MAX_MASK_SIDE):
+        raise EventError(f"a mask cannot be {width} x {height} pixels")
+    if height * width > MAX_MASK_PIXELS:
+        raise EventError(
+            f"a mask of {width} x {height} pixels is larger than any image that is taken "
+            f"({MAX_MASK_PIXELS:,} pixels)"
+        )
+    return height * width
+
+
+def _wrong_size(than: str, height: int, width: int) -> EventError:
+    return EventError(
+        f"the RLE's runs cover {than} pixels than the mask has, {width} x {height} = "
+        f"{height * width}: check its size and that it is COCO's compressed form"
+    )
+
+
+def _runs_of(counts: bytes) -> Iterator[NDArray[np.int64]]:
+    """Run lengths of COCO's compressed string, in pieces so that a long one costs little memory.
 
     Each number is in base 32, low digit first, one character per digit from "0" on; bit 5 says that
     more follow and bit 4 of the last is the sign. From the fourth number on, the difference to the
     number before the last one is written.
+
+    The numbers are as written: they may be negative, and up to `_CHUNK` * 2^34 in size.
     """
-    digits = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
-    if digits.size == 0 or digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
-        raise EventError("the RLE is empty, cut off or not COCO's compressed form")
-    ends = np.flatnonzero((digits & 32) == 0)
+    before = np.zeros(2, np.int64)
+    """The last two numbers; the first number of all counts as 0, no difference refers to it."""
+    at = 0
+    while at < len(counts) or at == 0:
+        digits = np.frombuffer(counts[at : at + _CHUNK], np.uint8).astype(np.int64) - 48
+        ends = np.flatnonzero((digits & 32) == 0)
+        if digits.size == 0 or digits.min() < 0 or digits.max() > 63 or ends.size == 0:
+            raise EventError("the RLE is empty, cut off or not COCO's compressed form")
+        numbers = _numbers_of(digits[: ends[-1] + 1], ends)
+        first, numbers[0] = numbers[0], numbers[0] if at else 0
+        for k in (0, 1):  # sum up the differences, odd and even numbers apart
+            numbers[k::2] = before[k] + np.cumsum(numbers[k::2])
+        before = np.concatenate((before, numbers))[-2:]
+        if not at:
+            numbers[0] = first
+        yield numbers
+        if int(np.abs(before).max()) > MAX_MASK_PIXELS:
+            raise EventError("the RLE has a run that is longer than any image")
+        at += int(ends[-1]) + 1
+
+
+def _numbers_of(digits: NDArray[np.int64], ends: NDArray[np.intp]) -> NDArray[np.int64]:
+    """Numbers from their base-32 digits, given where the last digit of each stands."""
     starts = np.concatenate(([0], ends[:-1] + 1))
-    if int((ends - starts).max()) >= _COUNT_DIGITS:
+    sizes = ends - starts + 1
+    if int(sizes.max()) > _COUNT_DIGITS:
         raise EventError("the RLE has a run that is longer than any image")
-    within = np.arange(digits.size) - np.repeat(starts, ends - starts + 1)
+    within = np.arange(digits.size) - np.repeat(starts, sizes)
     numbers = np.add.reduceat((digits & 31) << (5 * within), starts)
     negative = (digits[ends] & 16) != 0
-    numbers[negative] -= np.int64(1) << (5 * (ends - starts + 1)[negative])
-    for first in (1, 2):  # sum up the differences, odd and even numbers apart
-        numbers[first::2] = np.cumsum(numbers[first::2])
+    numbers[negative] -= np.int64(1) << (5 * sizes[negative])
     return numbers
 
 
@@ -143,7 +204,7 @@ def from_png(data: bytes, height: int, width: int) -> NDArray[np.bool_]:
         EventError: not a single-channel PNG, damaged, or of another size than the image; found from
             the header, before pixels are allocated.
     """
-    if not data.startswith(_PNG_START) or len(data) < _PNG_HEADER_BYTES:
+    if not data.startswith(png.START) or len(data) < _PNG_HEADER_BYTES:
         raise EventError("the initial mask is not a PNG file")
     size = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     if size != (width, height):
@@ -152,116 +213,14 @@ def from_png(data: bytes, height: int, width: int) -> NDArray[np.bool_]:
         )
     if data[25] != 0:
         raise EventError("the initial mask must be a single-channel (grey) PNG")
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        lean = png.read(data, transparency=False).data
+        decoded = cv2.imdecode(np.frombuffer(lean, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (ImageError, cv2.error) as error:
+        raise EventError(f"the initial mask is a damaged PNG file ({error})") from error
     if decoded is None or decoded.shape != (height, width):
         raise EventError("the initial mask is a damaged PNG file")
     return np.asarray(decoded != 0, np.bool_)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Polygon:
-    """A closed outline along the edges between pixels.
-
-    Attributes:
-        points: (N, 2) float32, x and y in image pixels, at half integers when exact; the last joins
-            the first. Clockwise as displayed, a hole counter-clockwise.
-        hole: whether it lies inside another outline and cuts a hole.
-    """
-
-    points: NDArray[np.float32]
-    hole: bool
-
-
-def to_polygons(
-    mask: NDArray[np.bool_], tolerance: float = 0.0, x0: int = 0, y0: int = 0
-) -> list[Polygon]:
-    """The outlines of a mask.
-
-    With tolerance 0 a pixel is selected exactly when its centre lies inside an odd number of the
-    polygons. Pixels that touch at a corner are joined.
-
-    Args:
-        mask: (h, w) bool; the bounding box of the selection is enough.
-        tolerance: largest distance in pixels from the exact outline (Douglas-Peucker).
-        x0: image column of the mask's first column.
-        y0: image row of the mask's first row.
-
-    Returns:
-        From top to bottom. An outline that keeps fewer than three points at this tolerance is left
-        out, except the one with the largest area.
-    """
-    corner = np.array((x0 - 0.5, y0 - 0.5), np.float32)
-    exact = [Polygon(points + corner, hole) for points, hole in _outlines(mask)]
-    if tolerance <= 0 or not exact:
-        return exact
-    kept = [p for p in (_simplified(p, tolerance) for p in exact) if len(p.points) >= 3]
-    return kept or [max(exact, key=lambda p: abs(cv2.contourArea(p.points)))]
-
-
-def _simplified(polygon: Polygon, tolerance: float) -> Polygon:
-    points = cv2.approxPolyDP(polygon.points.reshape(-1, 1, 2), tolerance, True)
-    return Polygon(np.asarray(points, np.float32).reshape(-1, 2), polygon.hole)
-
-
-# Pixels around a corner: 1 top left, 2 top right, 4 bottom left, 8 bottom right.
-_BOTTOM_LEFT, _BOTTOM_RIGHT = 4, 8
-_FALLING, _RISING = 1 | 8, 2 | 4
-"""Two selected pixels that touch at a corner only: the outline passes it twice."""
-
-_PASSES = np.zeros(256, np.uint8)
-"""How often an outline turns at a corner, by the pixels around it."""
-_PASSES[[1, 2, 4, 8, 7, 11, 13, 14]] = 1
-_PASSES[[_FALLING, _RISING]] = 2
-
-
-def _outlines(mask: NDArray[np.bool_]) -> list[tuple[NDArray[np.float32], bool]]:
-    """Outlines through the corners between pixels, (N, 2) float32, and which of them are holes.
-
-    Along a line of the grid of corners the turns of all outlines pair up in order: an edge lies
-    between the first and the second, and so on. Linking the ends of all edges gives rings.
-    """
-    padded = np.pad(mask, 1).view(np.uint8)
-    around = padded[:-1, :-1] | padded[:-1, 1:] << 1 | padded[1:, :-1] << 2 | padded[1:, 1:] << 3
-    passes = np.asarray(cv2.LUT(around, _PASSES), np.uint8).ravel()
-    corners = np.flatnonzero(passes)
-    corners = np.repeat(corners, passes[corners])
-    kinds = around.ravel()[corners]
-    y, x = np.divmod(corners, around.shape[1])
-    again = np.zeros(corners.size, np.bool_)
-    again[1:] = corners[1:] == corners[:-1]
-
-    # Of a corner that is passed twice, the first pass ends the edge from the left and the second
-    # starts the edge to the right. For the pixels to be joined there, a falling pair needs the edge
-    # from the left to meet the one downwards, a rising pair the one from above.
-    starts_down = np.where(kinds == _FALLING, ~again, again)
-    horizontal = np.arange(corners.size).reshape(-1, 2)
-    vertical = np.lexsort((starts_down, y, x)).reshape(-1, 2)
-
-    # Clockwise: right with the object below, down with the object to the left.
-    following = np.empty(corners.size, np.intp)
-    for edges, bit in ((horizontal, _BOTTOM_RIGHT), (vertical, _BOTTOM_LEFT)):
-        forward = (kinds[edges[:, 0]] & bit) != 0
-        source = np.where(forward, edges[:, 0], edges[:, 1])
-        following[source] = np.where(forward, edges[:, 1], edges[:, 0])
-    points = np.stack((x, y), axis=1).astype(np.float32)
-    # The first corner of a ring is its top left one: the object is inside or outside of it.
-    return [(points[r], not kinds[r[0]] & _BOTTOM_RIGHT) for r in _rings(following.tolist())]
-
-
-def _rings(following: list[int]) -> list[list[int]]:
-    """The cycles of a permutation, each from its least element on, in their order."""
-    seen = bytearray(len(following))
-    rings = []
-    for first in range(len(following)):
-        if seen[first]:
-            continue
-        ring, at = [], first
-        while not seen[at]:
-            seen[at] = 1
-            ring.append(at)
-            at = following[at]
-        rings.append(ring)
-    return rings
 
 
 def full_probability(

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 
 class ClickcutError(Exception):
-    """Base of all errors below."""
+    """Base of all errors below.
+
+    Attributes:
+        reason: a word under which a server counts it; "" when it is not counted apart.
+    """
+
+    def __init__(self, message: str = "", *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ImageError(ClickcutError):
@@ -13,6 +21,10 @@ class ImageError(ClickcutError):
 
 class EventError(ClickcutError):
     """An event cannot be applied: a click outside, nothing to undo. The session is as it was."""
+
+
+class DroppedEventError(EventError):
+    """An event broke the connection twice and is not sent again; the session is without it."""
 
 
 class LimitError(ClickcutError):

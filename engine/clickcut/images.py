@@ -1,43 +1,19 @@
-"""Encoded bytes -> pixels, checked once: kind, size, limits, before anything is allocated."""
+"""A decoded image and what is computed once for it."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import threading
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from clickcut.cut import EdgeWeights
 from clickcut.errors import ImageError
+from clickcut.image_file import ImageLimits, decode
 
-# The limit below is ours, named in our messages and checked before decoding; Pillow's own would
-# warn first and raise at a size that we cannot configure.
-Image.MAX_IMAGE_PIXELS = None
-Image.init()  # registers the formats; left to the first open, threads would race for it
-
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-_SUPPORTED = "JPEG, PNG, WebP, BMP, TIFF or a single-frame GIF"
-
-
-@dataclass(frozen=True, slots=True)
-class ImageLimits:
-    """What is accepted from outside.
-
-    Attributes:
-        max_bytes: largest encoded file.
-        max_pixels: largest width x height; a pixel costs about 3 bytes, and up to 20 where clicks
-            are made.
-        max_side: largest width or height, in pixels.
-    """
-
-    max_bytes: int = 128 * 2**20
-    max_pixels: int = 100_000_000
-    max_side: int = 32_000
+__all__ = ["ImageLimits", "PreparedImage", "decode", "digest_of", "prepare", "prepare_pixels"]
 
 
 class PreparedImage:
@@ -127,70 +103,3 @@ def prepare_pixels(pixels: NDArray[np.uint8]) -> PreparedImage:
         )
     pixels = np.ascontiguousarray(pixels)
     return PreparedImage(pixels, digest_of(str(pixels.shape).encode() + pixels.tobytes()))
-
-
-def decode(data: bytes, limits: ImageLimits | None = None) -> NDArray[np.uint8]:
-    """Decode an image file to RGB as a viewer displays it.
-
-    EXIF rotation is applied, grey and palette images become RGB, 16-bit grey keeps its upper
-    8 bits, transparency is laid over white, CMYK is converted.
-
-    Args:
-        data: the encoded file.
-        limits: what to accept; the defaults of `ImageLimits` when None.
-
-    Returns:
-        (H, W, 3) uint8, RGB, contiguous.
-
-    Raises:
-        ImageError: empty, too many bytes, not an image or of an unsupported format, too large
-            (found from the header, before pixels are allocated), animated, of an unsupported
-            pixel type, truncated or damaged.
-    """
-    limits = limits or ImageLimits()
-    if not data:
-        raise ImageError("the image is empty (0 bytes)")
-    if len(data) > limits.max_bytes:
-        raise ImageError(
-            f"the file has {len(data):,} bytes; at most {limits.max_bytes:,} are taken"
-        )
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check_header(image, limits)
-            return _to_rgb(image)
-    except UnidentifiedImageError as error:
-        raise ImageError(f"not an image that can be read; send {_SUPPORTED}") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        # Pillow's decoders raise these for damaged data (SyntaxError: a broken PNG chunk).
-        raise ImageError(f"the image is truncated or damaged: {error}") from error
-
-
-def _check_header(image: Image.Image, limits: ImageLimits) -> None:
-    width, height = image.size
-    if max(width, height) > limits.max_side or width * height > limits.max_pixels:
-        raise ImageError(
-            f"the image is {width} x {height} pixels; at most {limits.max_pixels:,} pixels and "
-            f"{limits.max_side:,} on a side are taken: scale it down"
-        )
-    # A phone's MPO file is a JPEG followed by previews; its first picture is the photograph.
-    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-        raise ImageError(
-            f"animated or multi-page {image.format} images are not taken; send one frame"
-        )
-    if image.mode in ("I", "F"):
-        raise ImageError(
-            f"{image.format} images with 32-bit pixels (mode {image.mode}) are not taken; "
-            "convert to 8 bits per channel"
-        )
-
-
-def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I;16"):
-        grey = (np.asarray(upright).astype(np.uint16) >> 8).astype(np.uint8)
-        return np.ascontiguousarray(np.repeat(grey[:, :, None], 3, axis=2))
-    if upright.has_transparency_data:
-        layer = upright.convert("RGBA")
-        upright = Image.new("RGBA", layer.size, "white")
-        upright.alpha_composite(layer)
-    return np.array(upright.convert("RGB"))

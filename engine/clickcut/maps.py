@@ -17,15 +17,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from clickcut.clicks import Point
+
 TRUNCATION = np.float32(255.0)
 NOBODY = -1
 """Marks a pixel of a distance map that no point decides: it has the truncated value."""
 
 REBUILD_FROM = 12
 """From this many changed points on, one pass over the whole map is cheaper than single updates."""
-
-Point = tuple[int, int]
-"""(x, y) of the map, integer pixels."""
 
 
 @njit(cache=True, nogil=True)
@@ -203,10 +202,6 @@ class GuidanceMap(Protocol):
     def show(self, points: Iterable[Point]) -> None:
         """Bring `channel` (H, W) in line with `points`, (x, y) inside the map."""
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-
 
 class DistanceMap:
     """U1 or U0 of the paper, kept up to date in place.
@@ -246,11 +241,6 @@ class DistanceMap:
         points = np.array(list(self._idents), np.int32).reshape(-1, 2)
         return points, np.array(list(self._idents.values()), np.int32)
 
-    @property
-    def nbytes(self) -> int:
-        """See `GuidanceMap.nbytes`."""
-        return self.channel.nbytes + self._nearest.nbytes + self._column.nbytes
-
 
 class DiscMap:
     """Discs around the points, kept up to date in place.
@@ -275,11 +265,6 @@ class DiscMap:
         for x, y in wanted - self._points:
             stamp_disc(self.channel, self._count, x, y, self.radius, 1)
         self._points = wanted
-
-    @property
-    def nbytes(self) -> int:
-        """See `GuidanceMap.nbytes`."""
-        return self.channel.nbytes + self._count.nbytes
 
 
 def guidance_map(encoding: str, channel: NDArray[np.float32], radius: int) -> GuidanceMap:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from clickcut import cut
+from clickcut.backends import Predictor
 from clickcut.images import prepare_pixels
 from clickcut.maps import REBUILD_FROM, DiscMap, DistanceMap
-from clickcut.predictor import Predictor
 from clickcut.session import ClickSession
 
 

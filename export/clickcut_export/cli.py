@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clickcut.errors import BackendError
+from clickcut_eval.data_spec import FORM
 
 if TYPE_CHECKING:
-    from clickcut.backends.plan import PlanDescription
+    from clickcut.bundle.plan import PlanDescription
     from clickcut_export.to_tensorrt import Bounds
 
 app = typer.Typer(
@@ -34,9 +35,9 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.
 Data = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="[KIND:]FOLDER[:SPLITS]",
-        help="Photographs with object masks: a folder with images/ and masks/, or a kind of "
-        "`clickcut train pack` before it, such as voc:DATA/voc:train. Repeatable.",
+        metavar=FORM,
+        help="Photographs with object masks, as of `clickcut train pack`, such as "
+        "voc:DATA/voc:train or folder:DIR. Repeatable.",
     ),
 ]
 
@@ -150,8 +151,8 @@ def quantize(
     validate: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=FOLDER",
-            help="Count clicks on a data set of `clickcut eval`, such as grabcut=DATA/grabcut; "
+            metavar="KIND:FOLDER[:SPLIT,...]",
+            help="Count clicks on a data set of `clickcut eval`, such as grabcut:DATA/grabcut; "
             "held-out objects of --data when left out. Repeatable.",
         ),
     ] = None,

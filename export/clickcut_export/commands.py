@@ -14,9 +14,11 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from clickcut.backends import load_predictor
 from clickcut.errors import BackendError
-from clickcut.predictor import load_predictor
-from clickcut_bench.machine import describe as describe_machine
+from clickcut_eval.data_spec import evaluated
+from clickcut_eval.machine import describe as describe_machine
+from clickcut_eval.targets import packaged_target
 from clickcut_export.errors import ExportError
 from clickcut_export.graph import write_file
 from clickcut_export.parity import FLOAT16, INT8, Parity, compare
@@ -29,7 +31,7 @@ from clickcut_export.pays import (
     named_validation,
     verdict,
 )
-from clickcut_export.sessions import packaged_target, read_targets, record, record_all, split
+from clickcut_export.sessions import read_targets, record, record_all, split
 from clickcut_export.to_fp16 import halve
 from clickcut_export.to_int8 import Int8Result, QuantTarget, loaded, quantise
 
@@ -70,7 +72,7 @@ def run_int8(run: Int8Run) -> None:
     if not run.data:
         raise ExportError("int8 is calibrated on real sessions: give --data")
     console = Console(soft_wrap=True)
-    validations = [named_validation(spec, run.limit) for spec in run.validate]
+    validations = [named_validation(spec, run.limit) for spec in evaluated(run.validate)]
     float_model = load_predictor(run.model)
     calibrate_on, compare_on = split(read_targets(run.data, run.objects), _HELD_OUT)
     console.print(

@@ -12,7 +12,8 @@ import onnx
 from onnx import numpy_helper
 
 from clickcut.bundle import METADATA_KEY, BundleMetadata
-from clickcut.bundle_file import read_bundle, seal
+from clickcut.bundle.file import read_bundle, seal
+from clickcut.bundle.reference import REFERENCE_KEY, ReferenceAnswer
 from clickcut_export.errors import ExportError
 
 INPUT, OUTPUT = "input", "logits"
@@ -87,12 +88,15 @@ def drop_traces(model: onnx.ModelProto) -> None:
     model.opset_import.extend(o for o in kept if o.domain == "" or o.domain in used)
 
 
-def finish(model: onnx.ModelProto, metadata: BundleMetadata) -> bytes:
+def finish(
+    model: onnx.ModelProto, metadata: BundleMetadata, reference: ReferenceAnswer | None = None
+) -> bytes:
     """Check a graph and close it as a bundle, with its metadata and its seal.
 
     Args:
         model: changed in place.
         metadata: goes into the file.
+        reference: answer that every engine must give; goes into the file.
 
     Returns:
         The bytes of the bundle, the same for the same arguments.
@@ -108,6 +112,9 @@ def finish(model: onnx.ModelProto, metadata: BundleMetadata) -> bytes:
         raise ExportError(f"the graph is not valid ONNX: {str(error).splitlines()[0]}") from error
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, metadata.model_dump_json()
+    if reference is not None:
+        entry = model.metadata_props.add()
+        entry.key, entry.value = REFERENCE_KEY, reference.model_dump_json()
     return seal(model.SerializeToString(deterministic=True))
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clickcut.predictor import Predictor
+from clickcut.backends import Predictor
 from clickcut_eval.accuracy import measure_all
+from clickcut_eval.data_spec import DataSpec
 from clickcut_eval.datasets import open_dataset
 from clickcut_eval.metrics import Outcome, interval, summary
 from clickcut_eval.targets import Target
@@ -71,20 +71,14 @@ class Speed:
     after: float
 
 
-def named_validation(spec: str, limit: int | None) -> Validation:
-    """A data set of `clickcut eval`, given as `NAME=FOLDER`.
+def named_validation(spec: DataSpec, limit: int | None) -> Validation:
+    """A data set of `clickcut eval`.
 
     Raises:
-        DatasetError: an unknown name, or a folder that is not as it should be.
-        ExportError: not of this form.
+        DatasetError: an unknown kind, or a folder that is not as it should be.
     """
-    name, separator, folder = spec.partition("=")
-    if not separator:
-        raise ExportError(
-            f"--validate {spec}: write it as NAME=FOLDER, such as grabcut=DATA/grabcut"
-        )
-    dataset, targets = open_dataset(name, Path(folder))
-    return Validation(name, targets[:limit], dataset.target)
+    dataset, targets = open_dataset(spec)
+    return Validation(spec.name, targets[:limit], dataset.target)
 
 
 def count_clicks(

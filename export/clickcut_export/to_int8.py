@@ -1,7 +1,7 @@
 """A float bundle -> int8: static QDQ, calibrated on real click sessions, verified.
 
-Weights are int8 with a scale for each output channel, activations 8 bits with a range for each
-tensor (Jacob et al. 2018). The score, one channel, stays float with all that follows from it: it is
+Weights have a scale for each output channel, activations 8 bits with a range for each tensor (Jacob
+et al. 2018). The score, one channel, stays float with all that follows from it: it is
 little work, and 8 bits of logits would be steps of the outline. The first convolutions see colours,
 clicks and the previous probability together and lose most; a search says how many stay float.
 """
@@ -17,12 +17,14 @@ from typing import Literal
 
 import onnx
 
+from clickcut.backends import Predictor, load_predictor
 from clickcut.bundle import BundleMetadata
-from clickcut.predictor import Predictor, load_predictor
+from clickcut.bundle.reference import make_reference
+from clickcut.session.pipeline import probability
 from clickcut_export.calibration import Quantiser
 from clickcut_export.errors import ExportError
 from clickcut_export.graph import consumers, finish, load_graph
-from clickcut_export.parity import INT8, Batch, Parity, Tolerance, compare
+from clickcut_export.parity import INT8, Batch, Network, Parity, Tolerance, compare
 
 QuantTarget = Literal["cpu", "tensorrt"]
 
@@ -105,8 +107,12 @@ def quantise(
         chosen = tuple(search(inner, error, say) if keep_float is None else keep_float)
         facts = {
             "precision": "int8",
-            "quantisation": "static QDQ, per-channel int8 weights, "
-            + ("int8 activations around 0" if target == "tensorrt" else "uint8 activations"),
+            "quantisation": "static QDQ, per-channel "
+            + (
+                "int8 weights, int8 activations around 0"
+                if target == "tensorrt"
+                else "7-bit weights, uint8 activations"
+            ),
             "calibration": f"{len(calibration)} inputs of simulated click sessions, min and max",
             "kept_float": ", ".join((*chosen, "score")),
         }
@@ -118,6 +124,9 @@ def quantise(
             }
         )
         data = finish(quantised(chosen), metadata)
+        with loaded(data, folder) as predictor:
+            reference_answer = make_reference(most_undecided(held_out, reference), predictor)
+        data = finish(quantised(chosen), metadata, reference_answer)
         with loaded(data, folder) as predictor:
             parity = compare(reference, predictor.predict, held_out, metadata.cut.threshold)
     parity.check(tolerance, f"the int8 form of {bundle.name}")
@@ -133,6 +142,16 @@ def with_activations(model: onnx.ModelProto, convolutions: Sequence[str]) -> lis
             readers = consumers(model, node.output[0])
             names += [r.name for r in readers if r.op_type in ("Relu", "Clip")]
     return names
+
+
+def most_undecided(inputs: Sequence[Batch], network: Network) -> Batch:
+    """Of the first few inputs, the one whose answer small errors of arithmetic change most."""
+
+    def undecided(batch: Batch) -> float:
+        p = probability(network(batch))
+        return float((p * (1 - p)).mean())
+
+    return max(inputs[:_COMPARED_ON], key=undecided)
 
 
 @contextmanager

@@ -18,13 +18,13 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from clickcut.backends import load_predictor
 from clickcut.bundle import BundleMetadata, faults_of
-from clickcut.predictor import load_predictor
-from clickcut_eval.targets import Target
+from clickcut_eval.targets import Target, packaged_target
 from clickcut_export.errors import ExportError
 from clickcut_export.graph import INPUT, OUTPUT, drop_empty_pads, finish, write_file
 from clickcut_export.parity import FLOAT32, Parity, Tolerance, compare
-from clickcut_export.sessions import packaged_target, record
+from clickcut_export.sessions import record
 from clickcut_train.checkpoint import file_sha256, load_model, read_checkpoint
 from clickcut_train.config import TrainConfig
 from clickcut_train.metadata import bundle_metadata

@@ -19,9 +19,9 @@ import onnx
 from onnx import TensorProto
 from pydantic import ValidationError
 
-from clickcut.backends.plan import PACKAGES, PlanDescription, PlanFacts, Profile, sidecar_of
 from clickcut.bundle import BundleMetadata, faults_of
-from clickcut.bundle_file import read_bundle
+from clickcut.bundle.file import read_bundle
+from clickcut.bundle.plan import PACKAGES, PlanDescription, PlanFacts, Profile, sidecar_of
 from clickcut_export.errors import ExportError
 from clickcut_export.graph import INPUT, constant, load_graph, write_file
 
@@ -78,7 +78,8 @@ def build_plan(
     profile = _profile(model, metadata, options)
     module = load_flavour(options.flavour)
     build = _Build(module, say)
-    build.parse(read_bundle(bundle).data, bundle)
+    read = read_bundle(bundle)
+    build.parse(read.data, bundle)
     capabilities = build.configure(options, precision)
     build.add_profile(profile, len(metadata.channels))
     plan = build.run(options.timing_cache)
@@ -92,6 +93,7 @@ def build_plan(
             plan_sha256=hashlib.sha256(plan).hexdigest(),
             profile=profile,
         ),
+        reference=read.reference,
     )
     write_file(output, plan)
     write_file(sidecar_of(output), description.model_dump_json(indent=1).encode())

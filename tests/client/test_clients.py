@@ -23,6 +23,8 @@ from server.harness import (
     random_clicks,
 )
 
+from clickcut.backends import load_predictor
+from clickcut.clicks import PlacedClick
 from clickcut.client import (
     AsyncClient,
     Client,
@@ -33,7 +35,6 @@ from clickcut.client import (
 )
 from clickcut.errors import EventError, ImageError, LimitError, SessionNotFoundError
 from clickcut.images import digest_of, prepare, prepare_pixels
-from clickcut.predictor import load_predictor
 from clickcut.session import ClickSession
 from clickcut.v1 import clickcut_pb2 as pb
 
@@ -49,6 +50,9 @@ def everything(mask: np.ndarray[Any, Any]) -> Events:
         lambda s: s.stroke([(30, 90), (60, 100), (90, 95)]),
         lambda s: s.undo(),
         lambda s: s.redo(),
+        lambda s: s.move_click(0, 90, 50),
+        lambda s: s.remove_click(1),
+        lambda s: s.undo(),
         lambda s: s.reset(),
         lambda s: s.undo(),
         lambda s: s.start_from(mask),
@@ -113,14 +117,14 @@ def test_what_a_session_tells(server: ServerProcess) -> None:
     with Client(server.address) as client, client.open(image_file()) as session:
         assert (session.width, session.height) == (WIDTH, HEIGHT)
         assert session.digest == digest_of(image_file())
-        assert (session.model, session.object_index, session.clicks) == ("toy", 0, 0)
+        assert (session.model, session.object_index, session.num_clicks) == ("toy", 0, 0)
         assert not session.can_undo
         assert session.polygons() == []
         assert not session.probability().any()
         session.click(80, 60)
         assert session.can_undo
         assert not session.can_redo
-        assert session.clicks == 1
+        assert session.num_clicks == 1
         assert session.timings["network"] > 0
         assert session.memory_bytes > 0
         assert session.estimated_sigma == pytest.approx(prepare(image_file()).edges.sigma)
@@ -133,6 +137,35 @@ def test_what_a_session_tells(server: ServerProcess) -> None:
         assert session.mask is mask  # asking changed nothing
         session.undo()
         assert session.can_redo
+
+
+def test_the_clicks_in_force_are_listed(server: ServerProcess) -> None:
+    with Client(server.address) as client, client.open(image_file()) as session:
+        assert session.clicks == []
+        session.click(80.4, 60)
+        session.click(20, 20, positive=False)
+        session.stroke([(30, 90), (60, 100)])
+        stroke = PlacedClick(30, 90, True, 31)
+        listed = [PlacedClick(80, 60, True), PlacedClick(20, 20, False), stroke]
+        assert session.clicks == listed
+        session.move_click(1, 25, 21)
+        assert session.clicks == [listed[0], PlacedClick(25, 21, False), stroke]
+        session.probability()
+        assert len(session.clicks) == session.num_clicks == 3
+        for refused in (
+            lambda: session.move_click(2, 5, 5),
+            lambda: session.move_click(0, -5, 5),
+            lambda: session.remove_click(3),
+            lambda: session.remove_click(2**40),
+            lambda: session.remove_click(-1),
+        ):
+            with pytest.raises(EventError):
+                refused()
+        assert len(session.clicks) == 3
+        session.remove_click(0)
+        session.undo()
+        session.undo()
+        assert session.clicks == listed
 
 
 def test_an_image_may_be_a_path_bytes_or_pixels(server: ServerProcess, tmp_path: Path) -> None:
@@ -255,7 +288,7 @@ def test_a_refused_event_changes_nothing(server: ServerProcess) -> None:
                 bad()
             assert session.mask is before
         assert session.click(90, 60).any()
-        assert session.clicks == 2
+        assert session.num_clicks == 2
 
 
 def test_a_closed_session_is_closed(server: ServerProcess) -> None:
@@ -294,11 +327,11 @@ def test_another_client_takes_a_session_over(server: ServerProcess) -> None:
     with Client(server.address) as client, RawStream(server.address) as other:
         session = client.open(image_file())
         session.click(80, 60)
-        assert other.ask(open=pb.Open(session_id=session.id)).clicks == 1
+        assert other.ask(open=pb.Open(session_id=session.id)).num_clicks == 1
         with pytest.raises(TakenOverError):
             session.click(90, 60)
         session.click(90, 60)  # said again, it is meant: this client takes it back
-        assert session.clicks == 2
+        assert session.num_clicks == 2
 
 
 def test_a_busy_server_is_a_limit_error(bundle: Path, tmp_path: Path) -> None:
@@ -316,7 +349,7 @@ def test_a_busy_server_is_a_limit_error(bundle: Path, tmp_path: Path) -> None:
             second.click(80, 60)
         gate.open()
         clicking.join()
-        assert first.clicks == 1
+        assert first.num_clicks == 1
         assert second.click(80, 60).any()
 
 
@@ -332,7 +365,7 @@ def test_an_answer_that_does_not_come(bundle: Path, tmp_path: Path) -> None:
             session.click(80, 60)
         gate.open()
         session.click(90, 60)
-        assert session.clicks == 2  # the first was applied in the end, and is not lost
+        assert session.num_clicks == 2  # the first was applied in the end, and is not lost
 
 
 def test_open_waits_for_a_server_that_warms_up(bundle: Path, tmp_path: Path) -> None:
@@ -364,7 +397,7 @@ def test_cancelling_an_event_leaves_the_session(bundle: Path, tmp_path: Path) ->
                     await session.click(20, 20, positive=False)
             gate.open()
             mask = await session.click(100, 60)
-            assert session.clicks == 3
+            assert session.num_clicks == 3
             wanted = ClickSession(prepare(image_file()), load_predictor(bundle, 1))
             for x, y, positive in ((80, 60, True), (20, 20, False), (100, 60, True)):
                 wanted.click(x, y, positive)

@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from server.harness import Gate, Line, ServerProcess, image_file, random_clicks
 
-from clickcut.client import AsyncClient, Client, UnavailableError
+from clickcut.backends import load_predictor
+from clickcut.client import AsyncClient, Client, DroppedEventError, UnavailableError
 from clickcut.images import prepare
-from clickcut.predictor import load_predictor
 from clickcut.session import ClickSession
 
 CLICKS = random_clicks(11, 10, 160, 120)
@@ -42,7 +42,7 @@ def test_a_cut_connection_is_resumed(server: ServerProcess, masks: list[NDArray[
                 line.mend()
             np.testing.assert_array_equal(session.click(*click), masks[k])
         assert session.id == first_id
-        assert session.clicks == len(CLICKS)
+        assert session.num_clicks == len(CLICKS)
 
 
 def test_a_connection_that_is_cut_while_computing(
@@ -64,7 +64,7 @@ def test_a_connection_that_is_cut_while_computing(
         line.mend()
         gate.open()
         clicking.join()
-        assert session.clicks == 2  # applied once, although it was sent twice
+        assert session.num_clicks == 2  # applied once, although it was sent twice
         np.testing.assert_array_equal(session.mask, masks[1])
 
 
@@ -107,7 +107,7 @@ def test_a_killed_server_that_comes_back(bundle: Path, masks: list[NDArray[np.bo
         first.kill()
         with ServerProcess(bundle, wait=False, address=first.address):
             np.testing.assert_array_equal(session.click(*CLICKS[3]), masks[3])
-            assert session.clicks == 4
+            assert session.num_clicks == 4
             np.testing.assert_array_equal(session.undo(), masks[2])
             np.testing.assert_array_equal(session.redo(), masks[3])
 
@@ -160,7 +160,7 @@ def test_a_server_killed_in_the_middle_of_a_click(
         with ServerProcess(bundle, wait=False, address=first.address):
             clicking.join()
             np.testing.assert_array_equal(session.mask, masks[1])
-            assert session.clicks == 2
+            assert session.num_clicks == 2
 
 
 def test_a_server_that_is_replaced_in_order(bundle: Path, masks: list[NDArray[np.bool_]]) -> None:
@@ -227,7 +227,10 @@ def test_a_line_that_breaks_all_the_time_and_a_killed_server(bundle: Path) -> No
                 session = client.open(image_file())
                 for k, (name, arguments) in enumerate(events):
                     getattr(here, name)(*arguments)
-                    mask = getattr(session, name)(*arguments)
+                    try:
+                        mask = getattr(session, name)(*arguments)
+                    except DroppedEventError:  # cut twice while it was on its way; say it again
+                        mask = getattr(session, name)(*arguments)
                     np.testing.assert_array_equal(mask, here.mask)
                     assert (session.clicks, session.can_undo) == (here.clicks, here.can_undo)
                     if k == 30:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from pycocotools import mask as coder
 from scipy.io import savemat
 
+from clickcut_eval.data_spec import DataSpec
 from clickcut_eval.datasets import DATASETS, open_dataset
 from clickcut_eval.datasets.pairs import davis
 from clickcut_eval.errors import DatasetError
@@ -92,7 +94,7 @@ def test_sbd_reads_matlab_files(tmp_path, prefix):
     assert truths(targets) == {"2008_000002_1": (16, 0), "2008_000002_2": (9, 0)}
     assert [t.category for t in targets] == ["tvmonitor", "person"]
     (root / "inst/2008_000002.mat").write_bytes(b"MATLAB 5.0 MAT-file, damaged")
-    with pytest.raises(DatasetError, match=r"not a \.mat file"):
+    with pytest.raises(DatasetError, match="no MATLAB file"):
         DATASETS["sbd"].read(tmp_path)
 
 
@@ -143,14 +145,69 @@ def test_coco_files_that_are_not(tmp_path):
     with pytest.raises(DatasetError, match="no objects"):
         DATASETS["coco"].read(tmp_path)
     (tmp_path / "annotations/instances_val2017.json").write_text('{"images": []}')
-    with pytest.raises(DatasetError, match="not a COCO instances file"):
+    with pytest.raises(DatasetError, match="not COCO instances"):
         DATASETS["coco"].read(tmp_path)
     (tmp_path / "annotations/instances_b.json").write_text("{}")
     with pytest.raises(DatasetError, match=r"instances_b\.json, instances_val2017\.json"):
         DATASETS["coco"].read(tmp_path)
 
 
-def test_davis_takes_every_so_maniest_frame(tmp_path):
+def test_coco_annotations_that_name_nothing_are_listed(tmp_path):
+    square = {"segmentation": [[2, 2, 12, 2, 12, 8, 2, 8]]}
+    coco_file(tmp_path, [square, square | {"image_id": 7}, square | {"category_id": 99}])
+    with pytest.raises(DatasetError, match="2 faults") as error:
+        DATASETS["coco"].read(tmp_path)
+    assert "image_id 7: no such image is listed; annotations of it: 2" in str(error.value)
+    assert "annotation 3: category 99 is not listed" in str(error.value)
+
+
+def test_coco_annotations_that_cannot_be_drawn_are_listed_before_the_first_click(tmp_path):
+    coco_file(tmp_path, [{"segmentation": [[1, 2, 3, 4]]}, {"segmentation": {"size": [1, 1]}}])
+    with pytest.raises(DatasetError, match=r"annotation 1: .*three corners[^:]*annotation 2: "):
+        DATASETS["coco"].read(tmp_path)
+
+
+def test_coco_by_split(tmp_path):
+    coco_file(tmp_path, [{"segmentation": [[2, 2, 12, 2, 12, 8, 2, 8]]}])
+    other = tmp_path / "annotations/instances_train2017.json"
+    other.write_text((tmp_path / "annotations/instances_val2017.json").read_text())
+    with pytest.raises(DatasetError, match="name a split"):
+        DATASETS["coco"].read(tmp_path)
+    assert truths(DATASETS["coco"].read(tmp_path, ("val2017",))) == {"person_1": (60, 0)}
+    with pytest.raises(DatasetError, match=r"p\.jpg is missing"):
+        DATASETS["coco"].read(tmp_path, ("train2017",))
+
+
+def test_class_maps_are_not_taken_for_instances(tmp_path):
+    save(tmp_path / "JPEGImages/p.jpg", BLANK)
+    palette_png(tmp_path / "SegmentationObject/p.png", box(0, 4, 0, 4, 15) + box(6, 9, 6, 9, 8))
+    (tmp_path / "ImageSets/Segmentation").mkdir(parents=True)
+    (tmp_path / "ImageSets/Segmentation/val.txt").write_text("p\n")
+    with pytest.raises(DatasetError, match="as a map of classes has"):
+        DATASETS["voc"].read(tmp_path)
+
+
+def test_targets_are_small_and_travel_to_other_processes(tmp_path):
+    large = np.random.default_rng(0).integers(0, 2, (600, 800), np.uint8)
+    save(tmp_path / "JPEGImages/p.jpg", np.zeros((600, 800, 3), np.uint8))
+    palette_png(tmp_path / "SegmentationObject/p.png", large)
+    (tmp_path / "ImageSets/Segmentation").mkdir(parents=True)
+    (tmp_path / "ImageSets/Segmentation/val.txt").write_text("p\n")
+    (target,) = DATASETS["voc"].read(tmp_path)
+    sent = pickle.dumps(target)
+    assert len(sent) < 2000
+    np.testing.assert_array_equal(pickle.loads(sent).truth().mask, large == 1)
+
+
+def test_davis_names_frames_without_annotation(tmp_path):
+    for k in range(2):
+        save(tmp_path / f"JPEGImages/480p/bear/{k:05}.jpg", BLANK)
+    palette_png(tmp_path / "Annotations/480p/bear/00000.png", box(0, 2, 0, 2, 1))
+    with pytest.raises(DatasetError, match=r"no mask for bear/00001\.jpg"):
+        davis(tmp_path)
+
+
+def test_davis_takes_every_tenth_frame(tmp_path):
     for k in range(25):
         save(tmp_path / f"JPEGImages/480p/bear/{k:05}.jpg", BLANK)
         palette_png(
@@ -204,27 +261,27 @@ def test_voc_names_every_missing_file(tmp_path):
     (tmp_path / "ImageSets/Segmentation/val.txt").write_text("p\nq\n")
     save(tmp_path / "JPEGImages/p.jpg", BLANK)
     save(tmp_path / "SegmentationObject/q.png", box(0, 2, 0, 2))
-    with pytest.raises(DatasetError, match=r"p\.png is missing\n.*q\.jpg is missing"):
+    with pytest.raises(DatasetError, match=r"p: .*p\.png cannot be read.*\n.*q\.jpg is missing"):
         DATASETS["voc"].read(tmp_path)
 
 
 def test_what_is_no_data_set(tmp_path):
     with pytest.raises(DatasetError, match="unknown data set 'imagenet'; there are grabcut"):
-        open_dataset("imagenet", tmp_path)
-    with pytest.raises(DatasetError, match="no such folder"):
-        open_dataset("grabcut", tmp_path / "nowhere")
+        open_dataset(DataSpec("imagenet", str(tmp_path)))
+    with pytest.raises(DatasetError, match="there is no folder"):
+        open_dataset(DataSpec("grabcut", str(tmp_path / "nowhere")))
     with pytest.raises(DatasetError, match="no folder images or data_GT"):
-        open_dataset("grabcut", tmp_path)
+        open_dataset(DataSpec("grabcut", str(tmp_path)))
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
     with pytest.raises(DatasetError, match="no photographs"):
-        open_dataset("grabcut", tmp_path)
+        open_dataset(DataSpec("grabcut", str(tmp_path)))
 
 
 def test_the_real_folders(shared_data):
     counts = {"grabcut": 50, "berkeley": 100, "voc": 284, "coco_mval_dev": 160}
     for name, count in counts.items():
-        _, targets = open_dataset(name, shared_data / name)
+        _, targets = open_dataset(DataSpec(name, str(shared_data / name)))
         assert len(targets) == len({t.name for t in targets}) == count
         truth = targets[0].truth()
         assert truth.mask.shape == targets[0].pixels().shape[:2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clickcut.errors import BackendError
+from clickcut_eval.data_spec import DataSpec
 from clickcut_eval.datasets import open_dataset
 from clickcut_eval.jobs import Job, perform
 from clickcut_eval.methods import choose
@@ -24,7 +25,7 @@ def two_workers():
 @pytest.mark.filterwarnings("ignore")  # Ray's own
 def test_ray_gives_the_same_numbers(two_workers, grabcut_folder):
     (spec,) = choose(["growcut"], None, {}, {})
-    _, targets = open_dataset("grabcut", grabcut_folder)
+    _, targets = open_dataset(DataSpec("grabcut", str(grabcut_folder)))
     jobs = [Job(spec, "grabcut", target, Protocol(max_clicks=4)) for target in targets]
     found = {job.target.name: outcome for job, outcome in on_ray(jobs, "auto")}
     assert set(found) == {"a", "b", "c"}

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from clickcut_eval import run as runs
 from clickcut_eval.cli import app
+from clickcut_eval.data_spec import DataSpec
 from clickcut_eval.errors import MethodError, RunError
 from clickcut_eval.methods import MethodSpec, choose
 from clickcut_eval.pools import on_processes
@@ -43,7 +44,7 @@ def perform(monkeypatch, grabcut_folder, tmp_path):
     def call(out="out", specs=None, protocol=None, **more):
         text = io.StringIO()
         record = runs.run(
-            {"grabcut": grabcut_folder},
+            [DataSpec("grabcut", str(grabcut_folder))],
             specs or [growcut()],
             tmp_path / out,
             protocol or Protocol(max_clicks=4),
@@ -159,7 +160,7 @@ def test_processes_give_the_same_numbers(perform, grabcut_folder):
     from clickcut_eval.jobs import Job
 
     record, _ = perform()
-    _, targets = open_dataset("grabcut", grabcut_folder)
+    _, targets = open_dataset(DataSpec("grabcut", str(grabcut_folder)))
     jobs = [Job(growcut(), "grabcut", t, Protocol(max_clicks=4)) for t in targets]
     outcomes = {job.target.name: outcome for job, outcome in on_processes(jobs, 2)}
     for name, outcome in outcomes.items():
@@ -231,12 +232,18 @@ def test_wrong_parameters_are_refused(perform):
 
 def test_the_command_line(tmp_path, grabcut_folder, monkeypatch):
     monkeypatch.setattr(runs, "on_processes", in_process)
-    arguments = ["run", str(tmp_path), "--set", f"grabcut={grabcut_folder}", "--methods", "growcut"]
+    arguments = ["run", "--data", f"grabcut:{grabcut_folder}", "--methods", "growcut"]
     arguments += ["--out", str(tmp_path / "out"), "--max-clicks", "2", "--limit", "1"]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0
     assert "GrabCut, 3 objects" in result.output
     assert len(rows(tmp_path / "out/objects.csv")) == 1
-    wrong = CliRunner().invoke(app, [*arguments, "--parameter", "growcut=3"])
+    wrong = CliRunner().invoke(app, [*arguments, "--set", "growcut=3"])
     assert wrong.exit_code == 2
     assert "METHOD.NAME=VALUE" in wrong.output
+    old = CliRunner().invoke(app, ["run", "DATA", "--set", "grabcut"])
+    assert old.exit_code == 2
+    assert "--data grabcut:DATA/grabcut" in old.output
+    old = CliRunner().invoke(app, [*arguments, "--set", "berkeley"])
+    assert old.exit_code == 2
+    assert "--data KIND:FOLDER" in old.output

@@ -113,11 +113,12 @@ def test_files_that_are_no_segmenter(tmp_path):
 @pytest.mark.parametrize("crf", [False, True])
 def test_the_segmenter_finds_people(shared_data, shared_weights, crf):
     from clickcut_eval.clicker import Clicker
+    from clickcut_eval.data_spec import DataSpec
     from clickcut_eval.datasets import open_dataset
 
     weights = shared_weights / "deeplab_v3_mobilenet_v2_voc21_fused.pth"
     method = Semantic(weights, crf)
-    _, targets = open_dataset("voc", shared_data / "voc")
+    _, targets = open_dataset(DataSpec("voc", str(shared_data / "voc")))
     target = next(t for t in targets if t.name == "2011_003019_4" or t.category == "aeroplane")
     truth = target.truth()
     clicker = Clicker(truth.mask, truth.ignore)

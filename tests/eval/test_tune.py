@@ -10,6 +10,7 @@ from eval_cases import save
 from rich.console import Console
 
 from clickcut_eval import tune as tuning
+from clickcut_eval.data_spec import DataSpec
 from clickcut_eval.errors import MethodError
 from clickcut_eval.jobs import perform
 from clickcut_eval.methods import choose, describe
@@ -30,12 +31,19 @@ def voc_folder(tmp_path, scene):
 def test_the_best_trial_comes_first(voc_folder, monkeypatch):
     monkeypatch.setattr(tuning, "on_processes", lambda jobs, n: ((j, perform(j)) for j in jobs))
     console = Console(file=io.StringIO())
-    trials = tune("growcut", voc_folder, trials=3, objects=2, max_clicks=3, console=console)
+    trials = tune(
+        "growcut",
+        DataSpec("voc", str(voc_folder), ("train",)),
+        trials=3,
+        objects=2,
+        max_clicks=3,
+        console=console,
+    )
     assert len(trials) == 3
     assert [t["clicks"] for t in trials] == sorted(t["clicks"] for t in trials)
     assert {} in [t["parameters"] for t in trials]
     with pytest.raises(MethodError, match="nothing to tune in 'sam'"):
-        tune("sam", voc_folder, 1, 1)
+        tune("sam", DataSpec("voc", str(voc_folder)), 1, 1)
 
 
 @pytest.mark.parametrize("method", list(SPACE))

@@ -7,8 +7,8 @@ import json
 import pytest
 from export_cases import data_folder, tiny_bundle
 
-from clickcut.backends.plan import read_plan
-from clickcut.bundle_file import read_bundle
+from clickcut.bundle.file import read_bundle
+from clickcut.bundle.plan import read_plan
 from clickcut.cli import main
 
 
@@ -62,7 +62,7 @@ def test_int8_prints_clicks_and_speed_and_writes_a_bundle(run, bundle, tmp_path,
     data, report = data_folder(tmp_path / "data", 8), tmp_path / "report.json"
     path = tmp_path / "int8.onnx"
     code, out, err = run(
-        *("quantize", bundle, "-o", path, "--data", data, "--objects", 8, "--limit", 1),
+        *("quantize", bundle, "-o", path, "--data", f"folder:{data}", "--objects", 8, "--limit", 1),
         *("--max-loss", 20, "--json", report),
     )
     assert code == 0, err
@@ -81,7 +81,7 @@ def test_int8_that_loses_clicks_is_not_written(run, bundle, tmp_path, monkeypatc
     monkeypatch.setattr("clickcut_export.commands.INT8", _anything())
     data, path = data_folder(tmp_path / "data", 8), tmp_path / "int8.onnx"
     code, _, err = run(
-        *("quantize", bundle, "-o", path, "--data", data, "--objects", 8, "--limit", 1),
+        *("quantize", bundle, "-o", path, "--data", f"folder:{data}", "--objects", 8, "--limit", 1),
         *("--max-loss", -30, "--keep-float", "none"),
     )
     assert code == 2

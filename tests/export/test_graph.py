@@ -10,7 +10,7 @@ from export_cases import inputs, tiny_graph
 from fakes import metadata
 from onnx import helper, numpy_helper
 
-from clickcut.bundle_file import read_bundle
+from clickcut.bundle.file import read_bundle
 from clickcut_export.errors import ExportError, ParityError
 from clickcut_export.graph import drop_empty_pads, finish, write_file
 from clickcut_export.parity import FLOAT32, compare

@@ -8,6 +8,7 @@ import pytest
 from export_cases import inputs, targets
 from fakes import FakePredictor
 
+from clickcut_eval.data_spec import DataSpec
 from clickcut_eval.errors import DatasetError
 from clickcut_export.errors import ExportError
 from clickcut_export.pays import (
@@ -83,8 +84,6 @@ def test_the_verdict_says_why():
     assert "12.0 ms instead of 10.0" in said
 
 
-def test_a_data_set_is_named_with_its_folder(tmp_path):
-    with pytest.raises(ExportError, match="NAME=FOLDER"):
-        named_validation("grabcut", None)
-    with pytest.raises(DatasetError, match="no such folder"):
-        named_validation(f"grabcut={tmp_path / 'nowhere'}", None)
+def test_a_data_set_is_opened_by_its_spelling(tmp_path):
+    with pytest.raises(DatasetError, match="no folder"):
+        named_validation(DataSpec("grabcut", str(tmp_path / "nowhere")), None)

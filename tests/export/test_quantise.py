@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from export_cases import inputs, tiny_bundle, tiny_graph
 from onnx import numpy_helper
 
-from clickcut.bundle_file import read_bundle
+from clickcut.backends import load_predictor
+from clickcut.bundle.file import read_bundle
+from clickcut.bundle.reference import make_reference
+from clickcut.errors import BundleError
 from clickcut_export import to_int8
 from clickcut_export.errors import ExportError, ParityError
+from clickcut_export.graph import finish, load_graph
 from clickcut_export.parity import Tolerance
 from clickcut_export.to_fp16 import halve, to_half
 from clickcut_export.to_int8 import behind_score, search
+
+EMULATOR = "qemu-x86_64"
+"""Runs a program on an emulated processor; Debian's package qemu-user has it."""
 
 STRICT = Tolerance(worst=0.0, mean=0.0, iou=1.0)
 RANDOM = Tolerance(worst=1.0, mean=0.03, iou=0.85)
@@ -34,16 +46,23 @@ def constants(model):
     return {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
 
 
-def run(data, batch):
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    assert [v.type for v in (*session.get_inputs(), *session.get_outputs())] == [
-        "tensor(float)"
-    ] * 2
-    return session.run(None, {"input": batch})[0]
+@pytest.fixture
+def run(tmp_path):
+    """Runs a bundle as the engine does; logits."""
+
+    def call(data, batch):
+        model = onnx.load_model_from_string(data)
+        ends = (*model.graph.input, *model.graph.output)
+        assert {v.type.tensor_type.elem_type for v in ends} == {onnx.TensorProto.FLOAT}
+        path = tmp_path / "run.onnx"
+        path.write_bytes(data)
+        return load_predictor(path).predict(batch)
+
+    return call
 
 
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
-def test_int8_is_close_to_float(bundle, target):
+def test_int8_is_close_to_float(bundle, target, run):
     result = quantise(bundle, inputs(6), inputs(3, seed=1), [], target)
     assert 0 < result.parity.mean < 0.03
     assert result.parity.inputs == 3
@@ -62,6 +81,63 @@ def test_weights_are_quantised_by_channel_and_the_score_is_not(bundle):
     assert {v.dtype for n, v in values.items() if n.endswith("r0_zero_point")} == {
         np.dtype("uint8")
     }
+
+
+def test_weights_for_cpus_have_7_bits(bundle):
+    """Two products with 8 bits fit into 16, so they cannot saturate on any processor."""
+    for target, most in (("cpu", 64), ("tensorrt", 127)):
+        data = quantise(bundle, inputs(4), inputs(2), [], target).data
+        values = constants(onnx.load_model_from_string(data))
+        weights = np.abs(values["w1_quantized"].astype(int))
+        assert most - 1 <= weights.max() <= most
+
+
+def test_an_int8_bundle_carries_the_answer_it_must_give(bundle, tmp_path):
+    path = tmp_path / "int8.onnx"
+    path.write_bytes(quantise(bundle, inputs(4), inputs(2), []).data)
+    reference = read_bundle(path).reference
+    assert reference is not None
+    predictor = load_predictor(path)
+    assert reference.difference(predictor.predict(reference.input(64))) < 1e-5
+    assert read_bundle(bundle).reference is None
+
+
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+def test_a_bundle_that_answers_otherwise_is_refused(bundle, tmp_path, target):
+    """As where the arithmetic of the processor saturates."""
+    path = tmp_path / "int8.onnx"
+    path.write_bytes(quantise(bundle, inputs(4), inputs(2), [], target).data)
+    model, metadata = load_graph(path)
+    reference = make_reference(inputs(1)[0], load_predictor(path))
+    for tensor in model.graph.initializer:
+        if tensor.name == "w1_scale":
+            tensor.CopyFrom(
+                numpy_helper.from_array(numpy_helper.to_array(tensor) * 1.3, "w1_scale")
+            )
+    path.write_bytes(finish(model, metadata, reference))
+    with pytest.raises(BundleError, match=r"int8\.onnx: .*wrongly on this machine.*float model"):
+        load_predictor(path)
+
+
+@pytest.mark.skipif(shutil.which(EMULATOR) is None, reason=f"{EMULATOR} is not installed")
+def test_int8_is_right_on_a_processor_without_vnni(bundle, tmp_path):
+    """Emulated: first that the arithmetic saturates there, then what the engine makes of it."""
+    batch = np.concatenate(inputs(2, seed=2))
+    expected = load_predictor(bundle).predict(batch)
+    np.savez(tmp_path / "batch.npz", batch=batch, expected=expected)
+    for target in ("cpu", "tensorrt"):
+        data = quantise(bundle, inputs(6), inputs(3, seed=1), [], target).data
+        (tmp_path / f"{target}.onnx").write_bytes(data)
+    script = Path(__file__).with_name("without_vnni.py")
+    command = [EMULATOR, "-cpu", "Haswell", sys.executable, script, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["raw"]["tensorrt"] < 0.5  # the fault is there
+    assert found["raw"]["cpu"] > 0.9
+    assert found["engine"]["cpu"] == pytest.approx(found["raw"]["cpu"])
+    assert found["engine"]["tensorrt"] > 0.9
+    assert "wrongly on this machine" in found["refused"]
 
 
 def test_tensorrt_gets_activations_around_0_and_float_biases(bundle):
@@ -146,7 +222,7 @@ def test_the_score_and_what_follows_is_found():
     assert behind_score(tiny_graph()) == ["score", "squeeze"]
 
 
-def test_fp16_computes_in_half_between_float_ends(bundle):
+def test_fp16_computes_in_half_between_float_ends(bundle, run):
     result = halve(bundle, inputs(3))
     assert 0 < result.parity.worst < 0.1
     assert (result.metadata.version, result.metadata.training["precision"]) == ("1-fp16", "fp16")

@@ -15,8 +15,8 @@ import pytest
 import torch
 from export_cases import operators, targets, write_random
 
-from clickcut.bundle_file import read_bundle
-from clickcut.predictor import load_predictor
+from clickcut.backends import load_predictor
+from clickcut.bundle.file import read_bundle
 from clickcut_export import to_onnx
 from clickcut_export.errors import ExportError, ParityError
 from clickcut_export.to_onnx import OnnxOptions, export_onnx, fold_batchnorm

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from clickcut.bundle import METADATA_KEY
-from clickcut.bundle_file import seal
+from clickcut.bundle.file import seal
 from clickcut.v1 import clickcut_pb2 as pb
 from clickcut.v1 import clickcut_pb2_grpc
 

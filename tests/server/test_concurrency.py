@@ -19,9 +19,9 @@ from server.harness import (
     random_clicks,
 )
 
+from clickcut.backends import load_predictor
 from clickcut.client import Client
 from clickcut.images import prepare
-from clickcut.predictor import load_predictor
 from clickcut.session import ClickSession
 from clickcut.v1 import clickcut_pb2 as pb
 from clickcut.v1 import clickcut_pb2_grpc
@@ -83,8 +83,8 @@ def test_the_loop_answers_while_all_workers_compute(bundle: Path, tmp_path: Path
         third.send(OPEN)
         assert third.status().code() == grpc.StatusCode.RESOURCE_EXHAUSTED
         gate.open()
-        assert busy.receive().clicks == 1
-        assert other.ask(CLICK).clicks == 1
+        assert busy.receive().num_clicks == 1
+        assert other.ask(CLICK).num_clicks == 1
 
 
 def test_work_that_waits_is_done_in_turn(bundle: Path, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_work_that_waits_is_done_in_turn(bundle: Path, tmp_path: Path) -> None:
         gate.wait()
         gate.open()
         replies = [stream.receive() for stream in streams]
-        assert [reply.clicks for reply in replies] == [1] * 4
+        assert [reply.num_clicks for reply in replies] == [1] * 4
         assert max(reply.timings.queue for reply in replies) > 0
 
 
@@ -127,7 +127,7 @@ def predict(self, batch):
     return real(self, batch)
 predict.ready = False
 OnnxPredictor.predict = predict
-import clickcut.server.app as app
+import clickcut.server.process as app
 warm = app.warm_up
 def warm_up(*args):
     warm(*args)
@@ -142,4 +142,4 @@ app.warm_up = warm_up
         assert "ZeroDivision" not in failed.error.message
         assert any("ZeroDivisionError: a fault for the test" in line for line in server.errors)
         assert raw.ask(show=pb.Show()).result.rle == before.result.rle
-        assert raw.ask(click=pb.Click(x=90, y=60)).clicks == 2
+        assert raw.ask(click=pb.Click(x=90, y=60)).num_clicks == 2

@@ -129,7 +129,7 @@ def test_a_message_over_the_limit_ends_the_stream_only(
     assert end.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "larger than max" in end.details()
     with RawStream(server.address) as second:
-        assert second.ask(open=pb.Open(session_id=session_id)).clicks == 1
+        assert second.ask(open=pb.Open(session_id=session_id)).num_clicks == 1
 
 
 def test_bytes_that_are_no_message(server: ServerProcess) -> None:

@@ -230,7 +230,7 @@ def test_sigterm_lets_a_running_request_finish(bundle: Path, tmp_path: Path) -> 
             server.terminate()
             server.wait_for("draining")
             gate.open()
-            assert raw.receive().clicks == 1
+            assert raw.receive().num_clicks == 1
             end = raw.status()
             assert end.code() == grpc.StatusCode.UNAVAILABLE
             assert "shutting down" in end.details()
@@ -247,7 +247,7 @@ def test_draining_refuses_new_sessions_and_keeps_open_ones(bundle: Path) -> None
             with RawStream(server.address) as second:
                 second.send(OPEN)
                 assert second.status().code() == grpc.StatusCode.UNAVAILABLE
-            assert raw.ask(CLICK).clicks == 1
+            assert raw.ask(CLICK).num_clicks == 1
             raw.ask(close=pb.Close())
         assert server.join() == 0  # long before the time is up
 
@@ -318,7 +318,7 @@ def test_a_client_that_vanishes_does_not_leak(bundle: Path, tmp_path: Path) -> N
         assert gauge(server, "clickcut_session_bytes") == 0
         with RawStream(server.address) as raw:  # and the server is well
             raw.ask(OPEN)
-            assert raw.ask(CLICK).clicks == 1
+            assert raw.ask(CLICK).num_clicks == 1
         assert not any("Traceback" in line for line in server.errors)
 
 
@@ -335,7 +335,7 @@ def test_a_killed_client_leaves_a_session_to_resume(bundle: Path, tmp_path: Path
             second.send(pb.SessionRequest(open=pb.Open(session_id=session_id)))
             gate.open()
             resumed = second.receive()  # after the click, which was finished
-            assert (resumed.applied_sequence, resumed.clicks) == (1, 1)
+            assert (resumed.applied_sequence, resumed.num_clicks) == (1, 1)
             assert resumed.result.area > 0
 
 
@@ -351,7 +351,7 @@ def test_sessions_at_capacity(bundle: Path) -> None:
         first.ask(close=pb.Close())
         fourth = stack.enter_context(RawStream(server.address))
         assert fourth.ask(OPEN).session_id
-        assert second.ask(CLICK).clicks == 1
+        assert second.ask(CLICK).num_clicks == 1
 
 
 def test_sessions_fill_their_memory(bundle: Path) -> None:
@@ -366,7 +366,7 @@ def test_sessions_fill_their_memory(bundle: Path) -> None:
         end = second.status()
         assert end.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "--session-memory-mib" in end.details()
-        assert first.ask(CLICK).clicks == 1
+        assert first.ask(CLICK).num_clicks == 1
 
 
 def test_images_not_in_use_give_way_and_others_do_not(bundle: Path) -> None:
@@ -389,7 +389,7 @@ def test_images_not_in_use_give_way_and_others_do_not(bundle: Path) -> None:
             end = third.status()
             assert end.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
             assert "--image-memory-mib" in end.details()
-            assert raw.ask(CLICK).clicks == 1
+            assert raw.ask(CLICK).num_clicks == 1
 
 
 # ---- TLS and metrics

@@ -28,13 +28,13 @@ from server.harness import (
     write_bundle,
 )
 
+from clickcut.backends import load_predictor
 from clickcut.backends.batching import BatchingPredictor
+from clickcut.bundle.repository import find_models, version_key
 from clickcut.client import Client
 from clickcut.errors import BundleError, EventError
 from clickcut.images import prepare, prepare_pixels
-from clickcut.predictor import load_predictor
-from clickcut.repository import find_models, version_key
-from clickcut.server.models import Models, label
+from clickcut.server.model_registry import Models, label
 from clickcut.server.settings import Settings
 from clickcut.session import ClickSession
 from clickcut.v1 import admin_pb2, admin_pb2_grpc, clickcut_pb2_grpc
@@ -443,7 +443,7 @@ def test_no_session_is_lost_while_models_are_loaded_again(
 def test_a_signal_while_the_server_starts_does_no_harm(folder: Path) -> None:
     prelude = """
 import os, signal
-import clickcut.server.app as app
+import clickcut.server.process as app
 real = app.Models
 def models(settings):
     os.kill(os.getpid(), signal.SIGHUP)

@@ -6,15 +6,19 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 
+import numpy as np
 import pytest
 from grpc import StatusCode
+from numpy.typing import NDArray
 from pydantic import ValidationError
 from server.harness import image_file, wait_until
 
-from clickcut import errors, status
+from clickcut import errors
+from clickcut import grpc_status as status
 from clickcut.errors import ClickcutError, EventError, ImageError, ImageNotFoundError, LimitError
-from clickcut.images import ImageLimits
-from clickcut.server.images import ImageStore
+from clickcut.image_file.process import Cancellation, Decoder
+from clickcut.images import ImageLimits, digest_of
+from clickcut.server.image_store import ImageStore
 from clickcut.server.pool import ComputePool
 from clickcut.server.settings import Settings
 
@@ -182,6 +186,54 @@ def test_a_bad_file_is_refused_to_all_who_sent_it() -> None:
         assert len(store) == 0
 
     with_store(10**9, use)
+
+
+class SlowDecoder(Decoder):
+    """Decodes when it is told to, or is cancelled first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.go = threading.Event(), threading.Event()
+        self.stopped = 0
+
+    def decode(
+        self,
+        data: bytes,
+        limits: ImageLimits | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> NDArray[np.uint8]:
+        assert cancellation is not None
+        with cancellation.stopping(self.go.set):
+            self.begun.set()
+            assert self.go.wait(30)
+        self.stopped += cancellation.cancelled
+        cancellation.check()
+        return super().decode(data, limits, cancellation)
+
+
+@pytest.mark.parametrize("gone", [1, 2])
+def test_decoding_stops_when_everybody_who_waited_has_gone(gone: int) -> None:
+    decoder = SlowDecoder()
+
+    async def use(pool: ComputePool) -> None:
+        store = ImageStore(10**9, ImageLimits(), pool, decoder)
+        waiting = [asyncio.create_task(store.add(FILES[0])) for _ in range(2)]
+        await asyncio.to_thread(decoder.begun.wait)
+        await asyncio.sleep(0.05)  # until both wait for it
+        for task in waiting[:gone]:
+            task.cancel()
+        if gone == 1:
+            await asyncio.sleep(0.05)
+            decoder.go.set()
+            assert (await waiting[1]).image is store.find(digest_of(FILES[0]))
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await asyncio.to_thread(wait_until, lambda: not pool.unfinished, "pool idle")
+        assert decoder.stopped == (gone == 2)
+        assert len(store) == (gone == 1)
+        decoder.go.set()
+        assert (await store.add(FILES[0])).image.width == 200  # asked for again
+
+    with_pool(2, 8, use)
 
 
 # ---- settings

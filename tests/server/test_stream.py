@@ -48,7 +48,7 @@ def test_a_click_selects_and_reports(raw: RawStream) -> None:
     mask = mask_of(reply.result)
     assert mask[60, 80]
     assert reply.result.area == np.count_nonzero(mask)
-    assert (reply.sequence, reply.applied_sequence, reply.clicks) == (1, 1, 1)
+    assert (reply.sequence, reply.applied_sequence, reply.num_clicks) == (1, 1, 1)
     assert reply.can_undo
     assert not reply.can_redo
     for stage in ("maps", "network", "cut", "encode", "total"):
@@ -62,20 +62,20 @@ def test_every_event_has_its_reply(raw: RawStream) -> None:
     one = raw.ask(click(80, 60))
     line = pb.Stroke(coordinates=[20, 20, 60, 30, 60, 90], negative=True)
     two = raw.ask(stroke=line)
-    assert two.clicks == 2
+    assert two.num_clicks == 2
     assert not mask_of(two.result)[[20, 30, 90], [20, 60, 60]].any()
     undone = raw.ask(undo=pb.Undo())
     assert undone.result.rle == one.result.rle
     assert undone.can_redo
     assert raw.ask(redo=pb.Redo()).result.rle == two.result.rle
     reset = raw.ask(reset=pb.Reset())
-    assert (reset.result.area, reset.clicks) == (0, 0)
+    assert (reset.result.area, reset.num_clicks) == (0, 0)
     mask = raw.ask(undo=pb.Undo()).result
     assert mask.rle == two.result.rle
     started = raw.ask(initial_mask=pb.InitialMask(rle=one.result.rle))
     assert started.result.rle == one.result.rle
     other = raw.ask(next_object=pb.NextObject())
-    assert (other.object_index, other.clicks, other.result.area) == (1, 0, 0)
+    assert (other.object_index, other.num_clicks, other.result.area) == (1, 0, 0)
     assert not other.can_undo
     raw.ask(click(80, 60))
     rough = raw.ask(set_parameters=pb.SetParameters(parameters=pb.Parameters(cut=False)))
@@ -161,10 +161,10 @@ def test_an_event_sent_twice_is_applied_once(raw: RawStream) -> None:
     raw.ask(open=opening())
     first = raw.ask(click(80, 60, sequence=1))
     again = raw.ask(click(80, 60, sequence=1))
-    assert (again.clicks, again.applied_sequence) == (1, 1)
+    assert (again.num_clicks, again.applied_sequence) == (1, 1)
     assert again.result.rle == first.result.rle
-    assert raw.ask(click(30, 30, sequence=2)).clicks == 2
-    assert raw.ask(click(30, 40)).clicks == 3  # without a sequence: not checked
+    assert raw.ask(click(30, 30, sequence=2)).num_clicks == 2
+    assert raw.ask(click(30, 40)).num_clicks == 3  # without a sequence: not checked
     assert raw.ask(show=pb.Show()).applied_sequence == 2
 
 
@@ -176,7 +176,7 @@ def test_resume_goes_on_where_it_was(server: ServerProcess, raw: RawStream) -> N
     with RawStream(server.address) as second:
         resumed = second.ask(open=pb.Open(session_id=session_id))
         assert resumed.session_id == session_id
-        assert (resumed.applied_sequence, resumed.clicks) == (1, 1)
+        assert (resumed.applied_sequence, resumed.num_clicks) == (1, 1)
         assert resumed.result.rle == before.result.rle
         assert resumed.image.digest == digest_of(IMAGE)
         assert second.ask(undo=pb.Undo()).result.area == 0
@@ -186,11 +186,11 @@ def test_a_second_stream_takes_over(server: ServerProcess, raw: RawStream) -> No
     session_id = raw.ask(open=opening()).session_id
     raw.ask(click(80, 60))
     with RawStream(server.address) as second:
-        assert second.ask(open=pb.Open(session_id=session_id)).clicks == 1
+        assert second.ask(open=pb.Open(session_id=session_id)).num_clicks == 1
         end = raw.status()
         assert end.code() == grpc.StatusCode.ABORTED
         assert "another stream" in end.details()
-        assert second.ask(click(30, 30)).clicks == 2
+        assert second.ask(click(30, 30)).num_clicks == 2
 
 
 def test_closed_is_gone(server: ServerProcess, raw: RawStream) -> None:
@@ -344,10 +344,10 @@ def test_an_event_that_is_refused_leaves_the_session(
     assert reply.error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
     assert words in reply.error.message
     assert not reply.HasField("result")
-    assert reply.clicks == clicks
+    assert reply.num_clicks == clicks
     after = raw.ask(show=pb.Show())
     assert after.result.rle == before.result.rle
-    assert raw.ask(click(40, 40, sequence=2)).clicks == clicks + 1
+    assert raw.ask(click(40, 40, sequence=2)).num_clicks == clicks + 1
 
 
 def test_a_click_with_the_other_sign_wins(raw: RawStream) -> None:
@@ -364,7 +364,7 @@ def test_a_thousand_clicks_in_one_session(raw: RawStream) -> None:
         reply = raw.ask(click(x, y, positive, sequence=k))
         assert not reply.HasField("error"), reply.error.message
         memory.append(reply.memory_bytes)
-    assert reply.clicks == 1000
+    assert reply.num_clicks == 1000
     whole = raw.ask(pb.SessionRequest(show=pb.Show(), output=pb.Output()))
     mask = mask_of(whole.result)
     last: dict[tuple[int, int], bool] = {}
@@ -372,4 +372,4 @@ def test_a_thousand_clicks_in_one_session(raw: RawStream) -> None:
         last[x, y] = positive
     assert all(mask[y, x] == positive for (x, y), positive in last.items())
     assert max(memory[500:]) < 2 * max(memory[:100])  # bounded
-    assert raw.ask(undo=pb.Undo()).clicks == 999
+    assert raw.ask(undo=pb.Undo()).num_clicks == 999

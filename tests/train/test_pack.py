@@ -25,13 +25,14 @@ import pytest
 import trees
 from PIL import Image
 
+from clickcut_eval.datasets.rle import encode_mask
 from clickcut_train.data import fetch, shards
 from clickcut_train.data.config import DataConfig, SourceConfig
 from clickcut_train.data.manifest import PackOptions, parse_manifest
 from clickcut_train.data.members import from_members, to_members
 from clickcut_train.data.open import open_sources
 from clickcut_train.data.pack import pack
-from clickcut_train.data.photo import Photo, encode_mask
+from clickcut_train.data.photo import Photo
 from clickcut_train.data.shards import open_shards
 from clickcut_train.data.source import epoch
 from clickcut_train.errors import DataError

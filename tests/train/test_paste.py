@@ -6,8 +6,9 @@ import numpy as np
 import trees
 from test_samples import box, photo
 
+from clickcut_eval.datasets.rle import encode_mask
 from clickcut_train.data import MemorySource
-from clickcut_train.data.photo import Photo, encode_mask
+from clickcut_train.data.photo import Photo
 from clickcut_train.lanes import fresh_samples
 from clickcut_train.paste import paste
 from clickcut_train.samples import SampleOptions

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from clickcut.errors import BackendError
 from clickcut.maps import guidance_map
 from clickcut.overlay import NEGATIVE, POSITIVE
+from clickcut_eval.datasets.rle import encode_mask
 from clickcut_train.cli import app
 from clickcut_train.data import MemorySource, Photo
-from clickcut_train.data.photo import encode_mask
 from clickcut_train.errors import DataError
 from clickcut_train.preview import sample_cells, sample_sheet, strategy_cells, strategy_sheet
 from clickcut_train.samples import Sample, SampleOptions
@@ -86,8 +86,8 @@ def test_pack_then_preview(tmp_path):
     trees.voc(tmp_path / "voc")
     trees.davis(tmp_path / "davis")
     result = invoke(
-        "pack", "--voc", f"{tmp_path}/voc:train@2", "--davis", f"{tmp_path}/davis:train", "-o",
-        tmp_path / "out", "--long-side", 96, "--workers", 1,
+        "pack", "--data", f"voc:{tmp_path}/voc:train@2", "--data",
+        f"davis:{tmp_path}/davis:train", "-o", tmp_path / "out", "--long-side", 96, "--workers", 1,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "7 photos, 14 objects, 1 shards" in result.output
@@ -97,8 +97,8 @@ def test_pack_then_preview(tmp_path):
     for recipe in ("paper", "mixed"):
         sheet = tmp_path / f"new/{recipe}.png"
         result = invoke(
-            "preview", "--shards", tmp_path / "out", "--recipe", recipe, "--count", 1, "--size",
-            96, "-o", sheet,
+            "preview", "--data", f"shards:{tmp_path}/out", "--recipe", recipe, "--count", 1,
+            "--size", 96, "-o", sheet,
         )  # fmt: skip
         assert result.exit_code == 0, result.output
         pixels = cv2.imread(str(sheet))
@@ -109,10 +109,10 @@ def test_pack_then_preview(tmp_path):
     ("arguments", "reason"),
     [
         (["pack", "-o", "x"], "at least one data set"),
-        (["pack", "--voc", "nowhere", "-o", "x"], "say which splits"),
-        (["pack", "--voc", "nowhere:train", "-o", "x"], "no such folder"),
-        (["preview", "--shards", "nowhere", "-o", "x.png"], "cannot be read"),
-        (["preview", "--shards", "nowhere"], None),
+        (["pack", "--data", "voc:nowhere", "-o", "x"], "say which splits"),
+        (["pack", "--data", "voc:nowhere:train", "-o", "x"], "no such folder"),
+        (["preview", "--data", "shards:nowhere", "-o", "x.png"], "cannot be read"),
+        (["preview", "--data", "shards:nowhere"], None),
     ],
 )
 def test_wrong_calls_end_with_a_message(arguments, reason):
@@ -123,14 +123,23 @@ def test_wrong_calls_end_with_a_message(arguments, reason):
         assert reason in str(result.exception)
 
 
+@pytest.mark.parametrize("command", ["pack", "preview"])
+def test_options_of_earlier_versions_name_the_new_one(command):
+    result = invoke(command, "--coco", "coco:train2017", "-o", "x")
+    assert result.exit_code == 2
+    assert "--data KIND:FOLDER" in result.output
+
+
 def test_a_package_that_is_not_installed_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    result = invoke("pack", "--folder", tmp_path, "-o", tmp_path / "out")
+    result = invoke("pack", "--data", f"folder:{tmp_path}", "-o", tmp_path / "out")
     assert isinstance(result.exception, BackendError)
     assert "pip install 'clickcut[train]'" in str(result.exception)
 
 
 def test_a_picture_of_another_kind_is_an_error(tmp_path):
     trees.folder(tmp_path)
-    result = invoke("preview", "--folder", tmp_path, "-o", tmp_path / "sheet.txt", "--size", 64)
+    result = invoke(
+        "preview", "--data", f"folder:{tmp_path}", "-o", tmp_path / "sheet.txt", "--size", 64
+    )
     assert "name a .png or .jpg file" in str(result.exception)

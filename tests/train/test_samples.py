@@ -8,8 +8,8 @@ import pytest
 import trees
 from pydantic import ValidationError
 
+from clickcut_eval.datasets.rle import encode_mask
 from clickcut_train.data import EachObject, MemorySource, MixedSource, Photo, order
-from clickcut_train.data.photo import encode_mask
 from clickcut_train.data.source import epoch
 from clickcut_train.errors import DataError
 from clickcut_train.samples import SampleOptions, draw

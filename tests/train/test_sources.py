@@ -16,9 +16,9 @@ from pycocotools import mask as coco_mask
 from pydantic import ValidationError
 from scipy.io import savemat
 
+from clickcut_eval.errors import DatasetError
 from clickcut_train.data.config import DataConfig, SourceConfig, parse_source
 from clickcut_train.data.open import list_entries, open_sources
-from clickcut_train.errors import DataError
 
 
 def read(kind, path, splits=(), **options):
@@ -139,9 +139,9 @@ def test_coco_in_its_own_layout(tmp_path):
     os.rename(tmp_path / "flat/images", tmp_path / "train2017")
     photos, _ = read("coco", tmp_path, ("train2017",))
     assert len(photos) == 1
-    with pytest.raises(DataError, match="DIR:train2017"):
+    with pytest.raises(DatasetError, match="coco:FOLDER:train2017"):
         read("coco", tmp_path)
-    with pytest.raises(DataError, match="there are the splits train2017"):
+    with pytest.raises(DatasetError, match="there are the splits train2017"):
         read("coco", tmp_path, ("val",))
 
 
@@ -175,7 +175,7 @@ def test_too_many_faults_stop(tmp_path):
     names = trees.voc(tmp_path, 12)
     for name in names[:2]:
         (tmp_path / "SegmentationObject" / f"{name}.png").unlink()
-    with pytest.raises(DataError, match="2 of 12 photos are faulty, more than 10%"):
+    with pytest.raises(DatasetError, match="2 of 12 photos are faulty, more than 10%"):
         read("voc", tmp_path, ("train",))
     photos, report = read("voc", tmp_path, ("train",), max_faulty=0.2)
     assert (len(photos), len(report.faulty)) == (10, 2)
@@ -238,6 +238,24 @@ def test_faulty_coco_images_are_skipped(tmp_path, change, reason):
     assert reason in report.faulty[0][1]
 
 
+def test_coco_annotations_of_unknown_images_are_named(tmp_path):
+    square = {"segmentation": [trees.square(20, 20, 60, 60)]}
+    trees.coco(tmp_path, [square, square | {"image_id": 77}, square | {"image_id": 77}], count=3)
+    photos, report = read("coco", tmp_path)
+    assert [len(p.rles) for p in photos] == [1, 1, 1]
+    assert report.faulty == [
+        ("image_id 77", "no such image is listed; annotations of it: 1, 2"),
+    ]
+
+
+def test_masks_without_a_photo_are_named(tmp_path):
+    trees.folder(tmp_path, 3)
+    trees.write_map(tmp_path / "masks/z.png", trees.ids(), palette=False)
+    photos, report = read("folder", tmp_path)
+    assert len(photos) == 3
+    assert report.faulty == [("masks/z.png", "there is no photo that it belongs to")]
+
+
 @pytest.mark.parametrize("file", ["masks/p0.png", "images/p0.jpg"])
 def test_a_picture_of_absurd_size_is_refused_from_its_header(tmp_path, file):
     trees.folder(tmp_path, 3)
@@ -284,7 +302,7 @@ def test_class_maps_in_place_of_instance_maps_stop(tmp_path):
         values = np.asarray(Image.open(path)).copy()
         values[values == 1], values[values == 2] = 15, 7
         trees.write_map(path, values)
-    with pytest.raises(DataError, match="as a map of classes has"):
+    with pytest.raises(DatasetError, match="as a map of classes has"):
         read("voc", tmp_path, ("train",))
     assert len(read("voc", tmp_path, ("train",), any_ids=True)[0]) == 3
 
@@ -308,28 +326,28 @@ def test_a_grey_picture_is_no_mask(tmp_path):
 
 
 def test_wrong_folders_are_named(tmp_path):
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DatasetError, match="no such folder"):
         read("voc", tmp_path / "nowhere", ("train",))
     (tmp_path / "SegmentationClass").mkdir()
-    with pytest.raises(DataError, match="class maps only"):
+    with pytest.raises(DatasetError, match="class maps only"):
         read("voc", tmp_path, ("train",))
-    with pytest.raises(DataError, match="images and masks"):
+    with pytest.raises(DatasetError, match="images and masks"):
         read("folder", tmp_path)
-    with pytest.raises(DataError, match="no folder inst"):
+    with pytest.raises(DatasetError, match="no folder inst"):
         read("sbd", tmp_path, ("train",))
     trees.voc(tmp_path / "voc", 1)
-    with pytest.raises(DataError, match="there are: train"):
+    with pytest.raises(DatasetError, match="there are: train"):
         read("voc", tmp_path / "voc", ("vall",))
     trees.write(tmp_path / "instances.json", '{"images": 3}')
-    with pytest.raises(DataError, match="not COCO instances"):
+    with pytest.raises(DatasetError, match="not COCO instances"):
         read("coco", tmp_path)
-    with pytest.raises(DataError, match="at least one source"):
+    with pytest.raises(DatasetError, match="at least one source"):
         open_sources(DataConfig())
 
 
 def test_a_random_sample_of_a_data_set(tmp_path):
     names = trees.voc(tmp_path, 12)
-    config = DataConfig(sources=(parse_source("voc", f"{tmp_path}:train"),))
+    config = DataConfig(sources=(parse_source(f"voc:{tmp_path}:train"),))
     picked = []
     for seed in (0, 0, 1):
         photos, (report,) = open_sources(config, 5, seed)
@@ -343,25 +361,35 @@ def test_a_random_sample_of_a_data_set(tmp_path):
 
 
 def test_sources_as_the_command_line_gives_them():
-    assert parse_source("voc", "a/b:train,extra@2.5") == SourceConfig(
+    assert parse_source("voc:a/b:train,extra@2.5") == SourceConfig(
         kind="voc", path="a/b", splits=("train", "extra"), weight=2.5
     )
-    assert parse_source("coco", "a/b") == SourceConfig(kind="coco", path="a/b")
-    assert parse_source("shards", "http://host:80/x/manifest.json").path.endswith("manifest.json")
-    assert parse_source("shards", "packed@3").weight == 3
-    assert parse_source("davis", "d:2016/train").splits == ("2016/train",)
+    assert parse_source("coco:a/b") == SourceConfig(kind="coco", path="a/b")
+    assert parse_source("shards:http://host:80/x/manifest.json").path.endswith("manifest.json")
+    assert parse_source("shards:packed@3").weight == 3
+    assert parse_source("davis:d:2016/train").splits == ("2016/train",)
 
 
 @pytest.mark.parametrize("kind", ["voc", "sbd", "davis"])
 def test_a_split_is_never_taken_by_itself(kind):
-    with pytest.raises(DataError, match="say which splits"):
-        parse_source(kind, "a/b")
+    with pytest.raises(DatasetError, match="say which splits"):
+        parse_source(f"{kind}:a/b")
 
 
 @pytest.mark.parametrize("text", ["a@-1", "a@x"])
 def test_wrong_weights_are_errors(text):
-    with pytest.raises(DataError, match="--coco a@"):
-        parse_source("coco", text)
+    with pytest.raises(DatasetError, match="coco:a@"):
+        parse_source(f"coco:{text}")
+
+
+def test_a_configuration_takes_the_spelling_of_the_command_line():
+    config = DataConfig.model_validate(
+        {"sources": ["voc:a:train@2", {"kind": "folder", "path": "b"}]}
+    )
+    assert [str(s) for s in config.sources] == ["voc:a:train", "folder:b"]
+    assert config.sources[0].weight == 2
+    with pytest.raises(ValidationError, match="names no data set"):
+        DataConfig.model_validate({"sources": ["a/b"]})
 
 
 def test_a_held_out_share_is_the_same_photos_for_every_reader_and_never_trained_on(tmp_path):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from clickcut_eval.data_spec import FORM
 from clickcut_train.extras import require
 
 if TYPE_CHECKING:
@@ -19,38 +20,25 @@ if TYPE_CHECKING:
 _PREVIEWED = 200
 """Photos of each data set that a preview reads."""
 
-_FORM = "DIR:SPLIT,...[@WEIGHT]"
+_OLD = ("--voc", "--sbd", "--coco", "--davis", "--folder", "--shards")
 
-Voc = Annotated[
-    list[str] | None,
-    typer.Option(metavar=_FORM, help="PASCAL VOC, for example VOC2012:train,extra. Repeatable."),
-]
-Sbd = Annotated[
-    list[str] | None,
-    typer.Option(metavar=_FORM, help="Semantic Boundaries Dataset, for example benchmark:train."),
-]
-Coco = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="DIR[:SPLIT,...][@WEIGHT]",
-        help="COCO instances: instances.json and images/, or with a split COCO's own layout, for "
-        "example coco:train2017.",
-    ),
-]
-Davis = Annotated[
-    list[str] | None, typer.Option(metavar=_FORM, help="DAVIS at 480p, for example DAVIS:train.")
-]
-Folder = Annotated[
+
+def _name_new_option(values: list[str] | None) -> None:
+    if values:
+        raise typer.BadParameter(
+            f"write --data {FORM}, such as --data voc:VOC2012:train", param_hint="--data"
+        )
+
+
+Data = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="DIR[@WEIGHT]",
-        help="images/ and masks/ (NAME.png or NAME_*.png; 0 and 255, or instance ids).",
+        metavar=FORM,
+        help="A data set: voc, sbd, coco, davis, folder (images/ and masks/) or shards, such as "
+        "voc:VOC2012:train,extra or coco:coco:train2017@2. Repeatable.",
     ),
 ]
-Shards = Annotated[
-    list[str] | None,
-    typer.Option(metavar="DIR|URL[@WEIGHT]", help="What `pack` made; a URL takes no weight."),
-]
+Old = Annotated[list[str] | None, typer.Option(*_OLD, hidden=True, callback=_name_new_option)]
 MinArea = Annotated[int, typer.Option(min=1, help="Pixels below which an object is left out.")]
 MaxFaulty = Annotated[
     float, typer.Option(min=0, max=1, help="Share of faulty photos above which to stop.")
@@ -63,11 +51,7 @@ Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
 
 def pack(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make; it must not exist.")],
-    voc: Voc = None,
-    sbd: Sbd = None,
-    coco: Coco = None,
-    davis: Davis = None,
-    folder: Folder = None,
+    data: Data = None,
     long_side: Annotated[
         int, typer.Option(min=64, max=8192, help="Larger photos are scaled down to it, pixels.")
     ] = 480,
@@ -80,24 +64,20 @@ def pack(
     any_ids: AnyIds = False,
     workers: Annotated[int, typer.Option(min=0, help="Threads; 0: one per core.")] = 0,
     seed: Seed = 0,
+    old: Old = None,
 ) -> None:
     """Pack data sets into tar shards (WebDataset naming) with a manifest, for training.
 
     A WEIGHT says how often photos of a data set are drawn in training. The same input and options
     give the same bytes.
 
-    Example: clickcut train pack --voc VOC2012:train --coco coco:train2017@2 -o packed
+    Example: clickcut train pack --data voc:VOC2012:train --data coco:coco:train2017@2 -o packed
     """
     require("scipy", "urllib3")
     from clickcut_train.data.manifest import PackOptions
     from clickcut_train.data.pack import pack as make
 
-    config = _config(
-        {"voc": voc, "sbd": sbd, "coco": coco, "davis": davis, "folder": folder},
-        min_area,
-        max_faulty,
-        any_ids,
-    )
+    config = _config(data, min_area, max_faulty, any_ids)
     options = PackOptions(
         long_side=long_side, quality=quality, min_area=min_area, shard_mib=shard_mib, seed=seed
     )
@@ -113,12 +93,7 @@ def pack(
 
 def preview(
     out: Annotated[Path, typer.Option("--out", "-o", help="Picture to write: PNG or JPEG.")],
-    voc: Voc = None,
-    sbd: Sbd = None,
-    coco: Coco = None,
-    davis: Davis = None,
-    folder: Folder = None,
-    shards: Shards = None,
+    data: Data = None,
     recipe: Annotated[
         Literal["paper", "mixed"],
         typer.Option(
@@ -134,31 +109,20 @@ def preview(
     max_faulty: MaxFaulty = 0.1,
     any_ids: AnyIds = False,
     seed: Seed = 0,
+    old: Old = None,
 ) -> None:
     """Draw a sheet of training samples: image with clicks, both distance maps, target.
 
     A random sample of each data set is read; --seed takes another one.
 
-    Example: clickcut train preview --voc VOC2012:train -o sheet.png
+    Example: clickcut train preview --data voc:VOC2012:train -o sheet.png
     """
     require("scipy", "urllib3")
     from clickcut_train.data.open import open_sources
     from clickcut_train.preview import sample_sheet, strategy_sheet
     from clickcut_train.samples import SampleOptions
 
-    config = _config(
-        {
-            "voc": voc,
-            "sbd": sbd,
-            "coco": coco,
-            "davis": davis,
-            "folder": folder,
-            "shards": shards,
-        },
-        min_area,
-        max_faulty,
-        any_ids,
-    )
+    config = _config(data, min_area, max_faulty, any_ids)
     source, reports = open_sources(config, _PREVIEWED, seed)
     for report in reports:
         print(report)
@@ -171,17 +135,13 @@ def preview(
     print(out)
 
 
-def _config(
-    given: dict[str, list[str] | None], min_area: int, max_faulty: float, any_ids: bool
-) -> DataConfig:
+def _config(given: list[str] | None, min_area: int, max_faulty: float, any_ids: bool) -> DataConfig:
     from clickcut_train.data.config import DataConfig, parse_source
     from clickcut_train.errors import DataError
 
-    sources = tuple(
-        parse_source(kind, text) for kind, texts in given.items() for text in texts or []
-    )
-    if not sources:
-        raise DataError(f"name at least one data set: {', '.join('--' + kind for kind in given)}")
+    if not given:
+        raise DataError(f"name at least one data set: --data {FORM}")
+    sources = tuple(map(parse_source, given))
     return DataConfig(sources=sources, min_area=min_area, max_faulty=max_faulty, any_ids=any_ids)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clickcut.errors import ClickcutError
+from clickcut_eval.errors import DatasetError
 
 
 class ConfigError(ClickcutError):
@@ -21,5 +22,5 @@ class TrainingError(ClickcutError):
     """A run cannot go on: no memory, no disk, a loss that is not finite; the message advises."""
 
 
-class DataError(ClickcutError):
+class DataError(DatasetError):
     """Training data cannot be used: missing, damaged, of another layout; the message says where."""

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clickcut_train.data.photo import Photo, Rle, encode_mask
+from clickcut_eval.datasets.rle import Rle, encode_mask
+from clickcut_train.data.photo import Photo
 from clickcut_train.target import choose_target
 
 _AREA = (0.01, 0.3)

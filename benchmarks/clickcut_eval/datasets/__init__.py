@@ -6,13 +6,13 @@ are read when an object's turn comes.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from clickcut_eval.datasets.coco import coco
+from clickcut_eval.data_spec import DataSpec
+from clickcut_eval.datasets.objects import coco, folder, sbd, voc
 from clickcut_eval.datasets.pairs import berkeley, clothing, coco_pairs, davis, grabcut
-from clickcut_eval.datasets.voc import sbd, voc
 from clickcut_eval.errors import DatasetError
 from clickcut_eval.targets import Target
 
@@ -22,13 +22,13 @@ class Dataset:
     """A kind of data set.
 
     Attributes:
-        title: as tables show it.
-        read: folder -> its objects; raises `DatasetError`.
+        title: as tables show it; the splits are added if some are named.
+        read: folder and splits -> its objects; raises `DatasetError`.
         target: IoU that the field measures clicks to on it.
     """
 
     title: str
-    read: Callable[[Path], list[Target]]
+    read: Callable[..., list[Target]]
     target: float
 
 
@@ -41,22 +41,23 @@ DATASETS = {
     "sbd": Dataset("SBD val", sbd, 0.85),
     "davis": Dataset("DAVIS", davis, 0.90),
     "clothing_parts": Dataset("Clothing parts", clothing, 0.85),
+    "folder": Dataset("Folder", folder, 0.85),
 }
-"""Kinds by name, which is also the folder's name where no other is given."""
+"""By kind, see `clickcut_eval.data_spec`."""
 
 
-def open_dataset(name: str, folder: Path) -> tuple[Dataset, list[Target]]:
+def open_dataset(spec: DataSpec) -> tuple[Dataset, list[Target]]:
     """A data set and its objects.
 
-    Args:
-        name: a key of `DATASETS`.
-        folder: where it lies.
-
     Raises:
-        DatasetError: unknown name, no such folder, or the folder's faults.
+        DatasetError: unknown kind, no such folder, or the folder's faults.
     """
-    if name not in DATASETS:
-        raise DatasetError(f"unknown data set {name!r}; there are {', '.join(DATASETS)}")
-    if not folder.is_dir():
-        raise DatasetError(f"{folder}: no such folder; data set {name} is looked for there")
-    return DATASETS[name], DATASETS[name].read(folder)
+    if spec.kind not in DATASETS:
+        raise DatasetError(f"unknown data set {spec.kind!r}; there are {', '.join(DATASETS)}")
+    if not spec.folder.is_dir():
+        raise DatasetError(f"{spec}: there is no folder {spec.folder}")
+    dataset = DATASETS[spec.kind]
+    if spec.splits:
+        title = dataset.title.removesuffix(" val")
+        dataset = dataclasses.replace(dataset, title=f"{title} {', '.join(spec.splits)}")
+    return dataset, dataset.read(spec.folder, spec.splits)

@@ -1,92 +1,193 @@
-"""COCO instances: some objects of every class (paper section 4.2: 10 of each of the 80)."""
+"""COCO instances: polygons and run lengths; the pixels of crowds are void."""
 
 from __future__ import annotations
 
 import json
-import zlib
-from collections import defaultdict
+import math
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from pycocotools import mask as coco_mask
 
-from clickcut_eval.datasets.files import Faults, folder
+from clickcut_eval.datasets.entry import LIMITS, Annotated, Entry, FaultyPhotoError, stray
+from clickcut_eval.datasets.rle import Rle
 from clickcut_eval.errors import DatasetError
-from clickcut_eval.targets import Target, Truth
 
-Segmentation = list[list[float]] | dict[str, Any]
-"""Polygons x1, y1, x2, y2, ... or COCO's RLE."""
+Fields = dict[str, Any]
+"""An object of the file."""
+
+_NAMED = 5
+"""Annotations that a message lists."""
+
+_FAR_OUTSIDE = 2
+"""Corners of polygons farther outside than this many times the image's side are damage."""
 
 
-def drawn(segmentation: Segmentation, width: int, height: int) -> Truth:
-    """The mask of an annotation, drawn by COCO's own code.
+def coco_entries(root: Path, splits: tuple[str, ...] = ()) -> list[Entry]:
+    """The photos of a COCO tree.
+
+    Args:
+        root: holds `instances.json` and `images/`, or, as COCO itself,
+            `annotations/instances_SPLIT.json` and `SPLIT/`.
+        splits: for COCO's own layout, for example `train2017`.
 
     Raises:
-        DatasetError: the annotation cannot be drawn.
-    """
-    from pycocotools import mask as coder
+        DatasetError: the annotations are missing or not those of COCO.
 
+    Annotations of images that are not listed make a faulty entry for each such image, at the end.
+    """
+    if not splits:
+        return _entries(root / "instances.json", root / "images")
+    return [
+        entry
+        for split in splits
+        for entry in _entries(root / f"annotations/instances_{split}.json", root / split)
+    ]
+
+
+def _entries(path: Path, images: Path) -> list[Entry]:
+    document = read_instances(path)
+    by_image, unknown = by_photo(document)
+    entries = [
+        Entry(str(image.get("file_name")), *_image_and_reader(image, images, by_image))
+        for image in document["images"]
+    ]
+    return entries + [stray(f"image_id {ident}", reason) for ident, reason in unknown.items()]
+
+
+def _image_and_reader(
+    image: Fields, images: Path, by_image: dict[str, list[Fields]]
+) -> tuple[Path | None, Callable[[], Annotated]]:
+    read = partial(_annotated, image, images, by_image.get(repr(image.get("id")), []))
     try:
-        if isinstance(segmentation, dict):
-            runs = segmentation
-            if isinstance(runs["counts"], list):
-                runs = coder.frPyObjects(runs, height, width)
+        return photo_file(image, images)[0], read
+    except FaultyPhotoError:
+        return None, read  # which raises the same
+
+
+def by_photo(document: Fields) -> tuple[dict[str, list[Fields]], dict[str, str]]:
+    """The annotations by `repr` of their photo's id; and those of ids that no photo has.
+
+    Returns:
+        Annotations of each photo that has some; for each unknown id, which annotations name it.
+    """
+    by_image: dict[str, list[Fields]] = {}
+    for annotation in document["annotations"]:
+        by_image.setdefault(repr(annotation.get("image_id")), []).append(annotation)
+    unknown = by_image.keys() - {repr(image.get("id")) for image in document["images"]}
+    reasons = {}
+    for ident in [i for i in by_image if i in unknown]:
+        named = [str(a.get("id")) for a in by_image.pop(ident)]
+        listed = ", ".join(named[:_NAMED]) + (", ..." if len(named) > _NAMED else "")
+        reasons[ident] = f"no such image is listed; annotations of it: {listed}"
+    return by_image, reasons
+
+
+def read_instances(path: Path) -> Fields:
+    """A file of COCO instances; `images` and `annotations` are lists of objects.
+
+    Raises:
+        DatasetError: it cannot be read or is of another format.
+    """
+    try:
+        document: Fields = json.loads(path.read_bytes())
+    except OSError as error:
+        there = sorted(p.stem.removeprefix("instances_") for p in path.parent.glob("instances_*"))
+        hint = f"; there are the splits {', '.join(there)}" if there else ""
+        raise DatasetError(
+            f"{path} cannot be read ({error.strerror}){hint}; COCO's own layout needs a split: "
+            "coco:FOLDER:train2017"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{path}: not JSON ({error})") from error
+    for key in ("images", "annotations"):
+        items = document.get(key) if isinstance(document, dict) else None
+        if not isinstance(items, list) or not all(isinstance(i, dict) for i in items):
+            raise DatasetError(f"{path}: not COCO instances: no list {key!r} of objects")
+    return document
+
+
+def photo_file(image: Fields, images: Path) -> tuple[Path, int, int]:
+    """File, height and width of an entry of `images`.
+
+    Raises:
+        FaultyPhotoError: a name that leads out of the folder `images`, or an absurd size.
+    """
+    name, height, width = image.get("file_name"), image.get("height"), image.get("width")
+    if not isinstance(name, str) or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise FaultyPhotoError(f"file_name {name!r} is no name inside {images.name}")
+    if not isinstance(height, int) or not isinstance(width, int) or min(height, width) < 1:
+        raise FaultyPhotoError(f"its height and width are {height!r} and {width!r}")
+    if height * width > LIMITS.max_pixels or max(height, width) > LIMITS.max_side:
+        raise FaultyPhotoError(f"{width} x {height} pixels; at most {LIMITS.max_pixels:,} are read")
+    return images / name, height, width
+
+
+def _annotated(image: Fields, images: Path, annotations: list[Fields]) -> Annotated:
+    _, height, width = photo_file(image, images)
+    rles, crowds, dropped = [], [], []
+    for annotation in annotations:
+        where = f"annotation {annotation.get('id')}"
+        try:
+            rle = segmentation_rle(annotation.get("segmentation"), height, width)
+        except ValueError as error:
+            dropped.append(f"{where}: {error}")
+            continue
+        if not coco_mask.area(rle):
+            dropped.append(f"{where}: an instance without pixels")
+        elif annotation.get("iscrowd"):
+            crowds.append(rle)
         else:
-            runs = coder.merge(coder.frPyObjects(segmentation, height, width))
-        mask = coder.decode(runs).astype(bool)
-    except Exception as error:  # pycocotools raises plain Exception
-        raise DatasetError(f"an annotation cannot be drawn: {error}") from error
-    return Truth(mask, np.zeros_like(mask))
+            rles.append(rle)
+    void = coco_mask.merge(crowds) if crowds else None
+    return Annotated((height, width), tuple(rles), void, dropped=tuple(dropped))
 
 
-def coco(root: Path, per_class: int = 10) -> list[Target]:
-    """COCO: an `instances_*.json` (or `instances.json`) in `root` or `root/annotations`.
-
-    Of every class `per_class` objects are drawn at random, the same for every call: those whose id
-    has the smallest CRC-32. Crowds are left out. Photographs are looked for in `images/` and in the
-    folder that the file's name ends in (`val2017/`).
+def segmentation_rle(segmentation: Any, height: int, width: int) -> Rle:
+    """Run lengths of a COCO `segmentation`: polygons, or RLE with plain or compressed counts.
 
     Raises:
-        DatasetError: no file or several, not COCO's format, photographs missing or of another size.
+        ValueError: it is none of these, or does not fit an image of `height` x `width` pixels.
     """
-    path = _annotations(root)
+    if isinstance(segmentation, dict):
+        return _rle(segmentation, height, width)
+    if not isinstance(segmentation, list) or not segmentation:
+        raise ValueError("its segmentation is neither polygons nor run lengths")
+    far_x, far_y = _FAR_OUTSIDE * width, _FAR_OUTSIDE * height
+    for polygon in segmentation:
+        # Four numbers would be taken for a box by pycocotools.
+        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+            raise ValueError("a polygon needs at least three corners x, y")
+        if not all(isinstance(v, int | float) and math.isfinite(v) for v in polygon):
+            raise ValueError("a polygon has corners that are no numbers")
+        if not all(-far_x <= x <= far_x + width for x in polygon[::2]) or not all(
+            -far_y <= y <= far_y + height for y in polygon[1::2]
+        ):
+            raise ValueError("a polygon lies far outside the image")
+    rle: Rle = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
+    return rle
+
+
+def _rle(segmentation: dict[str, Any], height: int, width: int) -> Rle:
+    counts, size = segmentation.get("counts"), segmentation.get("size")
+    if size != [height, width]:
+        raise ValueError(f"its run lengths are of size {size}, the image has {[height, width]}")
+    if isinstance(counts, list):
+        if not all(isinstance(c, int) and c >= 0 for c in counts) or sum(counts) != height * width:
+            raise ValueError("its run lengths do not add up to the image's pixels")
+        rle: Rle = coco_mask.frPyObjects({"size": size, "counts": counts}, height, width)
+        return rle
+    if not isinstance(counts, str | bytes):
+        raise ValueError("its run lengths have no counts")
     try:
-        document = json.loads(path.read_text())
-        images = {i["id"]: i for i in document["images"]}
-        names = {c["id"]: c["name"] for c in document["categories"]}
-        groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for annotation in document["annotations"]:
-            if not annotation.get("iscrowd", 0):
-                groups[names[annotation["category_id"]]].append(annotation)
-        photographs = folder(root, "images", path.stem.removeprefix("instances_"))
-        faults = Faults(root)
-        targets = []
-        for name in sorted(groups):
-            chosen = sorted(groups[name], key=lambda a: (_draw(a["id"]), a["id"]))[:per_class]
-            for a in sorted(chosen, key=lambda a: int(a["id"])):
-                image = images[a["image_id"]]
-                file, size = photographs / image["file_name"], (image["width"], image["height"])
-                faults.compare_with(file, path, *size)
-                read = partial(drawn, a["segmentation"], *size)
-                targets.append(Target(f"{name}_{a['id']}", file, name, read))
-    except (KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: not a COCO instances file ({error!r})") from error
-    faults.stop()
-    if not targets:
-        raise DatasetError(f"{path}: holds no objects")
-    return targets
-
-
-def _draw(ident: int) -> int:
-    return zlib.crc32(str(ident).encode())
-
-
-def _annotations(root: Path) -> Path:
-    found = sorted(
-        p for place in (root, root / "annotations") for p in place.glob("instances*.json")
-    )
-    if len(found) != 1:
-        listed = ", ".join(p.name for p in found) or "none"
-        raise DatasetError(f"{root}: one instances_*.json is wanted, found: {listed}")
-    return found[0]
+        encoded = counts.encode("ascii") if isinstance(counts, str) else counts
+        found: Rle = {"size": [height, width], "counts": encoded}
+        # pycocotools reads runs that end early; encoded again, those have other counts.
+        whole = coco_mask.encode(coco_mask.decode(found))["counts"] == encoded
+    except (ValueError, UnicodeEncodeError) as error:
+        raise ValueError(f"its run lengths are damaged ({error})") from error
+    if not whole:
+        raise ValueError("its run lengths are damaged: they do not describe a whole image")
+    return found

@@ -1,19 +1,16 @@
-"""PASCAL VOC and SBD: one object per instance."""
+"""PASCAL VOC: `JPEGImages`, `SegmentationObject`, `ImageSets/Segmentation/SPLIT.txt`."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clickcut_eval.datasets.files import Faults, folder, names_of, read_labels
+from clickcut_eval.datasets.entry import Annotated, Entry, FaultyPhotoError, split_names
+from clickcut_eval.datasets.labels import VOID, instances_of, read_id_map
 from clickcut_eval.errors import DatasetError
-from clickcut_eval.targets import Target, Truth
-
-VOID = 255
 
 CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
@@ -32,91 +29,47 @@ SEEN_IN_COCO = frozenset(
 """The same 20 under COCO's names: "seen" in the paper's sense (section 4.2)."""
 
 
-def instance(path: Path, ident: int) -> Truth:
-    """One instance of a `SegmentationObject` image; void is ignored."""
-    ids = read_labels(path)
-    return Truth(ids == ident, ids == VOID)
+def voc_entries(root: Path, splits: tuple[str, ...], categories: bool = False) -> list[Entry]:
+    """The photos of the named splits; an instance per id of `SegmentationObject`, 255 = void.
 
-
-def voc(root: Path, split: str = "val") -> list[Target]:
-    """PASCAL VOC: `ImageSets/Segmentation`, `JPEGImages`, `SegmentationObject`, one per instance.
-
-    The category is the class that most of the instance's pixels have in `SegmentationClass`, where
-    that folder exists.
+    Args:
+        root: the folder of the year, `VOC2012`.
+        splits: such as `train`.
+        categories: also read the instances' classes, where there is `SegmentationClass`.
 
     Raises:
-        DatasetError: lists photographs and label images that are missing or do not fit.
+        DatasetError: no such split, or the tree has no `SegmentationObject` or `JPEGImages`.
     """
-    names = names_of(root / "ImageSets/Segmentation" / f"{split}.txt")
-    images, objects = folder(root, "JPEGImages"), folder(root, "SegmentationObject")
-    classes = root / "SegmentationClass"
-    faults = Faults(root)
-    for name in names:
-        faults.compare_sizes(images / f"{name}.jpg", objects / f"{name}.png")
-    faults.stop()
-    targets = []
-    for name in names:
-        path = objects / f"{name}.png"
-        ids = read_labels(path)
-        kinds = read_labels(classes / path.name) if (classes / path.name).is_file() else None
-        for ident in np.unique(ids).tolist():
-            if ident not in (0, VOID):
-                category = "" if kinds is None else _majority(kinds[ids == ident])
-                image = images / f"{name}.jpg"
-                read = partial(instance, path, ident)
-                targets.append(Target(f"{name}_{ident}", image, category, read))
-    return targets
+    if not (root / "SegmentationObject").is_dir():
+        hint = "it has class maps only" if (root / "SegmentationClass").is_dir() else "no VOC tree"
+        raise DatasetError(f"{root}: no folder SegmentationObject ({hint})")
+    if not (root / "JPEGImages").is_dir():
+        raise DatasetError(f"{root}: no folder JPEGImages with the photos of VOC")
+    lists = [split_names(root / f"ImageSets/Segmentation/{split}.txt") for split in splits]
+    return [
+        Entry(name, root / "JPEGImages" / f"{name}.jpg", partial(_read, root, name, categories))
+        for name in dict.fromkeys(name for names in lists for name in names)
+    ]
 
 
-def _majority(kinds: NDArray[np.uint8]) -> str:
-    kind = int(np.bincount(kinds[kinds != VOID], minlength=1).argmax())
-    return CLASSES[kind] if 0 < kind < len(CLASSES) else ""
+def _read(root: Path, name: str, categories: bool) -> Annotated:
+    ids = read_id_map(root / "SegmentationObject" / f"{name}.png")
+    rles, void, numbers = instances_of(ids)
+    classes = root / "SegmentationClass" / f"{name}.png"
+    if not categories or not classes.is_file():
+        return Annotated((ids.shape[0], ids.shape[1]), rles, void, numbers)
+    kinds = read_id_map(classes)
+    if kinds.shape != ids.shape:
+        raise FaultyPhotoError("its maps of instances and of classes differ in size")
+    found = tuple(_majority(kinds[ids == ident]) for ident in numbers)
+    return Annotated((ids.shape[0], ids.shape[1]), rles, void, numbers, found)
 
 
-def _mat(path: Path) -> Any:
-    """The structure `GTinst` of a `.mat` file of SBD."""
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise DatasetError("SBD's .mat files need scipy: pip install 'clickcut[eval]'") from error
-    try:
-        return loadmat(path, squeeze_me=True, struct_as_record=False)["GTinst"]
-    except Exception as error:  # scipy raises many kinds for damaged files
-        raise DatasetError(f"{path}: not a .mat file of SBD ({error})") from error
+def _majority(kinds: NDArray[np.uint16]) -> str:
+    """The class that most of an instance's pixels have."""
+    return class_name(int(np.bincount(kinds[kinds != VOID], minlength=1).argmax()))
 
 
-def sbd_instance(path: Path, ident: int) -> Truth:
-    """One instance of an SBD file; there is no void."""
-    mask = np.asarray(_mat(path).Segmentation) == ident
-    return Truth(mask, np.zeros_like(mask))
-
-
-def sbd(root: Path, split: str = "val") -> list[Target]:
-    """SBD: `img/NAME.jpg`, `inst/NAME.mat`, `val.txt`, also under `dataset/`.
-
-    Raises:
-        DatasetError: lists photographs and instance files that are missing or do not fit.
-    """
-    if (root / "dataset").is_dir():
-        root = root / "dataset"
-    names = names_of(root / f"{split}.txt")
-    images, instances = folder(root, "img"), folder(root, "inst")
-    faults = Faults(root)
-    targets = []
-    for name in names:
-        image, path = images / f"{name}.jpg", instances / f"{name}.mat"
-        if not path.is_file():
-            faults.add(f"{path.name} is missing")
-            continue
-        truth = _mat(path)
-        ids = np.asarray(truth.Segmentation)
-        faults.compare_with(image, path, ids.shape[1], ids.shape[0])
-        kinds = np.atleast_1d(truth.Categories)
-        for ident in np.unique(ids).tolist():
-            if ident:
-                kind = int(kinds[ident - 1]) if ident <= len(kinds) else 0
-                category = CLASSES[kind] if 0 < kind < len(CLASSES) else ""
-                read = partial(sbd_instance, path, ident)
-                targets.append(Target(f"{name}_{ident}", image, category, read))
-    faults.stop()
-    return targets
+def class_name(index: int) -> str:
+    """VOC's class of an index; "" for the background and unknown ones."""
+    return CLASSES[index] if 0 < index < len(CLASSES) else ""

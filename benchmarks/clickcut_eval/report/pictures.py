@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from clickcut.overlay import draw_overlay
 from clickcut_eval.clicker import Click, Clicker
+from clickcut_eval.data_spec import DataSpec
 from clickcut_eval.datasets import open_dataset
 from clickcut_eval.errors import DatasetError
 from clickcut_eval.methods import build, described
@@ -65,7 +65,7 @@ class Player:
         """
         if dataset not in self._targets:
             facts = self._run.configuration["datasets"][dataset]
-            _, targets = open_dataset(dataset, Path(facts["folder"]))
+            _, targets = open_dataset(DataSpec.named(dataset, facts["folder"]))
             if fingerprint(targets) != facts["fingerprint"]:
                 raise DatasetError(f"{facts['folder']}: has changed since it was measured")
             self._targets[dataset] = {t.name: t for t in targets}

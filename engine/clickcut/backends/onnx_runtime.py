@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickcut.bundle_file import read_bundle
+from clickcut.backends.base import check_first_prediction, check_reference_answer
+from clickcut.backends.saturation import saturates
+from clickcut.bundle.file import read_bundle
 from clickcut.errors import BackendError, BundleError
-from clickcut.predictor import check_first_prediction
+from clickcut.processor import available_cores
 
 _CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
@@ -84,7 +86,8 @@ class OnnxPredictor:
 
     Args:
         path: a bundle.
-        threads: threads per prediction on the CPU; 0 = one per core.
+        threads: threads per prediction on the CPU; 0 = one per core that this
+            process may use.
         backend: of `PROVIDERS`.
         max_batch: largest batch that TensorRT prepares for.
 
@@ -92,7 +95,8 @@ class OnnxPredictor:
         BackendError: ONNX Runtime is not installed, or not with this provider, or the provider does
             not work on this machine.
         BundleError: no such file, damaged, not an ONNX model, not one of clickcut's, operators that
-            ONNX Runtime does not have, or a graph that does not fit its metadata.
+            ONNX Runtime does not have, a graph that does not fit its metadata, or one that gives
+            another answer here than the bundle's reference answer.
     """
 
     def __init__(
@@ -102,14 +106,22 @@ class OnnxPredictor:
         self.backend = backend
         bundle = read_bundle(path)
         self.metadata = bundle.metadata
+        self._threads = threads or available_cores()
+        providers = self._providers(bundle.data, path, max_batch)
+        self._session = self._load(bundle.data, path, self._options(), providers)
+        self._check_graph(path)
+        if bundle.reference is not None:
+            check_reference_answer(self, bundle.reference, path)
+
+    def _options(self) -> Any:
         options = self._runtime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = self._threads
         options.log_severity_level = 4  # errors come as exceptions
         # Threads that spin after a prediction would take the cores from the cut of other sessions.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        providers = self._providers(bundle.data, path, max_batch)
-        self._session = self._load(bundle.data, path, options, providers)
-        self._check_graph(path)
+        if saturates():  # not always: where nothing saturates, int8 would run at half its speed
+            options.add_session_config_entry("session.x64quantprecision", "1")
+        return options
 
     def _load(self, data: bytes, path: Path, options: Any, providers: list[Any]) -> Any:
         try:

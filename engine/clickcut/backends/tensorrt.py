@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickcut.backends import cuda
-from clickcut.backends.plan import PACKAGES, Plan, check_capability, check_version, read_plan
+from clickcut.backends.base import check_first_prediction, check_reference_answer
+from clickcut.bundle.plan import PACKAGES, Plan, check_capability, check_version, read_plan
 from clickcut.errors import BackendError, BundleError
-from clickcut.predictor import check_first_prediction
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +71,8 @@ class TensorRTPredictor:
     Raises:
         BackendError: TensorRT is not installed or of another version, no GPU, a GPU that the plan
             was not built for.
-        BundleError: a file is missing or damaged, or the plan does not fit its description.
+        BundleError: a file is missing or damaged, the plan does not fit its description, or
+            it gives another answer than the description's reference answer.
     """
 
     backend = "tensorrt"
@@ -92,6 +93,8 @@ class TensorRTPredictor:
         self._input, self._output = self._tensors(path)
         self._lanes: dict[tuple[int, int], _Lane] = {}
         self._lock = threading.Lock()
+        if plan.reference is not None:
+            check_reference_answer(self, plan.reference, path)
 
     def _tensors(self, path: Path) -> tuple[str, str]:
         """Names of the input and the output."""

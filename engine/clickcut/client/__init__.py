@@ -15,13 +15,20 @@ or one of those below.
 from clickcut.client.asynchronous import AsyncClient, AsyncSession
 from clickcut.client.protocol import UnreachableError
 from clickcut.client.synchronous import Client, Session
-from clickcut.encoding import Polygon
-from clickcut.errors import ServerError, StalledError, TakenOverError, UnavailableError
+from clickcut.errors import (
+    DroppedEventError,
+    ServerError,
+    StalledError,
+    TakenOverError,
+    UnavailableError,
+)
+from clickcut.polygons import Polygon
 
 __all__ = [
     "AsyncClient",
     "AsyncSession",
     "Client",
+    "DroppedEventError",
     "Polygon",
     "ServerError",
     "Session",

@@ -11,9 +11,13 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from clickcut.client import api
-from clickcut.client.api import ClickLike, ModelInfo, ParameterValues
-from clickcut.client.conversation import Conversation, Mask
+from clickcut.client.arguments import (
+    ClickLike,
+    ParameterValues,
+    parameters_message,
+    segment_request,
+)
+from clickcut.client.conversation import Conversation
 from clickcut.client.picture import ImageSource, Picture
 from clickcut.client.protocol import (
     CHANNEL_OPTIONS,
@@ -27,11 +31,14 @@ from clickcut.client.protocol import (
     UnreachableError,
     Upload,
     calling,
+    connection_broke,
     error_of_rpc,
+    not_sent,
     segmenting,
     uploading,
 )
-from clickcut.client.session import Probability, SessionBase
+from clickcut.client.replies import Mask, ModelInfo, Probability, mask_of, models_of
+from clickcut.client.session import SessionBase
 from clickcut.errors import ClickcutError, StalledError
 from clickcut.v1 import clickcut_pb2 as pb
 from clickcut.v1 import clickcut_pb2_grpc
@@ -67,7 +74,7 @@ class AsyncClient:
     ) -> AsyncSession:
         """Open a session on an image; see `Client.open`."""
         picture = await asyncio.to_thread(Picture.of, image)
-        message = api.parameters_message(parameters)
+        message = parameters_message(parameters)
         conversation = Conversation(picture, model, message, self._retry_seconds)
         session = AsyncSession(self._driver.another(), conversation, self._sessions.discard)
         await session._masking(conversation.opening())
@@ -85,9 +92,9 @@ class AsyncClient:
     ) -> Mask:
         """The mask (H, W) bool of an image and all its clicks, without a session."""
         picture = await asyncio.to_thread(Picture.of, image)
-        request = api.segment_request(clicks, start_from, model, parameters)
+        request = segment_request(clicks, start_from, model, parameters)
         talk = segmenting(picture, request, self._retry_seconds)
-        return api.mask_of(await self._driver.have(talk))
+        return mask_of(await self._driver.have(talk))
 
     async def upload(self, image: ImageSource) -> str:
         """Send an image ahead, unless the server has it; returns its digest."""
@@ -97,8 +104,8 @@ class AsyncClient:
 
     async def models(self) -> list[ModelInfo]:
         """The models of the server, its default first."""
-        talk = calling("ListModels", pb.ListModelsRequest(), self._retry_seconds)
-        return api.models_of(await self._driver.have(talk))
+        talk = calling("ListModels", pb.ListModelsRequest(), self._retry_seconds, harmless=True)
+        return models_of(await self._driver.have(talk))
 
     async def close(self) -> None:
         """Close all sessions and the connection."""
@@ -220,23 +227,29 @@ class _Driver:
 
     async def _exchange(self, request: pb.SessionRequest) -> pb.SessionReply:
         if self._stream is None:
-            raise UnreachableError("the stream is closed")
+            raise UnreachableError("the stream has ended")
+        ended = self._stream.done()
         try:
             async with asyncio.timeout(self._timeout):
-                await self._stream.write(request)
+                if not ended:
+                    await self._stream.write(request)
                 reply = await self._stream.read()
         except TimeoutError:
             self._disconnect()
             raise StalledError(f"the server did not answer within {self._timeout:g} s") from None
         except asyncio.InvalidStateError as error:  # written to a stream that has ended
             self._disconnect()
-            raise UnreachableError("the stream has ended") from error
+            raise connection_broke("the stream has ended") from error
+        except grpc.aio.AioRpcError as error:
+            self._disconnect()
+            known = error_of_rpc(error, self._address)
+            raise (not_sent(known) if ended else known) from error
         except BaseException:
             self._disconnect()
             raise
         if reply is grpc.aio.EOF:
             self._disconnect()
-            raise UnreachableError("the server ended the stream")
+            raise connection_broke("the server ended the stream")
         found: pb.SessionReply = reply
         return found
 

@@ -3,37 +3,47 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clickcut.client.arguments import event_name
 from clickcut.client.picture import Picture
 from clickcut.client.protocol import (
     INLINE_BYTES,
+    MAX_BREAKS,
     Connect,
     Disconnect,
     Exchange,
     Patience,
     Talk,
+    UnreachableError,
+    broke,
     persisting,
     uploading,
 )
-from clickcut.encoding import from_rle
+from clickcut.client.replies import (
+    InvalidReplyError,
+    Mask,
+    check_image,
+    check_reply,
+    raise_error_in,
+    updated_mask,
+)
 from clickcut.errors import (
     ClickcutError,
+    DroppedEventError,
+    EventError,
     ImageNotFoundError,
     LimitError,
     SessionNotFoundError,
     UnavailableError,
 )
-from clickcut.status import error_of
 from clickcut.v1 import clickcut_pb2 as pb
 
-Mask = NDArray[np.bool_]
+MAX_ATTEMPTS = 4
+"""How often an event is sent at all, to a server that ends its streams in an orderly way included.
+"""
 
-_ATTEMPTS = 4
-"""How often one event is sent at most; one that breaks every stream must not go on for ever."""
-
-_DELTA = pb.Output(mask=pb.Output.MASK_FORMAT_RLE, changed_only=True)
-_WHOLE = pb.Output(mask=pb.Output.MASK_FORMAT_RLE)
+_DELTA = pb.Output(mask=pb.Output.MASK_FORMAT_RLE, changed_only=True, clicks=True)
+_WHOLE = pb.Output(mask=pb.Output.MASK_FORMAT_RLE, clicks=True)
 _NO_MASK = pb.Output(mask=pb.Output.MASK_FORMAT_NONE)
 
 
@@ -48,6 +58,7 @@ class Conversation:
 
     Attributes:
         mask: (H, W) bool, read-only; a new array whenever it changes.
+        clicks: those in force, after the last reply without an error.
         state: the last reply.
         image: what the server says of the image.
     """
@@ -56,6 +67,7 @@ class Conversation:
         self, picture: Picture, model: str, parameters: pb.Parameters, retry_seconds: float
     ) -> None:
         self.mask: Mask = np.zeros((0, 0), np.bool_)
+        self.clicks: list[pb.PlacedClick] = []
         self.state = pb.SessionReply()
         self.image = pb.ImageInfo()
         self._picture = picture
@@ -70,6 +82,8 @@ class Conversation:
         self._applied = 0
         self._unanswered: pb.SessionRequest | None = None
         self._events: list[pb.SessionRequest] = []
+        self._broken: tuple[pb.SessionRequest | None, int] = None, 0
+        """The event whose replay broke the connection last, and how often in a row."""
         self._start_parameters = pb.Parameters()
         self._start_parameters.CopyFrom(parameters)
 
@@ -83,23 +97,35 @@ class Conversation:
         """Apply an event.
 
         Raises:
+            DroppedEventError: it broke the connection twice; the session goes on without it.
             ClickcutError: it cannot be applied, or the server cannot be reached again.
         """
         yield from self._reach()
-        self._sequence += 1
-        request.sequence = self._sequence
+        self._count(request)
+        reply = yield from self._deliver(request)
+        if reply is None:  # applied, as the resumed session shows
+            return
+        if reply.HasField("error") and reply.applied_sequence == request.sequence:
+            self._remember(request)  # only its result could not be made
         try:
-            reply = yield from self._insisting(request)
-        except BaseException:  # interrupted as well: nobody knows whether it was applied
+            self._take(reply)
+        except InvalidReplyError:
             self._unanswered = request
             raise
-        self._take(reply)
         self._remember(request)
 
     def showing(self, output: pb.Output) -> Talk[pb.SessionReply]:
         """Get the present state with an output of its own."""
         yield from self._reach()
-        reply = yield from self._insisting(pb.SessionRequest(show=pb.Show(), output=output))
+        request = pb.SessionRequest(show=pb.Show(), output=output)
+        for _ in range(MAX_ATTEMPTS - 1):
+            try:
+                reply = yield from self._exchange(request)
+                break
+            except (UnavailableError, SessionNotFoundError):
+                yield from self._recover()
+        else:
+            reply = yield from self._exchange(request)
         self._take(reply)
         return reply
 
@@ -120,22 +146,51 @@ class Conversation:
 
     # ---- sending
 
-    def _insisting(self, request: pb.SessionRequest) -> Talk[pb.SessionReply]:
-        """Send a request until it is answered, recovering the session in between."""
-        for _ in range(_ATTEMPTS - 1):
+    def _count(self, request: pb.SessionRequest) -> None:
+        self._sequence += 1
+        request.sequence = self._sequence
+
+    def _deliver(self, request: pb.SessionRequest) -> Talk[pb.SessionReply | None]:
+        """Send an event until it is answered, recovering the session in between.
+
+        Returns:
+            The reply; None when the session, resumed, turns out to hold the event.
+        """
+        breaks = 0
+        for attempt in range(1, MAX_ATTEMPTS + 1):
             session_id = self._session_id
+            self._unanswered = request  # until the reply is here, it may have been applied or not
             try:
-                return (yield from self._exchange(request))
-            except (UnavailableError, SessionNotFoundError):
-                yield from self._recover()
-            if request.sequence and session_id != self._session_id:  # a new one counts anew
-                self._sequence += 1
-                request.sequence = self._sequence
-        return (yield from self._exchange(request))
+                reply = yield from self._exchange(request)
+            except (UnavailableError, SessionNotFoundError) as error:
+                if attempt == MAX_ATTEMPTS:
+                    raise
+                breaks += broke(error)
+                if (yield from self._recover_after(request, breaks)):
+                    return None
+            else:
+                self._unanswered = None
+                return reply
+            if session_id != self._session_id:  # a new one counts from the start
+                self._count(request)
+        raise AssertionError("unreachable")
+
+    def _recover_after(self, request: pb.SessionRequest, breaks: int) -> Talk[bool]:
+        """Recover from a break; whether the session holds the event."""
+        try:
+            applied = yield from self._recover()
+        except UnavailableError as error:
+            if breaks < MAX_BREAKS:
+                raise
+            raise _dropped(request) from error
+        if breaks >= MAX_BREAKS and not applied:
+            raise _dropped(request)
+        return applied
 
     def _exchange(self, request: pb.SessionRequest) -> Talk[pb.SessionReply]:
         try:
             reply: pb.SessionReply = yield Exchange(request)
+            check_reply(reply, request)
         except ClickcutError:
             self._connected = False
             raise
@@ -143,10 +198,14 @@ class Conversation:
 
     def _take(self, reply: pb.SessionReply) -> None:
         """Make the state of a reply ours, or raise its error."""
+        try:
+            self.mask = updated_mask(self.mask, reply.result, self.image)
+        except InvalidReplyError:
+            self._connected = False
+            raise
         self.state = reply
-        if reply.HasField("error"):
-            raise error_of(reply.error.code, reply.error.message)
-        self._update_mask(reply.result)
+        raise_error_in(reply)
+        self.clicks = list(reply.result.clicks)
 
     def _remember(self, request: pb.SessionRequest) -> None:
         """Add an applied event to what a new server would be told."""
@@ -160,20 +219,6 @@ class Conversation:
         kept.CopyFrom(request)
         kept.ClearField("sequence")
         self._events.append(kept)
-
-    def _update_mask(self, result: pb.Result) -> None:
-        box, rle = result.rectangle, result.rle
-        if result.WhichOneof("mask") != "rle":
-            return
-        if not result.area:
-            mask = np.zeros((self.image.height, self.image.width), np.bool_)
-        else:
-            mask = from_rle(rle.counts, rle.height, rle.width)
-            if mask.shape != (self.image.height, self.image.width):
-                part, mask = mask, self.mask.copy()
-                mask[box.y : box.y + box.height, box.x : box.x + box.width] = part
-        mask.flags.writeable = False
-        self.mask = mask
 
     # ---- opening and recovering
 
@@ -205,55 +250,111 @@ class Conversation:
     def _open(self, opening: pb.Open) -> Talk[None]:
         yield Connect()
         reply = yield from self._exchange(pb.SessionRequest(open=opening))
+        raise_error_in(reply)
+        check_image(reply.image)
+        if self.image.width and _size(reply.image) != _size(self.image):
+            raise InvalidReplyError("the server opened the same image with another size")
         self._connected = True
         self._session_id, self.image = reply.session_id, reply.image
         self._applied = reply.applied_sequence
         if opening.WhichOneof("source") != "session_id":
             self._sequence = 0
         if not self._restoring:  # else it is not yet what the user has seen
-            self.state = reply
-            self._update_mask(reply.result)
+            self._take(reply)
 
-    def _recover(self) -> Talk[None]:
-        """Reach the session again, or one that is told all that was done.
+    def _recover(self) -> Talk[bool]:
+        """Reach the session again, or open one and replay the events in it.
+
+        Returns:
+            Whether the event that was not answered turned out to be applied.
 
         Raises:
+            DroppedEventError: a replayed event broke the connection twice.
             ClickcutError: the server cannot be reached in time, or refuses.
         """
         patience = Patience(self._retry_seconds)
+        applied, breaks = False, 0
         while True:
             try:
                 if self._session_id:
-                    yield from self._resume()
+                    applied = (yield from self._resume()) or applied
                 else:
                     self._unanswered = None
                     self._restoring = True
                     yield from self._open_new()
                 if self._restoring:
-                    yield from self._restore()
-                return
-            except SessionNotFoundError:
+                    yield from self._replay()
+                return applied
+            except SessionNotFoundError as error:
+                if not self._session_id:
+                    yield from patience.wait(error)
                 self._session_id = ""
             except (UnavailableError, LimitError) as error:  # down, or too busy just now
+                breaks += not self._session_id and broke(error)
+                if breaks >= MAX_ATTEMPTS:  # it may be the image that stops the server
+                    raise
                 yield from patience.wait(error)
 
-    def _resume(self) -> Talk[None]:
+    def _resume(self) -> Talk[bool]:
         yield from self._open(pb.Open(session_id=self._session_id, output=_DELTA))
         unanswered, self._unanswered = self._unanswered, None
-        if unanswered is not None and self._applied >= unanswered.sequence:
+        applied = unanswered is not None and self._applied >= unanswered.sequence
+        if unanswered is not None and applied:
             self._remember(unanswered)
+        # Another client may have gone on with the session in the meantime.
+        self._sequence = max(self._sequence, self._applied)
+        return applied
 
-    def _restore(self) -> Talk[None]:
-        """Tell a new session the events that it lacks; a long list may need several tries."""
+    def _replay(self) -> Talk[None]:
+        """Apply the events that a new session lacks; a long list may need several tries.
+
+        An event that the server refuses, or that breaks the connection twice, is taken off the
+        list, so that the session can go on without it.
+        """
+        if self._applied > len(self._events):
+            self._session_id = ""
+            raise InvalidReplyError("the server has applied more events than were sent")
         self._sequence = self._applied
-        for event in self._events[self._sequence :]:
+        while self._sequence < len(self._events):
+            event = self._events[self._sequence]
+            if self._breaks_of(event) >= MAX_BREAKS:
+                self._forget(event)
+                raise _dropped(event)
             request = pb.SessionRequest(sequence=self._sequence + 1, output=_NO_MASK)
             request.MergeFrom(event)
-            reply = yield from self._exchange(request)
-            if reply.HasField("error"):  # a server just started may be busy
+            try:
+                reply = yield from self._exchange(request)
+                raise_error_in(reply)
+            except UnreachableError as error:
+                if error.broke:
+                    self._broken = event, self._breaks_of(event) + 1
+                raise
+            except EventError:
+                self._forget(event)
+                raise
+            except ClickcutError:  # a server that has just started may be busy
                 self._connected = False
-                raise error_of(reply.error.code, reply.error.message)
+                raise
             self._sequence += 1
         reply = yield from self._exchange(pb.SessionRequest(show=pb.Show(), output=_WHOLE))
         self._take(reply)
         self._restoring = False
+
+    def _breaks_of(self, event: pb.SessionRequest) -> int:
+        broken, breaks = self._broken
+        return breaks if broken is event else 0
+
+    def _forget(self, event: pb.SessionRequest) -> None:
+        self._connected = False
+        self._events = [e for e in self._events if e is not event]
+
+
+def _size(image: pb.ImageInfo) -> tuple[int, int]:
+    return image.width, image.height
+
+
+def _dropped(request: pb.SessionRequest) -> DroppedEventError:
+    return DroppedEventError(
+        f"the connection broke twice just after {event_name(request)} was sent, which may be what "
+        "stops the server; it is not sent again, and the session goes on without it"
+    )

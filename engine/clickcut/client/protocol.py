@@ -11,6 +11,7 @@ because it was started anew, the client opens it again and replays its own list 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from typing import Any, TypeVar
 import grpc
 
 from clickcut.client.picture import Picture
+from clickcut.client.replies import InvalidReplyError
 from clickcut.errors import ClickcutError, ImageNotFoundError, UnavailableError
-from clickcut.status import ERROR_KEY, error_of
+from clickcut.grpc_status import ERROR_KEY, error_of
 from clickcut.v1 import clickcut_pb2 as pb
 
 T = TypeVar("T")
@@ -30,6 +32,13 @@ INLINE_BYTES = 4 * 2**20 - 2**16
 
 CHUNK = 2**19
 
+MAX_REPLY_BYTES = 256 * 2**20
+"""Largest reply; a mask of 100 megapixels with an edge at every other pixel fits."""
+
+MAX_BREAKS = 2
+"""How often one request may break the connection. One that stops its server must not be sent to
+every server that takes its place."""
+
 CONNECT_SECONDS = 1.0
 """For how long to try to reach a server that has not answered yet."""
 
@@ -37,7 +46,7 @@ FIRST_DELAY, LONGEST_DELAY = 0.05, 1.0
 """Seconds between attempts to reach the server."""
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_receive_message_length", MAX_REPLY_BYTES),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -47,7 +56,32 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
 
 
 class UnreachableError(UnavailableError):
-    """There is no connection to the server, or it broke."""
+    """There is no connection to the server, or it broke.
+
+    Attributes:
+        broke: a connection was there and broke, so a request may have been received.
+    """
+
+    broke = False
+
+
+def connection_broke(message: str) -> UnreachableError:
+    """The error of a connection that was there and broke."""
+    error = UnreachableError(message)
+    error.broke = True
+    return error
+
+
+def not_sent(error: ClickcutError) -> ClickcutError:
+    """The same error, of a connection that broke before the request was sent."""
+    if isinstance(error, UnreachableError):
+        error.broke = False
+    return error
+
+
+def broke(error: ClickcutError) -> bool:
+    """Whether a connection broke that a request may have been sent on."""
+    return isinstance(error, UnreachableError) and error.broke
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +128,16 @@ Talk = Generator[Action, Any, T]
 """A conversation: yields actions, is sent their results, returns a T."""
 
 
+_NOT_CONNECTED = re.compile(
+    r"failed to connect|resol(ution|ve)|addresses|TRANSIENT_FAILURE|Connection refused", re.I
+)
+"""Details of a status that says that there was no connection at all."""
+
+
+_DAMAGED = re.compile(r"deserializ|parsing", re.I)
+"""Details of a status that says that a reply is no message of the contract."""
+
+
 def error_of_rpc(error: grpc.RpcError, address: str) -> ClickcutError:
     """The error that an RPC ended with."""
     metadata: Any = error.trailing_metadata() or ()
@@ -107,9 +151,14 @@ def error_of_rpc(error: grpc.RpcError, address: str) -> ClickcutError:
         grpc.StatusCode.INTERNAL,
     )
     if not name and code in transport:
-        return UnreachableError(
-            f"no connection to a server at {address}: is it running (clickcut serve)? ({details})"
-        )
+        if _DAMAGED.search(details):
+            return InvalidReplyError(f"{address} sent a reply that cannot be read ({details})")
+        if _NOT_CONNECTED.search(details):
+            return UnreachableError(
+                f"no connection to a server at {address}: is it running (clickcut serve)? "
+                f"({details})"
+            )
+        return connection_broke(f"the connection to {address} broke ({details})")
     return error_of(code, details, name)
 
 
@@ -136,26 +185,44 @@ class Patience:
         self._delay = min(2 * self._delay, LONGEST_DELAY)
 
 
-def persisting(attempt: Callable[[], Talk[T]], retry_seconds: float) -> Talk[T]:
-    """Try again while the server says that it is not ready; for a moment when it is not there."""
+def persisting(
+    attempt: Callable[[], Talk[T]], retry_seconds: float, harmless: bool = False
+) -> Talk[T]:
+    """Try again while the server says that it is not ready; for a moment when it is not there.
+
+    Args:
+        attempt: what to try.
+        retry_seconds: for how long.
+        harmless: it cannot be what stops a server; else it is not sent again once the connection
+            broke twice on it, and only when a server answers.
+    """
     starting = Patience(retry_seconds)
     missing = Patience(min(retry_seconds, CONNECT_SECONDS))
+    breaks = 0
     while True:
         try:
             return (yield from attempt())
         except UnreachableError as error:
-            yield from missing.wait(error)
+            breaks += error.broke and not harmless
+            if breaks >= MAX_BREAKS:
+                raise
+            yield from missing.wait(error) if not breaks else _answered(retry_seconds)
         except UnavailableError as error:
             yield from starting.wait(error)
 
 
-def calling(method: str, request: Any, retry_seconds: float) -> Talk[Any]:
-    """Call a unary method."""
+def _answered(retry_seconds: float) -> Talk[None]:
+    """Wait until a server answers."""
+    yield from calling("ListModels", pb.ListModelsRequest(), retry_seconds, harmless=True)
+
+
+def calling(method: str, request: Any, retry_seconds: float, harmless: bool = False) -> Talk[Any]:
+    """Call a unary method; see `persisting`."""
 
     def attempt() -> Talk[Any]:
         return (yield Call(method, request))
 
-    return persisting(attempt, retry_seconds)
+    return persisting(attempt, retry_seconds, harmless)
 
 
 def uploading(picture: Picture, retry_seconds: float) -> Talk[pb.UploadImageReply]:

@@ -8,11 +8,13 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clickcut.client.conversation import Conversation, Mask
+from clickcut.clicks import PlacedClick, checked_index
+from clickcut.client.arguments import initial_mask
+from clickcut.client.conversation import Conversation
 from clickcut.client.protocol import Talk
-from clickcut.encoding import Polygon, full_probability, to_polygons, to_rle
+from clickcut.client.replies import Mask, Probability, probability_of
 from clickcut.errors import EventError
-from clickcut.region import Region
+from clickcut.polygons import Polygon, to_polygons
 from clickcut.selection import bounding_box
 from clickcut.v1 import clickcut_pb2 as pb
 
@@ -21,9 +23,7 @@ M = TypeVar("M")
 P = TypeVar("P")
 """A probability map, now or to be awaited."""
 
-Probability = NDArray[np.float32]
-
-_PROBABILITY = pb.Output(mask=pb.Output.MASK_FORMAT_NONE, probability=True)
+_PROBABILITY = pb.Output(mask=pb.Output.MASK_FORMAT_NONE, probability=True, clicks=True)
 
 
 class SessionBase(Generic[M, P]):
@@ -61,8 +61,18 @@ class SessionBase(Generic[M, P]):
         stroke = pb.Stroke(coordinates=array.ravel().tolist(), negative=not positive)
         return self._event(pb.SessionRequest(stroke=stroke))
 
+    def move_click(self, index: int, x: float, y: float) -> M:
+        """Make a click, by its index in `clicks`, at (x, y), as if it had been made there."""
+        moved = pb.MoveClick(index=_index(index), x=x, y=y)
+        return self._event(pb.SessionRequest(move_click=moved))
+
+    def remove_click(self, index: int) -> M:
+        """Take a click or stroke away, by its index in `clicks`, as if it had not been made."""
+        removed = pb.RemoveClick(index=_index(index))
+        return self._event(pb.SessionRequest(remove_click=removed))
+
     def undo(self) -> M:
-        """Take back the last click, stroke, initial mask or reset."""
+        """Take back the last click, stroke, change of a click, initial mask or reset."""
         return self._event(pb.SessionRequest(undo=pb.Undo()))
 
     def redo(self) -> M:
@@ -113,7 +123,7 @@ class SessionBase(Generic[M, P]):
         return self._conversation.mask
 
     def polygons(self, tolerance: float = 0.0) -> list[Polygon]:
-        """The outlines of the present mask; see `clickcut.encoding.to_polygons`."""
+        """The outlines of the present mask; see `clickcut.polygons.to_polygons`."""
         box = bounding_box(self.mask)
         if box is None:
             return []
@@ -125,13 +135,7 @@ class SessionBase(Generic[M, P]):
 
     def _probability(self) -> Talk[Probability]:
         reply = yield from self._conversation.showing(_PROBABILITY)
-        if not reply.result.HasField("probability"):
-            return np.zeros((self.height, self.width), np.float32)
-        found = reply.result.probability
-        values = np.frombuffer(found.values, "<f4").reshape(found.height, found.width)
-        box = found.region
-        region = Region(box.x, box.y, box.x + box.width, box.y + box.height)
-        return full_probability(region, values, self.height, self.width)
+        return probability_of(reply.result, self._conversation.image)
 
     @property
     def timings(self) -> dict[str, float]:
@@ -140,9 +144,16 @@ class SessionBase(Generic[M, P]):
         return {field.name: getattr(timings, field.name) for field in timings.DESCRIPTOR.fields}
 
     @property
-    def clicks(self) -> int:
-        """Clicks and strokes of the current object that are in force."""
-        return self._conversation.state.clicks
+    def clicks(self) -> list[PlacedClick]:
+        """Clicks and strokes of the current object in force, in the order made."""
+        return [
+            PlacedClick(c.x, c.y, not c.negative, c.num_points) for c in self._conversation.clicks
+        ]
+
+    @property
+    def num_clicks(self) -> int:
+        """How many clicks and strokes of the current object are in force."""
+        return self._conversation.state.num_clicks
 
     @property
     def can_undo(self) -> bool:
@@ -200,14 +211,5 @@ class SessionBase(Generic[M, P]):
         return self._conversation.image.estimated_sigma
 
 
-def initial_mask(mask: NDArray[np.bool_]) -> pb.InitialMask:
-    """A mask (H, W), bool or anything that is non-zero where selected, as a message.
-
-    Raises:
-        EventError: not two-dimensional, or empty.
-    """
-    array = np.asarray(mask) != 0
-    if array.ndim != 2 or array.size == 0:
-        raise EventError(f"a mask is an (H, W) array, got shape {array.shape}")
-    rle = pb.Rle(height=array.shape[0], width=array.shape[1], counts=to_rle(array))
-    return pb.InitialMask(rle=rle)
+def _index(index: int) -> int:
+    return min(checked_index(index, "a click"), 2**32 - 1)  # the largest one fits into uint32

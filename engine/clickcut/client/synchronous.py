@@ -18,9 +18,13 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from clickcut.client import api
-from clickcut.client.api import ClickLike, ModelInfo, ParameterValues
-from clickcut.client.conversation import Conversation, Mask
+from clickcut.client.arguments import (
+    ClickLike,
+    ParameterValues,
+    parameters_message,
+    segment_request,
+)
+from clickcut.client.conversation import Conversation
 from clickcut.client.picture import ImageSource, Picture
 from clickcut.client.protocol import (
     CHANNEL_OPTIONS,
@@ -34,11 +38,14 @@ from clickcut.client.protocol import (
     UnreachableError,
     Upload,
     calling,
+    connection_broke,
     error_of_rpc,
+    not_sent,
     segmenting,
     uploading,
 )
-from clickcut.client.session import Probability, SessionBase
+from clickcut.client.replies import Mask, ModelInfo, Probability, mask_of, models_of
+from clickcut.client.session import SessionBase
 from clickcut.errors import ClickcutError, StalledError
 from clickcut.v1 import clickcut_pb2 as pb
 from clickcut.v1 import clickcut_pb2_grpc
@@ -94,7 +101,7 @@ class Client:
             UnreachableError: there is no server.
         """
         conversation = Conversation(
-            Picture.of(image), model, api.parameters_message(parameters), self._retry_seconds
+            Picture.of(image), model, parameters_message(parameters), self._retry_seconds
         )
         session = Session(self._driver.another(), conversation, self._sessions.discard)
         session._masking(conversation.opening())
@@ -111,9 +118,9 @@ class Client:
         parameters: ParameterValues | None = None,
     ) -> Mask:
         """The mask (H, W) bool of an image and all its clicks, without a session."""
-        request = api.segment_request(clicks, start_from, model, parameters)
+        request = segment_request(clicks, start_from, model, parameters)
         talk = segmenting(Picture.of(image), request, self._retry_seconds)
-        return api.mask_of(self._driver.have(talk))
+        return mask_of(self._driver.have(talk))
 
     def upload(self, image: ImageSource) -> str:
         """Send an image ahead, unless the server has it; returns its digest."""
@@ -122,8 +129,8 @@ class Client:
 
     def models(self) -> list[ModelInfo]:
         """The models of the server, its default first."""
-        talk = calling("ListModels", pb.ListModelsRequest(), self._retry_seconds)
-        return api.models_of(self._driver.have(talk))
+        talk = calling("ListModels", pb.ListModelsRequest(), self._retry_seconds, harmless=True)
+        return models_of(self._driver.have(talk))
 
     def close(self) -> None:
         """Close all sessions and the connection."""
@@ -245,9 +252,14 @@ class _Driver:
 
     def _exchange(self, request: pb.SessionRequest) -> pb.SessionReply:
         if self._stream is None:
-            raise UnreachableError("the stream is closed")
+            raise UnreachableError("the stream has ended")
+        ended = self._stream.ended
         try:
             return self._stream.exchange(request, self._timeout)
+        except grpc.RpcError as error:
+            self._disconnect()
+            known = error_of_rpc(error, self._address)
+            raise (not_sent(known) if ended else known) from error
         except BaseException:
             self._disconnect()
             raise
@@ -266,6 +278,11 @@ class _Stream:
         self._replies: queue.SimpleQueue[pb.SessionReply | Exception] = queue.SimpleQueue()
         self._call = stub.Session(self._outgoing())
         threading.Thread(target=self._read, name="clickcut-replies", daemon=True).start()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing sent now can arrive."""
+        return not self._call.is_active()
 
     def exchange(self, request: pb.SessionRequest, timeout: float) -> pb.SessionReply:
         """Send a request, wait for its reply."""
@@ -295,4 +312,4 @@ class _Stream:
         except grpc.RpcError as error:
             self._replies.put(error)
         else:
-            self._replies.put(UnreachableError("the server ended the stream"))
+            self._replies.put(connection_broke("the server ended the stream"))

@@ -8,15 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
 
-import grpc
-
+from clickcut.backends import Predictor
 from clickcut.errors import ClickcutError, UnavailableError
-from clickcut.predictor import Predictor
 from clickcut.server.background import in_background
 from clickcut.server.core import Core
-from clickcut.server.models import Change
+from clickcut.server.edge import Call
+from clickcut.server.model_registry import Change
 from clickcut.v1 import admin_pb2, admin_pb2_grpc
 from clickcut.warm_up import warm_up
 
@@ -83,13 +81,13 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         self._core = core
         self._reloader = reloader
 
-    async def ReloadModels(  # noqa: N802
+    async def ReloadModels(  # type: ignore[override]  # noqa: N802
         self,
         request: admin_pb2.ReloadModelsRequest,
-        context: grpc.aio.ServicerContext[Any, Any],
+        context: Call,
     ) -> admin_pb2.ReloadModelsReply:
         """See the contract."""
-        change: Change = await self._core.answer(context, self._reloader.reload())
+        change: Change = await self._reloader.reload()
         return admin_pb2.ReloadModelsReply(
             added=change.added,
             replaced=change.replaced,

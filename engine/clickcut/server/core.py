@@ -1,30 +1,25 @@
-"""What all requests share: pool, images, sessions, models, metrics; and how their errors end."""
+"""What all requests share: pool, images, sessions, models, metrics."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-import grpc
-from grpc import StatusCode
-
 from clickcut.errors import ClickcutError, ServerError, UnavailableError
+from clickcut.image_file.process import Decoder
 from clickcut.images import ImageLimits
-from clickcut.server.images import ImageStore
+from clickcut.server.image_store import ImageStore
 from clickcut.server.metrics import Metrics
-from clickcut.server.models import Models
+from clickcut.server.model_registry import Models
 from clickcut.server.pool import ComputePool
-from clickcut.server.sessions import SessionStore
+from clickcut.server.session_store import SessionStore
 from clickcut.server.settings import MIB, Settings
-from clickcut.status import ERROR_KEY, code_of
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
-_MESSAGE_CHARACTERS = 1000
-"""gRPC sends a status in its headers, which are limited."""
 
 
 class Core:
@@ -43,14 +38,9 @@ class Core:
             max_bytes=settings.max_image_mib * MIB,
             max_pixels=int(settings.max_image_megapixels * 1e6),
         )
-        self.images = ImageStore(settings.image_memory_mib * MIB, limits, self.pool)
-        self.sessions = SessionStore(
-            self.images,
-            settings.max_sessions,
-            settings.session_memory_mib * MIB,
-            settings.idle_seconds,
-            settings.resume_seconds,
-        )
+        self.decoder = Decoder(settings.decode_seconds)
+        self.images = ImageStore(settings.image_memory_mib * MIB, limits, self.pool, self.decoder)
+        self.sessions = SessionStore(self.images, settings)
         self.metrics = Metrics(self.pool, self.images, self.sessions)
         self.ready = False
         self.draining = False
@@ -75,7 +65,7 @@ class Core:
         return await asyncio.shield(self.start(work))
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Begin work that goes on to its end; nobody need wait for it."""
+        """Begin work that goes on to its end whether or not it is awaited."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
@@ -91,31 +81,11 @@ class Core:
         if not isinstance(error, ClickcutError):
             _log.error("unexpected error", exc_info=error)
             error = ServerError("internal error; the server's log has the details")
-        self.metrics.count_error(type(error).__name__)
+        self.metrics.count_error(error)
         return error
 
-    async def answer(self, context: grpc.aio.ServicerContext[Any, Any], work: Awaitable[T]) -> T:
-        """Await the work of an RPC; an error of it becomes the RPC's status."""
-        try:
-            return await work
-        except grpc.aio.AbortError:
-            raise
-        except Exception as raised:
-            if context.cancelled():  # nobody is left to be told
-                raise
-            status = self._status_of(raised)
-        # Out here, and without a name for the error: gRPC keeps what `abort` raises; that would
-        # keep the error, its traceback, and with it a session and a model.
-        return await context.abort(*status)
-
-    def _status_of(self, raised: Exception) -> tuple[StatusCode, str, tuple[tuple[str, str]]]:
-        """Code, message and trailing metadata."""
-        error = self.known_error(raised)
-        name = type(error).__name__
-        return code_of(error), str(error)[:_MESSAGE_CHARACTERS], ((ERROR_KEY, name),)
-
     async def sweep(self) -> None:
-        """Drop what nobody uses any more, for ever."""
+        """Evict what is not used any more, from time to time, until cancelled."""
         shortest = min(self.settings.idle_seconds, self.settings.resume_seconds)
         while True:
             await asyncio.sleep(min(5.0, shortest / 4))

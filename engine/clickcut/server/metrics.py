@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
+from clickcut.errors import ClickcutError
 from clickcut.v1 import clickcut_pb2 as pb
 
 if TYPE_CHECKING:
     from clickcut.bundle import BundleMetadata
-    from clickcut.server.images import ImageStore
+    from clickcut.server.image_store import ImageStore
     from clickcut.server.pool import ComputePool
-    from clickcut.server.sessions import SessionStore
+    from clickcut.server.session_store import SessionStore
 
 _STAGES = ("decode", "queue", "maps", "network", "cut", "encode", "total")
 _BUCKETS = tuple(1e-3 * ms for ms in (1, 2, 5, 10, 20, 30, 50, 75, 100, 150, 250, 500, 1000, 5000))
@@ -34,6 +35,12 @@ class Metrics:
         )
         self._errors = Counter(
             "clickcut_errors", "Refused requests by error", ["error"], registry=self._registry
+        )
+        self._refusals = Counter(
+            "clickcut_refusals",
+            "Requests and streams turned away or ended by a limit, by reason",
+            ["reason"],
+            registry=self._registry,
         )
         self._seconds = Histogram(
             "clickcut_stage_seconds",
@@ -64,9 +71,11 @@ class Metrics:
         """Count that a session or a segmentation got this model."""
         self._models.labels(model.name, model.version).inc()
 
-    def count_error(self, name: str) -> None:
-        """Count a refused request by the class name of its error."""
-        self._errors.labels(name).inc()
+    def count_error(self, error: ClickcutError) -> None:
+        """Count a refused request by the class of its error, and by its reason if it has one."""
+        self._errors.labels(type(error).__name__).inc()
+        if error.reason:
+            self._refusals.labels(error.reason).inc()
 
     def serve(self, host: str, port: int) -> int:
         """Offer the metrics over HTTP; returns the port.

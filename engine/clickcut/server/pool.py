@@ -1,29 +1,69 @@
-"""The compute pool: a fixed number of threads and a bounded queue before them.
+"""The compute pool: a fixed number of threads, a bounded queue before them, and fair turns.
 
 Kernels, network and decoders release the interpreter lock, so threads are enough, and the event
-loop keeps answering while they work.
+loop keeps answering while they work. Long work comes in steps: after each one it goes to the end of
+its connection's line, and it stops there when its caller has gone or its time is up.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
-from clickcut.errors import LimitError
+from clickcut.errors import LimitError, StalledError
+from clickcut.server.peers import LOCAL, FairQueue, Peer
 
 T = TypeVar("T")
 
+Steps = Generator[None, None, T]
+"""Work that yields between its steps and returns its result."""
+
+
+@dataclass(slots=True, eq=False)
+class _Job(Generic[T]):
+    steps: Steps[T]
+    peer: Peer
+    future: asyncio.Future[tuple[T, float]]
+    asked: float
+    deadline: float | None
+    """When no further step may begin, on the clock of `time.perf_counter`."""
+    waited: float = 0.0
+    started: bool = False
+    given_up: bool = False
+    """Nobody waits for the result any more."""
+
+    @property
+    def late(self) -> bool:
+        return self.deadline is not None and time.perf_counter() >= self.deadline
+
+    def settle(self, result: T | None, error: BaseException | None) -> None:
+        """Give the outcome to the event loop, from any thread."""
+
+        def tell() -> None:
+            if self.future.done():
+                return
+            if error is not None:
+                self.future.set_exception(error)
+            else:
+                self.future.set_result((result, 1e3 * self.waited))  # type: ignore[arg-type]
+
+        with contextlib.suppress(RuntimeError):  # the loop has closed: the server was stopped
+            self.future.get_loop().call_soon_threadsafe(tell)
+
 
 class ComputePool:
-    """Runs work in threads, in the order given.
+    """Runs work in threads, in turns between peers (see `clickcut.server.peers`).
 
     Args:
         workers: threads.
-        queue: how much work may wait; more is refused.
+        queue: how many jobs may wait beside those that run. When it is full, a newcomer takes the
+            place of the last job of the peer that has the most, or is refused if that is itself.
     """
 
     def __init__(self, workers: int, queue: int) -> None:
@@ -31,54 +71,166 @@ class ComputePool:
         self.queue = queue
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="clickcut")
         self._lock = threading.Lock()
+        self._waiting: FairQueue[_Job[Any]] = FairQueue()
         self._unfinished = 0
 
     @property
     def unfinished(self) -> int:
-        """Pieces of work that wait or run."""
+        """Jobs that wait or run."""
         return self._unfinished
 
-    async def run(self, work: Callable[[], T]) -> tuple[T, float]:
-        """Run `work` in a thread.
+    async def run(
+        self, work: Callable[[], T], peer: Peer = LOCAL, seconds: float | None = None
+    ) -> tuple[T, float]:
+        """Run `work` in a thread, in one step; otherwise as `run_steps`."""
+        return await self.run_steps(_one_step(work), peer, seconds)
 
-        When the caller is cancelled, work that waits is taken back; work that runs goes on to its
-        end, and its result is dropped.
+    async def run_steps(
+        self, steps: Steps[T], peer: Peer = LOCAL, seconds: float | None = None
+    ) -> tuple[T, float]:
+        """Run work step by step, each in a thread, letting others have their turn in between.
+
+        When the caller is cancelled, no further step begins; a step that runs goes on to its end.
+
+        Args:
+            steps: closed when it is not run to its end.
+            peer: in whose turns it runs.
+            seconds: after this time no further step begins.
 
         Returns:
             Its result, and how long it waited, in milliseconds.
 
         Raises:
-            LimitError: too much work waits already.
+            LimitError: too much work waits, or it did not get its first turn in time.
+            StalledError: it was not finished in time.
         """
-        with self._lock:
-            if self._unfinished >= self.workers + self.queue:
-                raise LimitError(
-                    f"the server is busy: {self._unfinished} requests wait or run; try again in a "
-                    "moment, or give the server more --workers or a longer --queue"
-                )
-            self._unfinished += 1
-        asked = time.perf_counter()
-
-        def timed() -> tuple[T, float]:
-            waited = 1e3 * (time.perf_counter() - asked)
-            return work(), waited
-
         # No name for the future: with an error it would keep this frame, and that the work.
-        return await asyncio.wrap_future(self._submit(timed))
-
-    def _submit(self, work: Callable[[], T]) -> Future[T]:
-        try:
-            future = self._executor.submit(work)
-        except RuntimeError:  # shut down
-            self._count_down()
-            raise
-        future.add_done_callback(self._count_down)
-        return future
+        return await self._begin(steps, peer, seconds)
 
     def close(self) -> None:
-        """Drop what waits, let what runs come to its end."""
+        """Drop what waits, let steps that run come to their end."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _count_down(self, _: Future[Any] | None = None) -> None:
+    # ---- on the event loop
+
+    def _begin(
+        self, steps: Steps[T], peer: Peer, seconds: float | None
+    ) -> asyncio.Future[tuple[T, float]]:
+        loop = asyncio.get_running_loop()
+        now = time.perf_counter()
+        deadline = None if seconds is None else now + seconds
+        job = _Job(steps, peer, loop.create_future(), now, deadline)
+        with self._lock:
+            if self._unfinished >= self.workers + self.queue:
+                self._make_room(peer)
+            self._enqueue(job)
+            self._unfinished += 1
+        timer = None if seconds is None else loop.call_later(seconds, self._expire, job)
+
+        def ended(future: asyncio.Future[Any]) -> None:
+            if timer is not None:
+                timer.cancel()
+            if future.cancelled():
+                self._give_up(job)
+
+        job.future.add_done_callback(ended)
+        return job.future
+
+    def _make_room(self, peer: Peer) -> None:
+        """Refuse a waiting job of whoever has the most, or else the newcomer. With the lock."""
+        jobs = self._waiting.heaviest(peer, margin=2)
+        if jobs is None:
+            raise self._busy()
+        unlucky = next((job for job in reversed(jobs) if not job.started), jobs[-1])
+        self._waiting.remove(unlucky.peer, unlucky)
+        self._unfinished -= 1
+        unlucky.steps.close()
+        unlucky.settle(None, self._busy())
+
+    def _busy(self) -> LimitError:
+        return LimitError(
+            f"the server is busy: {self._unfinished} requests wait or run; try again in a "
+            "moment, or give the server more --workers or a longer --queue",
+            reason="queue",
+        )
+
+    def _expire(self, job: _Job[Any]) -> None:
+        if self._take_out(job):
+            job.settle(None, _too_late(job))
+
+    def _give_up(self, job: _Job[Any]) -> None:
+        with self._lock:
+            job.given_up = True  # seen after the step that runs, if one does
+        self._take_out(job)
+
+    def _take_out(self, job: _Job[Any]) -> bool:
+        """Take a job out of the queue; False when it runs or has ended."""
+        with self._lock:
+            found = self._waiting.remove(job.peer, job)
+            self._unfinished -= found
+        if found:
+            job.steps.close()
+        return found
+
+    # ---- in any thread
+
+    def _enqueue(self, job: _Job[Any]) -> None:
+        """Wait for a turn. With the lock."""
+        # One call of `_turn` for each entry; which entry it gets is decided when it runs.
+        self._executor.submit(self._turn)
+        self._waiting.put(job.peer, job)
+
+    def _turn(self) -> None:
+        """Run one step of the job whose turn it is."""
+        with self._lock:
+            job = self._waiting.take()
+        if job is None:  # taken out meanwhile
+            return
+        job.waited += time.perf_counter() - job.asked
+        job.started = True
+        try:
+            next(job.steps)
+        except StopIteration as stop:
+            self._count_down()
+            job.settle(stop.value, None)
+        except BaseException as raised:  # for the caller, whatever it is
+            self._count_down()
+            job.settle(None, raised)
+        else:
+            self._go_on(job)
+        finally:
+            del job  # an error keeps this frame, which must not keep the work
+
+    def _go_on(self, job: _Job[Any]) -> None:
+        with self._lock, contextlib.suppress(RuntimeError):  # shut down
+            if not job.given_up and not job.late:
+                job.asked = time.perf_counter()
+                self._enqueue(job)
+                return
+        job.steps.close()
+        self._count_down()
+        job.settle(None, _too_late(job))
+
+    def _count_down(self) -> None:
         with self._lock:
             self._unfinished -= 1
+
+
+def _one_step(work: Callable[[], T]) -> Steps[T]:
+    return work()
+    yield
+
+
+def _too_late(job: _Job[Any]) -> LimitError | StalledError:
+    spent = time.perf_counter() - job.asked
+    if not job.started:
+        return LimitError(
+            f"the server is busy: the request waited {spent:.0f} s for a worker; try again later, "
+            "or give the server more --workers",
+            reason="wait",
+        )
+    return StalledError(
+        "the request was not finished in time: send fewer clicks in one request, or use a session, "
+        "or start the server with a larger --request-seconds",
+        reason="deadline",
+    )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clickcut.bundle import BundleMetadata
-from clickcut.encoding import to_png, to_polygons, to_rle
+from clickcut.encoding import to_png, to_rle
+from clickcut.errors import EventError
 from clickcut.images import PreparedImage
+from clickcut.polygons import to_polygons
 from clickcut.region import Region
 from clickcut.session import ClickSession, Step
 from clickcut.v1 import clickcut_pb2 as pb
@@ -41,11 +46,7 @@ def result(session: ClickSession, output: pb.Output, rectangle: Region | None) -
         reply.rectangle.CopyFrom(_rectangle(rectangle))
         _add_mask(reply, session, output.mask == pb.Output.MASK_FORMAT_PNG, rectangle)
     if output.polygons and selection.box is not None:
-        box = selection.box
-        polygons = to_polygons(selection.cropped(), output.polygon_tolerance, box.x0, box.y0)
-        reply.polygons.extend(
-            pb.Polygon(coordinates=p.points.ravel().tolist(), hole=p.hole) for p in polygons
-        )
+        _add_polygons(reply, selection.cropped(), selection.box, output)
     if output.probability and session.probability is not None:
         region, values = session.probability
         reply.probability.CopyFrom(
@@ -56,13 +57,18 @@ def result(session: ClickSession, output: pb.Output, rectangle: Region | None) -
                 values=values.astype("<f4").tobytes(),
             )
         )
+    if output.clicks:
+        reply.clicks.extend(
+            pb.PlacedClick(x=c.x, y=c.y, negative=not c.positive, num_points=c.num_points)
+            for c in session.clicks
+        )
     return reply
 
 
 def add_state(reply: pb.SessionReply, session: ClickSession) -> None:
     """Fill in what every reply of a session says."""
     reply.object_index = session.object_index
-    reply.clicks = session.clicks
+    reply.num_clicks = session.num_clicks
     reply.can_undo = session.can_undo
     reply.can_redo = session.can_redo
     reply.memory_bytes = session.nbytes
@@ -84,6 +90,19 @@ def _add_mask(reply: pb.Result, session: ClickSession, png: bool, rectangle: Reg
     reply.rle.height, reply.rle.width = part.shape
     common = _common(rectangle, session.selection.box)
     reply.rle.counts = to_rle(part, common.relative_to(rectangle))
+
+
+def _add_polygons(
+    reply: pb.Result, mask: NDArray[np.bool_], box: Region, output: pb.Output
+) -> None:
+    try:
+        polygons = to_polygons(mask, output.polygon_tolerance, box.x0, box.y0)
+    except EventError as error:  # the mask is as good as ever
+        reply.polygons_refused = str(error)
+        return
+    reply.polygons.extend(
+        pb.Polygon(coordinates=p.points.ravel().tolist(), hole=p.hole) for p in polygons
+    )
 
 
 def _common(rectangle: Region, box: Region | None) -> Region:

@@ -43,6 +43,11 @@ def _stroke(session: ClickSession, request: pb.SessionRequest) -> Step:
     return session.stroke(coordinates.reshape(-1, 2), not request.stroke.negative)
 
 
+def _move_click(session: ClickSession, request: pb.SessionRequest) -> Step:
+    moved = request.move_click
+    return session.move_click(moved.index, moved.x, moved.y)
+
+
 def _initial_mask(session: ClickSession, request: pb.SessionRequest) -> Step:
     return start_from(session, request.initial_mask)
 
@@ -54,6 +59,8 @@ def _set_parameters(session: ClickSession, request: pb.SessionRequest) -> Step:
 _APPLY: dict[str, Callable[[ClickSession, pb.SessionRequest], Step]] = {
     "click": _click,
     "stroke": _stroke,
+    "move_click": _move_click,
+    "remove_click": lambda session, request: session.remove_click(request.remove_click.index),
     "undo": lambda session, _: session.undo(),
     "redo": lambda session, _: session.redo(),
     "reset": lambda session, _: session.reset(),

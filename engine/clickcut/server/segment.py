@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import time
+from collections.abc import Callable
 
-from clickcut.errors import EventError, UnavailableError
+from clickcut.errors import EventError, LimitError
 from clickcut.server import replies
 from clickcut.server.core import Core
-from clickcut.server.images import Found
+from clickcut.server.image_store import Found
+from clickcut.server.peers import Peer
+from clickcut.server.pool import Steps
 from clickcut.server.requests import check_output, parameters_of, start_from
 from clickcut.session import ClickSession
 from clickcut.v1 import clickcut_pb2 as pb
 
 
-async def segment(core: Core, request: pb.SegmentRequest) -> pb.SegmentReply:
-    """Serve one `Segment` request.
+async def segment(core: Core, request: pb.SegmentRequest, peer: Peer) -> pb.SegmentReply:
+    """Serve one `Segment` request, a step for each click.
 
     Raises:
-        ClickcutError: bad image, clicks, mask or parameters; or no room.
+        ClickcutError: bad image, clicks, mask or parameters; no room; or not finished in time.
     """
     arrived = time.perf_counter()
     core.check_accepting()
     check_output(request.output)
+    _check_clicks(request, core.settings.max_clicks)
     choice = core.models.find(request.model)
-    found = await _find_image(core, request)
+    found = await _find_image(core, request, peer)
     predictor = choice.of(found.image.digest)
     parameters = parameters_of(request.parameters, predictor.metadata.parameters)
     core.images.lease(found.image)
-    gone = threading.Event()
 
-    def work() -> pb.SegmentReply:
-        session = ClickSession(found.image, predictor, parameters, core.settings.cut_solver)
-        return _segment(session, request, gone)
+    def create() -> ClickSession:
+        return ClickSession(found.image, predictor, parameters, core.settings.cut_solver)
 
     try:
-        reply, queue = await core.pool.run(work)
-    except asyncio.CancelledError:
-        gone.set()
-        raise
+        left = core.settings.request_seconds - (time.perf_counter() - arrived)
+        reply, queue = await core.pool.run_steps(_steps(create, request), peer, left)
     finally:
         core.images.release(found.image)
     reply.image.CopyFrom(replies.image_info(found.image, predictor.metadata))
@@ -51,27 +49,37 @@ async def segment(core: Core, request: pb.SegmentRequest) -> pb.SegmentReply:
     return reply
 
 
-async def _find_image(core: Core, request: pb.SegmentRequest) -> Found:
+def _check_clicks(request: pb.SegmentRequest, limit: int) -> None:
+    if len(request.clicks) > limit:
+        raise LimitError(
+            f"a Segment request has at most {limit} clicks, got {len(request.clicks)}: use a "
+            "session, or start the server with a larger --max-clicks",
+            reason="clicks",
+        )
+
+
+async def _find_image(core: Core, request: pb.SegmentRequest, peer: Peer) -> Found:
     source = request.WhichOneof("source")
     if source == "image":
-        return await core.images.add(request.image)
+        return await core.images.add(request.image, peer=peer)
     if source == "image_digest":
         return Found(core.images.find(request.image_digest), True)
     raise EventError("Segment needs an image or an image_digest")
 
 
-def _segment(
-    session: ClickSession, request: pb.SegmentRequest, gone: threading.Event
-) -> pb.SegmentReply:
-    """In a thread: all clicks in order, as in a session."""
+def _steps(
+    create: Callable[[], ClickSession], request: pb.SegmentRequest
+) -> Steps[pb.SegmentReply]:
+    """In threads: all clicks in order, as in a session."""
     reply = pb.SegmentReply()
+    session = create()
     if request.HasField("initial_mask"):
         start_from(session, request.initial_mask)
+    yield
     for click in request.clicks:
-        if gone.is_set():
-            raise UnavailableError("the client has gone")
         step = session.click(click.x, click.y, not click.negative)
         replies.add_timings(reply.timings, step)
+        yield
     began = time.perf_counter()
     rectangle = replies.whole(session.image)
     reply.result.CopyFrom(replies.result(session, request.output, rectangle))

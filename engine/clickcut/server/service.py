@@ -1,10 +1,13 @@
 """The RPCs of `clickcut.v1.Clickcut`.
 
+Calls come in through `clickcut.server.edge`, which parses their messages and ends them when their
+clients neither send nor read.
+
 Concurrency model. One event loop owns all state of the server: streams, stores, counters. It never
 decodes, computes or encodes; that is work for the compute pool, a fixed number of threads behind a
-bounded queue. A session is touched by one thread at a time, which its asyncio lock ensures; a
-predictor and an image are shared by many, and are safe for that. Nothing is awaited between looking
-at a store and changing it, so the stores need no lock.
+bounded queue, in turns between clients. A session is touched by one thread at a time, which its
+asyncio lock ensures; a predictor and an image are shared by many, and are safe for that. Nothing is
+awaited between looking at a store and changing it, so the stores need no lock.
 
 Models are loaded again in a thread of its own (`clickcut.server.admin`), which touches nothing that
 is served; the event loop then swaps one reference. Predictions may be merged into batches inside a
@@ -17,19 +20,15 @@ order: a session's lock, then the pool's counter; no other lock is held across a
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
-
-import grpc
 
 from clickcut.errors import UnavailableError
 from clickcut.server.core import Core
+from clickcut.server.edge import Call
 from clickcut.server.segment import segment
 from clickcut.server.stream import SessionStream
 from clickcut.server.upload import Uploads
 from clickcut.v1 import clickcut_pb2 as pb
 from clickcut.v1 import clickcut_pb2_grpc
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 NAME: str = pb.DESCRIPTOR.services_by_name["Clickcut"].full_name
 
@@ -53,28 +52,28 @@ class ClickcutService(clickcut_pb2_grpc.ClickcutServicer):
             stream.end(UnavailableError("the server is shutting down; the client should reconnect"))
 
     async def Session(  # type: ignore[override]  # noqa: N802
-        self, request_iterator: AsyncIterator[pb.SessionRequest], context: Context
+        self, request_iterator: AsyncIterator[pb.SessionRequest], context: Call
     ) -> None:
         """See the contract; requests are read through the context."""
         stream = SessionStream(self._core, context)
         self._streams.add(stream)
         try:
-            await self._core.answer(context, stream.run())
+            await stream.run()
         finally:
             self._streams.discard(stream)
 
-    async def UploadImage(  # noqa: N802
-        self, request_iterator: AsyncIterator[pb.UploadImageRequest], context: Context
+    async def UploadImage(  # type: ignore[override]  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.UploadImageRequest], context: Call
     ) -> pb.UploadImageReply:
         """See the contract; chunks are read through the context."""
-        return await self._core.answer(context, self._uploads.receive(context))
+        return await self._uploads.receive(context)
 
-    async def Segment(self, request: pb.SegmentRequest, context: Context) -> pb.SegmentReply:  # noqa: N802
+    async def Segment(self, request: pb.SegmentRequest, context: Call) -> pb.SegmentReply:  # type: ignore[override]  # noqa: N802
         """See the contract."""
-        return await self._core.answer(context, segment(self._core, request))
+        return await segment(self._core, request, context.peer)
 
-    async def ListModels(  # noqa: N802
-        self, request: pb.ListModelsRequest, context: Context
+    async def ListModels(  # type: ignore[override]  # noqa: N802
+        self, request: pb.ListModelsRequest, context: Call
     ) -> pb.ListModelsReply:
         """See the contract."""
         return pb.ListModelsReply(models=self._core.models.listing())

@@ -66,7 +66,19 @@ class Settings(BaseSettings):
         description="Requests computed at once; 0 for one per core, on a GPU at least --max-batch.",
     )
     queue: int = Field(
-        64, ge=0, description="Requests that may wait for a worker; further ones are refused."
+        64,
+        ge=0,
+        description="Requests that may wait for a worker. When it is full, a newcomer takes the "
+        "place of one of the client that has the most, or is refused.",
+    )
+    request_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="Stop a request that is not finished after this time, waiting included "
+        "(seconds); an event of a session that has begun is always finished.",
+    )
+    max_clicks: int = Field(
+        1000, ge=1, le=5000, description="Clicks of one Segment request; a session takes more."
     )
     cut_solver: Literal["grid", "pymaxflow"] = Field(
         "grid", description="Solver of the graph cut; both give the same mask."
@@ -78,6 +90,12 @@ class Settings(BaseSettings):
     max_image_megapixels: float = Field(
         100.0, gt=0, le=1000, description="Largest image, million pixels."
     )
+    decode_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="End decoding an image that takes longer than this (seconds). Baseline JPEG, "
+        "PNG and others whose work their size bounds are not timed.",
+    )
     image_memory_mib: int = Field(
         2048, ge=1, description="Memory for decoded images, MiB; those not in use give way."
     )
@@ -88,17 +106,47 @@ class Settings(BaseSettings):
         512, ge=1, description="Memory for uploads that are on their way, MiB."
     )
     max_sessions: int = Field(1000, ge=1, description="Open sessions at most.")
+    max_sessions_per_host: int = Field(
+        0,
+        ge=0,
+        description="Open sessions of one client address; 0 for three quarters of --max-sessions. "
+        "Behind a proxy all clients share its address.",
+    )
+    max_pending: int = Field(
+        256,
+        ge=1,
+        description="Calls that have not sent their first message, and, counted apart, health "
+        "checks and reflection calls. Beyond it the oldest of the client that has the most ends.",
+    )
+    max_uploads: int = Field(64, ge=1, description="Uploads at once.")
+    open_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="End a call whose first message has not arrived after this time (seconds).",
+    )
+    write_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="End a stream whose client does not read a reply within this time (seconds); "
+        "its session can be resumed.",
+    )
     idle_seconds: float = Field(
-        1800.0, gt=0, description="A session without a request for so long is dropped."
+        1800.0, gt=0, description="Evict sessions idle longer than this (seconds)."
+    )
+    spare_seconds: float = Field(
+        300.0,
+        gt=0,
+        description="When there is no room for a new session, also evict sessions idle longer than "
+        "this (seconds), the oldest first; before them those whose stream broke.",
     )
     resume_seconds: float = Field(
-        600.0, gt=0, description="A session whose stream broke is kept for so long."
+        600.0, gt=0, description="Keep a session whose stream broke for this long (seconds)."
     )
     upload_seconds: float = Field(
-        60.0, gt=0, description="An upload that sends nothing for so long is ended."
+        60.0, gt=0, description="End an upload that sends nothing for this long (seconds)."
     )
     drain_seconds: float = Field(
-        10.0, ge=0, description="After SIGTERM, open sessions may go on for so long."
+        10.0, ge=0, description="After SIGTERM, let open sessions go on for this long (seconds)."
     )
     tls_cert: Path | None = Field(None, description="Certificate chain, PEM; with --tls-key: TLS.")
     tls_key: Path | None = Field(None, description="Private key of the certificate, PEM.")

@@ -10,19 +10,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
 
 import grpc
 
 from clickcut.errors import ClickcutError, EventError, TakenOverError
+from clickcut.grpc_status import number_of
 from clickcut.region import Region
 from clickcut.server import replies
 from clickcut.server.core import Core
-from clickcut.server.images import Found
+from clickcut.server.edge import Call
+from clickcut.server.image_store import Found
 from clickcut.server.requests import apply_event, check_output, parameters_of
-from clickcut.server.sessions import HeldSession
+from clickcut.server.session_store import HeldSession
 from clickcut.session import ClickSession, Step
-from clickcut.status import number_of
 from clickcut.v1 import clickcut_pb2 as pb
 
 
@@ -34,7 +34,7 @@ class SessionStream:
         context: of the RPC.
     """
 
-    def __init__(self, core: Core, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    def __init__(self, core: Core, context: Call) -> None:
         self._core = core
         self._context = context
         self._end: asyncio.Future[ClickcutError] = asyncio.get_running_loop().create_future()
@@ -88,6 +88,7 @@ class SessionStream:
 
     def _attach(self, held: HeldSession) -> None:
         older, held.stream, held.used = held.stream, self, time.monotonic()
+        held.peer = self._context.peer
         self._held = held
         if older is not None:
             older.end(TakenOverError("another stream has resumed this session"))
@@ -131,7 +132,7 @@ class SessionStream:
     async def _open_new(self, request: pb.SessionRequest) -> tuple[HeldSession, pb.SessionReply]:
         core, opening = self._core, request.open
         core.check_accepting()
-        core.sessions.check_room()
+        core.sessions.check_room(self._context.peer)
         choice = core.models.find(opening.model)
         found = await self._find_image(opening)
         image = found.image
@@ -139,15 +140,17 @@ class SessionStream:
         parameters = parameters_of(opening.parameters, predictor.metadata.parameters)
         core.images.lease(image)
         try:
-            core.sessions.check_room(image.width * image.height)
+            core.sessions.check_room(self._context.peer, image.width * image.height)
 
             def create() -> tuple[ClickSession, pb.SessionReply]:
                 solver = core.settings.cut_solver
                 session = ClickSession(image, predictor, parameters, solver)
                 return session, self._show(session, request, None)
 
-            (session, reply), queue = await core.pool.run(create)
-            held = core.sessions.add(session, predictor.metadata)
+            (session, reply), queue = await core.pool.run(
+                create, self._context.peer, core.settings.request_seconds
+            )
+            held = core.sessions.add(session, predictor.metadata, self._context.peer)
         except BaseException:
             core.images.release(image)
             raise
@@ -160,7 +163,7 @@ class SessionStream:
     async def _find_image(self, opening: pb.Open) -> Found:
         source = opening.WhichOneof("source")
         if source == "image":
-            return await self._core.images.add(opening.image)
+            return await self._core.images.add(opening.image, peer=self._context.peer)
         if source == "image_digest":
             return Found(self._core.images.find(opening.image_digest), True)
         raise EventError("`open` needs an image, an image_digest or a session_id")
@@ -227,7 +230,8 @@ class SessionStream:
         return reply
 
     async def _compute(self, work: Callable[[], pb.SessionReply]) -> pb.SessionReply:
-        reply, queue = await self._core.pool.run(work)
+        seconds = self._core.settings.request_seconds
+        reply, queue = await self._core.pool.run(work, self._context.peer, seconds)
         reply.timings.queue = queue
         return reply
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import grpc
 
 from clickcut.errors import EventError, ImageError, ImageNotFoundError, LimitError, StalledError
 from clickcut.server.core import Core
-from clickcut.server.images import Found, check_digest
+from clickcut.server.edge import Call
+from clickcut.server.image_store import Found, check_digest
 from clickcut.server.replies import image_info
+from clickcut.server.rooms import Room
 from clickcut.server.settings import MIB
 from clickcut.v1 import clickcut_pb2 as pb
 
@@ -28,8 +29,9 @@ class Uploads:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._coming = 0
+        self._room = Room(core.settings.max_uploads, "uploads", keeps_own=True)
 
-    async def receive(self, context: grpc.aio.ServicerContext[Any, Any]) -> pb.UploadImageReply:
+    async def receive(self, context: Call) -> pb.UploadImageReply:
         """Serve one upload.
 
         Raises:
@@ -46,24 +48,30 @@ class Uploads:
                 pass
             else:
                 return pb.UploadImageReply(image=image_info(known), already_known=True)
+        async with self._room.place(context.peer):
+            found = await self._receive_rest(request, context, digest)
+        return pb.UploadImageReply(image=image_info(found.image), already_known=found.known)
+
+    async def _receive_rest(
+        self, request: pb.UploadImageRequest | None, context: Call, digest: str
+    ) -> Found:
         data = bytearray()
         try:
             while request is not None:
                 self._append(data, request.chunk)
                 request = await self._read(context)
-            found: Found = await self._core.images.add(data, digest)
+            return await self._core.images.add(data, digest, context.peer)
         finally:
             self._coming -= len(data)
-        return pb.UploadImageReply(image=image_info(found.image), already_known=found.known)
 
-    async def _read(
-        self, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> pb.UploadImageRequest | None:
+    async def _read(self, context: Call) -> pb.UploadImageRequest | None:
         limit = self._core.settings.upload_seconds
         try:
             request = await asyncio.wait_for(context.read(), limit)
         except TimeoutError as error:
-            raise StalledError(f"the upload sent nothing for {limit:g} s; send it again") from error
+            raise StalledError(
+                f"the upload sent nothing for {limit:g} s; send it again", reason="upload"
+            ) from error
         return None if request is grpc.aio.EOF else request
 
     def _append(self, data: bytearray, chunk: bytes) -> None:
@@ -73,6 +81,8 @@ class Uploads:
         if len(data) + len(chunk) > most:
             raise ImageError(f"the file has more than {most} bytes, the most that is taken")
         if self._coming + len(chunk) > self._core.settings.upload_memory_mib * MIB:
-            raise LimitError("too many uploads are on their way; try again in a moment")
+            raise LimitError(
+                "too many uploads are on their way; try again in a moment", reason="upload memory"
+            )
         data += chunk
         self._coming += len(chunk)

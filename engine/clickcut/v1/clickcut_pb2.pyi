@@ -17,7 +17,8 @@ busy server) gets a reply with `error` set; session and stream stay as they were
   RESOURCE_EXHAUSTED  a limit: too busy, too many sessions, too many bytes
   UNAVAILABLE         starting, shutting down or unreachable; try again
   ABORTED             another stream has taken this session over
-  DEADLINE_EXCEEDED   an upload stalled
+  DEADLINE_EXCEEDED   an upload stalled, no first message came, replies were not read, or a request
+                      was not finished in time
   FAILED_PRECONDITION a model or its back-end does not work on this server
   INTERNAL            a fault of the server; `applied_sequence` says whether the event counts
 """
@@ -56,6 +57,8 @@ class SessionRequest(_message.Message):
     SET_PARAMETERS_FIELD_NUMBER: _builtins.int
     CLOSE_FIELD_NUMBER: _builtins.int
     SHOW_FIELD_NUMBER: _builtins.int
+    MOVE_CLICK_FIELD_NUMBER: _builtins.int
+    REMOVE_CLICK_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Chosen by the client, strictly increasing within a session, starting at 1 for the first event
@@ -86,6 +89,10 @@ class SessionRequest(_message.Message):
     @_builtins.property
     def show(self) -> Global___Show: ...
     @_builtins.property
+    def move_click(self) -> Global___MoveClick: ...
+    @_builtins.property
+    def remove_click(self) -> Global___RemoveClick: ...
+    @_builtins.property
     def output(self) -> Global___Output:
         """What the reply to this request holds; when absent, what `open.output` said."""
 
@@ -104,13 +111,15 @@ class SessionRequest(_message.Message):
         set_parameters: Global___SetParameters | None = ...,
         close: Global___Close | None = ...,
         show: Global___Show | None = ...,
+        move_click: Global___MoveClick | None = ...,
+        remove_click: Global___RemoveClick | None = ...,
         output: Global___Output | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["click", b"click", "close", b"close", "event", b"event", "initial_mask", b"initial_mask", "next_object", b"next_object", "open", b"open", "output", b"output", "redo", b"redo", "reset", b"reset", "set_parameters", b"set_parameters", "show", b"show", "stroke", b"stroke", "undo", b"undo"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["click", b"click", "close", b"close", "event", b"event", "initial_mask", b"initial_mask", "move_click", b"move_click", "next_object", b"next_object", "open", b"open", "output", b"output", "redo", b"redo", "remove_click", b"remove_click", "reset", b"reset", "set_parameters", b"set_parameters", "show", b"show", "stroke", b"stroke", "undo", b"undo"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["click", b"click", "close", b"close", "event", b"event", "initial_mask", b"initial_mask", "next_object", b"next_object", "open", b"open", "output", b"output", "redo", b"redo", "reset", b"reset", "sequence", b"sequence", "set_parameters", b"set_parameters", "show", b"show", "stroke", b"stroke", "undo", b"undo"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["click", b"click", "close", b"close", "event", b"event", "initial_mask", b"initial_mask", "move_click", b"move_click", "next_object", b"next_object", "open", b"open", "output", b"output", "redo", b"redo", "remove_click", b"remove_click", "reset", b"reset", "sequence", b"sequence", "set_parameters", b"set_parameters", "show", b"show", "stroke", b"stroke", "undo", b"undo"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["open", "click", "stroke", "undo", "redo", "reset", "initial_mask", "next_object", "set_parameters", "close", "show"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["open", "click", "stroke", "undo", "redo", "reset", "initial_mask", "next_object", "set_parameters", "close", "show", "move_click", "remove_click"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -224,8 +233,64 @@ class Stroke(_message.Message):
 Global___Stroke: _TypeAlias = Stroke  # noqa: Y015
 
 @_typing.final
+class MoveClick(_message.Message):
+    """Makes an earlier click of the current object at (x, y) instead, as if it had been made there. A
+    stroke cannot be moved.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    X_FIELD_NUMBER: _builtins.int
+    Y_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Among the clicks in force, in the order in which `Result.clicks` lists them, from 0."""
+    x: _builtins.float
+    y: _builtins.float
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        x: _builtins.float = ...,
+        y: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "x", b"x", "y", b"y"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveClick: _TypeAlias = MoveClick  # noqa: Y015
+
+@_typing.final
+class RemoveClick(_message.Message):
+    """Takes an earlier click or stroke of the current object away, as if it had not been made. Those
+    after it move up by one.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """As in `MoveClick`."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveClick: _TypeAlias = RemoveClick  # noqa: Y015
+
+@_typing.final
 class Undo(_message.Message):
-    """Takes back the last click, stroke, initial mask or reset of the current object."""
+    """Takes back the last click, stroke, moved or removed click, initial mask or reset of the current
+    object.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -464,19 +529,24 @@ class Output(_message.Message):
     POLYGONS_FIELD_NUMBER: _builtins.int
     POLYGON_TOLERANCE_FIELD_NUMBER: _builtins.int
     PROBABILITY_FIELD_NUMBER: _builtins.int
+    CLICKS_FIELD_NUMBER: _builtins.int
     mask: Global___Output.MaskFormat.ValueType
     changed_only: _builtins.bool
     """Only the rectangle that changed since the previous reply of this stream that held a mask. The
     first one of a stream is always whole.
     """
     polygons: _builtins.bool
-    """Also the outline of the whole mask as polygons."""
+    """Also the outline of the whole mask as polygons, unless there are too many: see
+    `Result.polygons_refused`.
+    """
     polygon_tolerance: _builtins.float
     """Largest distance in pixels between polygon and mask outline (Douglas-Peucker); 0 = exact. An
     outline that would have fewer than three points is left out, except the largest one.
     """
     probability: _builtins.bool
     """Also the network's probability map."""
+    clicks: _builtins.bool
+    """Also the clicks in force."""
     def __init__(
         self,
         *,
@@ -485,10 +555,11 @@ class Output(_message.Message):
         polygons: _builtins.bool = ...,
         polygon_tolerance: _builtins.float = ...,
         probability: _builtins.bool = ...,
+        clicks: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_only", b"changed_only", "mask", b"mask", "polygon_tolerance", b"polygon_tolerance", "polygons", b"polygons", "probability", b"probability"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_only", b"changed_only", "clicks", b"clicks", "mask", b"mask", "polygon_tolerance", b"polygon_tolerance", "polygons", b"polygons", "probability", b"probability"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -506,7 +577,7 @@ class SessionReply(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
     OBJECT_INDEX_FIELD_NUMBER: _builtins.int
-    CLICKS_FIELD_NUMBER: _builtins.int
+    NUM_CLICKS_FIELD_NUMBER: _builtins.int
     CAN_UNDO_FIELD_NUMBER: _builtins.int
     CAN_REDO_FIELD_NUMBER: _builtins.int
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
@@ -517,8 +588,8 @@ class SessionReply(_message.Message):
     """Sequence of the last event that was applied; after resuming, tells what survived."""
     object_index: _builtins.int
     """0 for the first object on the image, then 1, ..."""
-    clicks: _builtins.int
-    """Clicks and strokes of the current object that are in force."""
+    num_clicks: _builtins.int
+    """Number of clicks and strokes of the current object that are in force."""
     can_undo: _builtins.bool
     can_redo: _builtins.bool
     memory_bytes: _builtins.int
@@ -549,14 +620,14 @@ class SessionReply(_message.Message):
         result: Global___Result | None = ...,
         timings: Global___Timings | None = ...,
         object_index: _builtins.int = ...,
-        clicks: _builtins.int = ...,
+        num_clicks: _builtins.int = ...,
         can_undo: _builtins.bool = ...,
         can_redo: _builtins.bool = ...,
         memory_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "image", b"image", "result", b"result", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_sequence", b"applied_sequence", "can_redo", b"can_redo", "can_undo", b"can_undo", "clicks", b"clicks", "error", b"error", "image", b"image", "memory_bytes", b"memory_bytes", "object_index", b"object_index", "result", b"result", "sequence", b"sequence", "session_id", b"session_id", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_sequence", b"applied_sequence", "can_redo", b"can_redo", "can_undo", b"can_undo", "error", b"error", "image", b"image", "memory_bytes", b"memory_bytes", "num_clicks", b"num_clicks", "object_index", b"object_index", "result", b"result", "sequence", b"sequence", "session_id", b"session_id", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -636,10 +707,17 @@ class Result(_message.Message):
     POLYGONS_FIELD_NUMBER: _builtins.int
     PROBABILITY_FIELD_NUMBER: _builtins.int
     AREA_FIELD_NUMBER: _builtins.int
+    CLICKS_FIELD_NUMBER: _builtins.int
+    POLYGONS_REFUSED_FIELD_NUMBER: _builtins.int
     png: _builtins.bytes
     """Single-channel 8-bit PNG, 0 or 255."""
     area: _builtins.int
     """Number of selected pixels of the whole mask."""
+    polygons_refused: _builtins.str
+    """Why there are no polygons although they were asked for: the mask has more than 1,000,000 corners,
+    or more than 10,000 outlines larger than the tolerance. Says which tolerance would do, or that the
+    mask needs cleaning. The rest of the result is complete.
+    """
     @_builtins.property
     def rle(self) -> Global___Rle: ...
     @_builtins.property
@@ -652,6 +730,10 @@ class Result(_message.Message):
     def polygons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Polygon]: ...
     @_builtins.property
     def probability(self) -> Global___Probability: ...
+    @_builtins.property
+    def clicks(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlacedClick]:
+        """The clicks and strokes in force, in the order made, where `Output.clicks` asked for them."""
+
     def __init__(
         self,
         *,
@@ -661,16 +743,50 @@ class Result(_message.Message):
         polygons: _abc.Iterable[Global___Polygon] | None = ...,
         probability: Global___Probability | None = ...,
         area: _builtins.int = ...,
+        clicks: _abc.Iterable[Global___PlacedClick] | None = ...,
+        polygons_refused: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mask", b"mask", "png", b"png", "probability", b"probability", "rectangle", b"rectangle", "rle", b"rle"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["area", b"area", "mask", b"mask", "png", b"png", "polygons", b"polygons", "probability", b"probability", "rectangle", b"rectangle", "rle", b"rle"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["area", b"area", "clicks", b"clicks", "mask", b"mask", "png", b"png", "polygons", b"polygons", "polygons_refused", b"polygons_refused", "probability", b"probability", "rectangle", b"rectangle", "rle", b"rle"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_mask: _TypeAlias = _typing.Literal["rle", "png"]  # noqa: Y015
     _WhichOneofArgType_mask: _TypeAlias = _typing.Literal["mask", b"mask"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_mask) -> _WhichOneofReturnType_mask | None: ...
 
 Global___Result: _TypeAlias = Result  # noqa: Y015
+
+@_typing.final
+class PlacedClick(_message.Message):
+    """A click or stroke in force."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    X_FIELD_NUMBER: _builtins.int
+    Y_FIELD_NUMBER: _builtins.int
+    NEGATIVE_FIELD_NUMBER: _builtins.int
+    NUM_POINTS_FIELD_NUMBER: _builtins.int
+    x: _builtins.int
+    """The clicked pixel, of a stroke its first one."""
+    y: _builtins.int
+    negative: _builtins.bool
+    num_points: _builtins.int
+    """Pixels clicked; more than 1 for a stroke."""
+    def __init__(
+        self,
+        *,
+        x: _builtins.int = ...,
+        y: _builtins.int = ...,
+        negative: _builtins.bool = ...,
+        num_points: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["negative", b"negative", "num_points", b"num_points", "x", b"x", "y", b"y"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlacedClick: _TypeAlias = PlacedClick  # noqa: Y015
 
 @_typing.final
 class Rle(_message.Message):
@@ -915,7 +1031,7 @@ class SegmentRequest(_message.Message):
     """As in `Open`."""
     @_builtins.property
     def clicks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Click]:
-        """In the order in which they were made; each is applied as in a session."""
+        """In the order in which they were made; each is applied as in a session. At most 1,000 by default."""
 
     @_builtins.property
     def initial_mask(self) -> Global___InitialMask:

@@ -5,7 +5,7 @@ import warnings
 
 from clickcut.v1 import clickcut_pb2 as clickcut_dot_v1_dot_clickcut__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.74.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -18,14 +18,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in clickcut/v1/clickcut_pb2_grpc.py depends on'
+        + f' but the generated code in clickcut/v1/clickcut_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class ClickcutStub:
+class ClickcutStub(object):
     """The whole interface; grpc.health.v1.Health and server reflection are served beside it.
     """
 
@@ -57,7 +57,7 @@ class ClickcutStub:
                 _registered_method=True)
 
 
-class ClickcutServicer:
+class ClickcutServicer(object):
     """The whole interface; grpc.health.v1.Health and server reflection are served beside it.
     """
 
@@ -66,7 +66,7 @@ class ClickcutServicer:
         order. When the stream breaks, the session is kept for a configured time: open a new stream
         with `open.session_id` to go on where it was. A session has one stream at a time: a new one
         takes it over, and the older, probably half-dead one ends with ABORTED. A session that is idle
-        too long is dropped; its stream ends with NOT_FOUND.
+        too long, or idle for a while when the server is full, is evicted; its stream ends with NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,7 +126,7 @@ def add_ClickcutServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class Clickcut:
+class Clickcut(object):
     """The whole interface; grpc.health.v1.Health and server reflection are served beside it.
     """
 

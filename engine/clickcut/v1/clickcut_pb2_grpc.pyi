@@ -17,7 +17,8 @@ busy server) gets a reply with `error` set; session and stream stay as they were
   RESOURCE_EXHAUSTED  a limit: too busy, too many sessions, too many bytes
   UNAVAILABLE         starting, shutting down or unreachable; try again
   ABORTED             another stream has taken this session over
-  DEADLINE_EXCEEDED   an upload stalled
+  DEADLINE_EXCEEDED   an upload stalled, no first message came, replies were not read, or a request
+                      was not finished in time
   FAILED_PRECONDITION a model or its back-end does not work on this server
   INTERNAL            a fault of the server; `applied_sequence` says whether the event counts
 """
@@ -57,7 +58,7 @@ class ClickcutStub:
     order. When the stream breaks, the session is kept for a configured time: open a new stream
     with `open.session_id` to go on where it was. A session has one stream at a time: a new one
     takes it over, and the older, probably half-dead one ends with ABORTED. A session that is idle
-    too long is dropped; its stream ends with NOT_FOUND.
+    too long, or idle for a while when the server is full, is evicted; its stream ends with NOT_FOUND.
     """
     UploadImage: _grpc.StreamUnaryMultiCallable[_clickcut_pb2.UploadImageRequest, _clickcut_pb2.UploadImageReply]
     """Sends an image once, in chunks, so that sessions can refer to it by its digest. The reply says
@@ -79,7 +80,7 @@ class ClickcutAsyncStub(ClickcutStub):
     order. When the stream breaks, the session is kept for a configured time: open a new stream
     with `open.session_id` to go on where it was. A session has one stream at a time: a new one
     takes it over, and the older, probably half-dead one ends with ABORTED. A session that is idle
-    too long is dropped; its stream ends with NOT_FOUND.
+    too long, or idle for a while when the server is full, is evicted; its stream ends with NOT_FOUND.
     """
     UploadImage: _aio.StreamUnaryMultiCallable[_clickcut_pb2.UploadImageRequest, _clickcut_pb2.UploadImageReply]  # type: ignore[assignment]
     """Sends an image once, in chunks, so that sessions can refer to it by its digest. The reply says
@@ -104,7 +105,7 @@ class ClickcutServicer(metaclass=_abc_1.ABCMeta):
         order. When the stream breaks, the session is kept for a configured time: open a new stream
         with `open.session_id` to go on where it was. A session has one stream at a time: a new one
         takes it over, and the older, probably half-dead one ends with ABORTED. A session that is idle
-        too long is dropped; its stream ends with NOT_FOUND.
+        too long, or idle for a while when the server is full, is evicted; its stream ends with NOT_FOUND.
         """
 
     @_abc_1.abstractmethod

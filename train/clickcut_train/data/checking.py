@@ -14,8 +14,10 @@ from pycocotools import mask as coco_mask
 
 from clickcut.errors import ImageError
 from clickcut.images import decode
-from clickcut_train.data.entry import LIMITS, Annotated, Entry, FaultyPhotoError, Report
-from clickcut_train.data.photo import Photo, Rle
+from clickcut_eval.datasets.entry import LIMITS, Annotated, Entry, FaultyPhotoError
+from clickcut_eval.datasets.rle import Rle
+from clickcut_train.data.photo import Photo
+from clickcut_train.data.report import Report
 from clickcut_train.errors import DataError
 
 A = TypeVar("A")
@@ -72,7 +74,8 @@ def read_entries(
         entry, report = job
         try:
             found = entry.read()
-            return entry, report, found, convert(*check_photo(entry.name, found)), ""
+            photo, pixels = check_photo(entry.name, entry.encoded(), found)
+            return entry, report, found, convert(photo, pixels), ""
         except FaultyPhotoError as error:
             return entry, report, None, None, str(error)
 
@@ -84,7 +87,7 @@ def read_entries(
         report.dropped += [(entry.name, reason) for reason in found.dropped]
         if found.ids:
             report.numbered += 1
-            report.unnumbered += max(found.ids) > 2 * len(found.ids)
+            report.unnumbered += found.like_classes
             if report.numbered == _ENOUGH_TO_TELL:
                 _check_ids(report, strictness)
         if (kept := _without_small(photo, strictness.min_area, report)) is not None:
@@ -93,7 +96,7 @@ def read_entries(
         _check_ids(report, strictness)
 
 
-def check_photo(name: str, found: Annotated) -> tuple[Photo, NDArray[np.uint8]]:
+def check_photo(name: str, encoded: bytes, found: Annotated) -> tuple[Photo, NDArray[np.uint8]]:
     """Check a photo as a whole; instances without pixels are left out.
 
     Returns:
@@ -103,7 +106,7 @@ def check_photo(name: str, found: Annotated) -> tuple[Photo, NDArray[np.uint8]]:
         FaultyPhotoError: the image is damaged or too large, or a mask has another size.
     """
     try:
-        pixels = decode(found.encoded, LIMITS)
+        pixels = decode(encoded, LIMITS)
     except ImageError as error:
         raise FaultyPhotoError(str(error)) from error
     height, width = pixels.shape[:2]
@@ -116,7 +119,7 @@ def check_photo(name: str, found: Annotated) -> tuple[Photo, NDArray[np.uint8]]:
                 + (", and turned by its EXIF data: store it upright" if turned else "")
             )
     rles = tuple(r for r in found.rles if coco_mask.area(r))
-    return Photo(name, found.encoded, rles, _outside(found.void, rles)), pixels
+    return Photo(name, encoded, rles, _outside(found.void, rles)), pixels
 
 
 def _outside(void: Rle | None, rles: tuple[Rle, ...]) -> Rle | None:

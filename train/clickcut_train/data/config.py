@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+import dataclasses
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from clickcut_eval.data_spec import MAX_WEIGHT, TRAINED, DataSpec, parse_spec
+from clickcut_eval.errors import DatasetError
 from clickcut_train.errors import DataError
 
 Kind = Literal["voc", "sbd", "coco", "davis", "folder", "shards"]
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
-_NEEDS_SPLITS = ("voc", "sbd", "davis")
+_NEED_SPLITS = ("voc", "sbd", "davis")
 
 
 class SourceConfig(BaseModel):
@@ -22,7 +25,7 @@ class SourceConfig(BaseModel):
     path: str = Field(description="its folder; for shards a folder or the URL of a manifest")
     splits: tuple[str, ...] = Field(default=(), description="of VOC, SBD, DAVIS and COCO")
     weight: float = Field(
-        default=1.0, gt=0, le=1000, description="times that a photo is drawn an epoch"
+        default=1.0, gt=0, le=MAX_WEIGHT, description="times that a photo is drawn an epoch"
     )
     hold_out: float = Field(
         default=0.0,
@@ -37,9 +40,20 @@ class SourceConfig(BaseModel):
         description="shards mixed at a time, where the cache cannot hold all; 0: all",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        """Also accept `KIND:FOLDER[:SPLIT,...][@WEIGHT]`."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return dataclasses.asdict(parse_spec(value, TRAINED))
+        except DatasetError as error:
+            raise ValueError(str(error)) from error
+
     @model_validator(mode="after")
     def _splits_fit(self) -> SourceConfig:
-        if self.kind in _NEEDS_SPLITS and not self.splits:
+        if self.kind in _NEED_SPLITS and not self.splits:
             raise ValueError(
                 "say which splits to read, for example 'train'; none is taken by itself, so that "
                 "a split for measurements is never trained on by accident"
@@ -55,11 +69,10 @@ class SourceConfig(BaseModel):
         return self
 
     def __str__(self) -> str:
-        splits = ":" + ",".join(self.splits) if self.splits else ""
         part = ""
         if self.hold_out:
             part = f" ({'only' if self.held_out else 'without'} a held-out {self.hold_out:.0%})"
-        return f"{self.kind} {self.path}{splits}{part}"
+        return f"{DataSpec(self.kind, self.path, self.splits)}{part}"
 
 
 class DataConfig(BaseModel):
@@ -87,30 +100,14 @@ class DataConfig(BaseModel):
     cache_gib: float = Field(default=20.0, gt=0, description="most that the cache holds")
 
 
-def parse_source(kind: str, text: str) -> SourceConfig:
-    """A source as the command line gives it: `PATH`, `PATH:SPLIT,SPLIT`, either with `@WEIGHT`.
+def parse_source(text: str) -> SourceConfig:
+    """A source from its spelling on the command line, see `clickcut_eval.data_spec`.
 
     Raises:
-        DataError: an unknown kind, a weight that is no number, splits missing.
+        DataError: another spelling, an unknown kind, a weight that is no number, splits missing.
     """
-    if kind not in get_args(Kind):
-        raise DataError(f"{kind}: not a kind of data set; there are {', '.join(get_args(Kind))}")
-    path, weight, splits = text, "", ""
-    if "://" not in text:  # a URL may have both signs of its own
-        head, at, tail = text.rpartition("@")
-        path, weight = (head, tail) if at and "/" not in tail else (text, "")
-        if kind not in ("folder", "shards"):
-            head, colon, tail = path.rpartition(":")
-            path, splits = (head, tail) if colon else (path, "")
     try:
-        return SourceConfig.model_validate(
-            {
-                "kind": kind,
-                "path": path,
-                "splits": tuple(name for part in splits.split(",") if (name := part.strip())),
-                "weight": weight or 1.0,
-            }
-        )
+        return SourceConfig.model_validate(text)
     except ValidationError as error:
         reasons = "; ".join(e["msg"].removeprefix("Value error, ") for e in error.errors())
-        raise DataError(f"--{kind} {text}: {reasons}") from error
+        raise DataError(f"{text}: {reasons}") from error

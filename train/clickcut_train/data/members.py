@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from clickcut_train.data.entry import FaultyPhotoError
-from clickcut_train.data.id_map import VOID, decode_id_map
-from clickcut_train.data.photo import Photo, Rle, encode_mask
+from clickcut_eval.datasets.entry import FaultyPhotoError
+from clickcut_eval.datasets.labels import VOID, decode_id_map
+from clickcut_eval.datasets.rle import Rle, encode_mask
+from clickcut_train.data.photo import Photo
 from clickcut_train.errors import DataError
 
 _MOST_IDS = VOID - 1

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
+from clickcut_eval.datasets.coco import coco_entries
+from clickcut_eval.datasets.davis import davis_entries
+from clickcut_eval.datasets.entry import Entry
+from clickcut_eval.datasets.folder import folder_entries
+from clickcut_eval.datasets.sbd import sbd_entries
+from clickcut_eval.datasets.voc import voc_entries
 from clickcut_train.data.checking import Strictness, read_entries
-from clickcut_train.data.coco import coco_entries
 from clickcut_train.data.config import DataConfig, SourceConfig
-from clickcut_train.data.davis import davis_entries
-from clickcut_train.data.entry import Entry, Report
-from clickcut_train.data.folder import folder_entries
 from clickcut_train.data.photo import Photo
-from clickcut_train.data.sbd import sbd_entries
+from clickcut_train.data.report import Report
 from clickcut_train.data.shards import open_shards
 from clickcut_train.data.source import MemorySource, MixedSource, PhotoSource
-from clickcut_train.data.voc import voc_entries
 from clickcut_train.errors import DataError
 
 

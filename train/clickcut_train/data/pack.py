@@ -16,13 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
+from clickcut_eval.datasets.entry import Entry
 from clickcut_train.data.checking import Strictness, ordered_map, read_entries
 from clickcut_train.data.config import DataConfig, SourceConfig
-from clickcut_train.data.entry import Entry, Report
 from clickcut_train.data.manifest import FILE_NAME, Manifest, PackedSource, PackOptions
 from clickcut_train.data.members import to_members
 from clickcut_train.data.open import list_entries
 from clickcut_train.data.photo import Photo
+from clickcut_train.data.report import Report
 from clickcut_train.data.rescale import scaled
 from clickcut_train.data.shard_writer import write_shards
 from clickcut_train.errors import DataError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -12,10 +11,8 @@ from pycocotools import mask as coco_mask
 
 from clickcut.errors import ImageError
 from clickcut.images import decode
+from clickcut_eval.datasets.rle import Rle, decode_mask
 from clickcut_train.errors import DataError
-
-Rle = dict[str, Any]
-"""Run lengths of a mask as pycocotools has them: `size` (H, W) and compressed `counts`."""
 
 _JPEG = b"\xff\xd8\xff"
 
@@ -83,14 +80,3 @@ class Photo:
     def void_mask(self) -> NDArray[np.uint8] | None:
         """Pixels to ignore: (H, W) uint8, 1 = void; None when there are none."""
         return None if self.void is None else decode_mask(self.void)
-
-
-def encode_mask(mask: NDArray[Any]) -> Rle:
-    """Run lengths of an (H, W) mask, bool or 0/1; fastest when it is in column order."""
-    rle: Rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
-    return rle
-
-
-def decode_mask(rle: Rle) -> NDArray[np.uint8]:
-    """The (H, W) uint8 mask of run lengths, 1 = set, rows contiguous."""
-    return np.ascontiguousarray(coco_mask.decode(rle))

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from clickcut_eval.datasets.rle import Rle, decode_mask, encode_mask
 from clickcut_train.data.manifest import PackOptions
-from clickcut_train.data.photo import Photo, Rle, decode_mask, encode_mask
+from clickcut_train.data.photo import Photo
 from clickcut_train.errors import DataError
 
 _ORIENTATION = 0x0112  # EXIF

@@ -1,0 +1,134 @@
+"""The model bundle: one ONNX file whose metadata says everything that the engine must know.
+
+The metadata is one JSON document under the key `clickcut` of the file's `metadata_props`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from clickcut.errors import BundleError
+from clickcut.parameters import Parameters
+
+METADATA_KEY = "clickcut"
+METADATA_VERSION = 1
+
+_STRICT = ConfigDict(extra="forbid", frozen=True)
+
+
+class Guidance(BaseModel):
+    """How clicks become input channels."""
+
+    model_config = _STRICT
+    encoding: Literal["distance", "disc"]
+    radius: int = Field(ge=0, le=64, description="of a disc, in network pixels")
+
+
+class RegionPolicy(BaseModel):
+    """How the region follows the selection (see `clickcut.region`)."""
+
+    model_config = _STRICT
+    zoom: bool = Field(description="False: the network always sees the whole image")
+    expansion: float = Field(ge=1.0, le=4.0, description="region side / selection side")
+    min_side: int = Field(ge=16, description="least side of a region, in image pixels")
+
+
+class CutDefaults(BaseModel):
+    """Default parameters of sessions on this model."""
+
+    model_config = _STRICT
+    cut_lambda: float = Field(ge=0)
+    cut_sigma: float = Field(ge=0)
+    seed_radius: float = Field(ge=0)
+    threshold: float = Field(gt=0, lt=1)
+
+
+class BundleMetadata(BaseModel):
+    """Everything that a bundle says of itself.
+
+    Input: (N, C, S, S) float32 with the channels in the order of `channels`; output: logits
+    (N, S, S) float32, whose sigmoid is the probability of object.
+    """
+
+    model_config = _STRICT
+    metadata_version: Literal[1]
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    version: str
+    architecture: str
+    input_size: int = Field(ge=32, le=2048, multiple_of=32, description="S, pixels")
+    channels: tuple[Literal["red", "green", "blue", "positive", "negative", "probability"], ...]
+    guidance: Guidance
+    pixel_scale: float = Field(gt=0, description="colour channels are pixel * scale + offset")
+    pixel_offset: float
+    region: RegionPolicy
+    cut: CutDefaults
+    training: dict[str, str | int | float] = Field(description="data, recipe, provenance")
+    accuracy: dict[str, float] = Field(description="measured mean clicks, by data set and target")
+    checkpoint_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @property
+    def takes_probability(self) -> bool:
+        """Whether the previous probability is an input channel."""
+        return "probability" in self.channels
+
+    @property
+    def parameters(self) -> Parameters:
+        """Default parameters of a session."""
+        return Parameters(**self.cut.model_dump())
+
+
+def faults_of(error: ValidationError) -> str:
+    """Each field that is wrong, and what is wrong with it, in one line."""
+    return "; ".join(
+        f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}" for e in error.errors()
+    )
+
+
+def parse_metadata(document: str, where: str) -> BundleMetadata:
+    """Check the JSON of a bundle.
+
+    Args:
+        document: JSON.
+        where: file, for messages.
+
+    Raises:
+        BundleError: not JSON, an unknown metadata version, a missing, unknown or wrong field; the
+            message names `where` and each field.
+    """
+    try:
+        raw = json.loads(document)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise BundleError(f"{where}: its clickcut metadata is not JSON ({error})") from error
+    return check_metadata(raw, where)
+
+
+def check_metadata(raw: Any, where: str) -> BundleMetadata:
+    """Check the metadata of a bundle, parsed from its JSON; errors as `parse_metadata`."""
+    version = raw.get("metadata_version") if isinstance(raw, dict) else None
+    if version != METADATA_VERSION:
+        raise BundleError(
+            f"{where}: metadata version {version!r}; this engine reads version {METADATA_VERSION}: "
+            "export the checkpoint again or install the clickcut that wrote it"
+        )
+    try:
+        metadata = BundleMetadata.model_validate(raw)
+    except ValidationError as error:
+        raise BundleError(f"{where}: {faults_of(error)}") from error
+    colours = ("red", "green", "blue", "positive", "negative")
+    if metadata.channels not in (colours, (*colours, "probability")):
+        raise BundleError(
+            f"{where}: channels {list(metadata.channels)}; expected {list(colours)}, "
+            "optionally followed by 'probability'"
+        )
+    return metadata
+
+
+def bundled_models() -> dict[str, Path]:
+    """The models that come with the package, by name; `default` first."""
+    folder = Path(__file__).parents[1] / "models"
+    paths = sorted(folder.glob("*.onnx"), key=lambda p: (p.stem != "default", p.stem))
+    return {p.stem: p for p in paths}

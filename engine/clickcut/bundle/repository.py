@@ -1,0 +1,144 @@
+"""Where models come from: those that come with the package, single files, and repositories.
+
+A *repository* is a folder of models, `NAME/VERSION.onnx` or `NAME/VERSION.plan` (with
+`VERSION.plan.json` beside it). NAME and VERSION are what the model says of itself. Beside any of
+them may lie a hash file, `VERSION.onnx.sha256`, as `sha256sum` writes it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clickcut.backends import DEFAULT_BACKENDS, takes
+from clickcut.bundle.file import read_bundle
+from clickcut.bundle.metadata import BundleMetadata, bundled_models
+from clickcut.bundle.plan import read_plan
+from clickcut.errors import BundleError
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model that has been read and checked, as far as that goes without its back-end.
+
+    Attributes:
+        path: of the bundle or plan.
+        metadata: what it says of itself.
+        sha256: of the file, a bundle's seal left out; hex.
+        protected: whether a changed byte would be noticed: it is sealed, or a plan, or has a hash
+            file.
+        nbytes: of the file.
+    """
+
+    path: Path
+    metadata: BundleMetadata
+    sha256: str
+    protected: bool
+    nbytes: int
+
+
+def read_model(path: Path) -> ModelFile:
+    """Read a bundle or a plan.
+
+    Raises:
+        BundleError: see `read_bundle` and `read_plan`.
+    """
+    if path.suffix == ".plan":
+        plan = read_plan(path)
+        return ModelFile(path, plan.metadata, plan.facts.plan_sha256, True, len(plan.data))
+    bundle = read_bundle(path)
+    protected = bundle.sealed or path.with_name(path.name + ".sha256").is_file()
+    return ModelFile(path, bundle.metadata, bundle.sha256, protected, len(bundle.data))
+
+
+def check_place(path: Path, folder: Path | None, metadata: BundleMetadata) -> None:
+    """Whether a model of a repository lies where its name and version say.
+
+    Args:
+        path: of the model.
+        folder: the repository; None or another folder: any place is right.
+        metadata: of the model.
+
+    Raises:
+        BundleError: no.
+    """
+    if folder is None or path.parent.parent != folder:
+        return
+    place, said = (path.parent.name, path.stem), (metadata.name, metadata.version)
+    if place != said:
+        raise BundleError(
+            f"{path}: lies where {'@'.join(place)} belongs, but says that it is {'@'.join(said)}; "
+            f"its place is {metadata.name}/{metadata.version}{path.suffix}"
+        )
+
+
+def find_models(names: Sequence[str], folder: Path | None = None, backend: str = "") -> list[Path]:
+    """The files of models, in the order asked for.
+
+    Args:
+        names: each `NAME` (all its versions, the newest first) or `NAME@VERSION` of the repository,
+            the name of a bundled model, or a path. None: the whole repository, `default` first; or
+            all bundled models if there is no repository.
+        folder: a repository.
+        backend: for which; "" = any, and a bundle is preferred to a plan of the same version.
+
+    Raises:
+        BundleError: there is no such model, or none at all.
+    """
+    stored = _stored(folder, backend) if folder is not None else {}
+    if names:
+        return [path for name in names for path in _find(name, stored)]
+    if folder is None:
+        found = list(bundled_models().values())
+        advice = "no model comes with this installation: give --model PATH"
+    else:
+        found = [path for versions in stored.values() for path in versions]
+        advice = f"{folder}: holds no model; put them there as NAME/VERSION.onnx"
+    if not found:
+        raise BundleError(advice)
+    return found
+
+
+def _find(name: str, stored: dict[str, list[Path]]) -> list[Path]:
+    wanted, _, version = name.partition("@")
+    paths = [p for p in stored.get(wanted, []) if version in ("", p.stem)]
+    if paths:
+        return paths
+    bundled = bundled_models()
+    if name in bundled:
+        return [bundled[name]]
+    path = Path(name)
+    if not path.is_file():
+        known = [f"{n}@{p.stem}" for n, versions in stored.items() for p in versions]
+        known = known or list(bundled)
+        raise BundleError(
+            f"{name}: no such file, and no model of this name; there are "
+            f"{', '.join(known) or 'none'}"
+        )
+    return [path]
+
+
+def _stored(folder: Path, backend: str) -> dict[str, list[Path]]:
+    """The files of a repository by name, `default` first, the newest version of each first."""
+    if not folder.is_dir():
+        raise BundleError(f"{folder}: no such folder")
+    found: dict[tuple[str, str], Path] = {}
+    for suffix in DEFAULT_BACKENDS:  # bundles first
+        for path in sorted(folder.glob(f"*/*{suffix}")):
+            if takes(backend or DEFAULT_BACKENDS[suffix], path) and path.name[0] != ".":
+                found.setdefault((path.parent.name, path.stem), path)
+    stored: dict[str, list[Path]] = {}
+    for (name, _), path in found.items():
+        stored.setdefault(name, []).append(path)
+    for paths in stored.values():
+        paths.sort(key=lambda p: version_key(p.stem), reverse=True)
+    return dict(sorted(stored.items(), key=lambda item: (item[0] != "default", item[0])))
+
+
+def version_key(version: str) -> tuple[tuple[int, int, str], ...]:
+    """Sorts versions as people count: 1.10 comes after 1.9, and 2 after 2-rc1."""
+    parts = re.findall(r"\d+|[^\d.]+", version)
+    numbered = [(1, int(p), "") if p.isdecimal() else (-1, 0, p) for p in parts]
+    return (*numbered, (0, 0, ""))

@@ -1,0 +1,313 @@
+"""The channel to a server: how it is made, when it is replaced, and what its errors mean."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import grpc
+
+from clickcut.client.replies import InvalidReplyError
+from clickcut.errors import ClickcutError, EventError, LimitError, UnavailableError
+from clickcut.grpc_status import ERROR_KEY, error_of, printable
+from clickcut.v1 import clickcut_pb2_grpc
+
+C = TypeVar("C")
+
+MAX_REPLY_BYTES = 256 * 2**20
+"""Largest reply; a mask of 100 megapixels with an edge at every other pixel fits."""
+
+KEEPALIVE_SECONDS = 40.0
+"""A link that has been silent this long while an answer is awaited counts as dead."""
+
+_PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
+_NO_PROXY_VARIABLES = ("no_grpc_proxy", "no_proxy")
+"""Environment variables that gRPC looks at, the first that is set counts."""
+
+
+class UnreachableError(UnavailableError):
+    """There is no connection to the server, or it broke.
+
+    Attributes:
+        broke: a connection was there and broke, so a request may have been received.
+    """
+
+    broke = False
+
+
+class BodyLimitError(LimitError):
+    """A proxy between client and server refuses messages of this size."""
+
+
+def connection_broke(message: str) -> UnreachableError:
+    """The error of a connection that was there and broke."""
+    error = UnreachableError(message)
+    error.broke = True
+    return error
+
+
+def not_sent(error: ClickcutError) -> ClickcutError:
+    """The same error, of a connection that broke before the request was sent."""
+    if isinstance(error, UnreachableError):
+        error.broke = False
+    return error
+
+
+def broke(error: ClickcutError) -> bool:
+    """Whether a connection broke that a request may have been sent on."""
+    return isinstance(error, UnreachableError) and error.broke
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server and how to reach it.
+
+    Attributes:
+        address: HOST:PORT, or unix:PATH.
+        credentials: for TLS; None = plain text.
+        keepalive_seconds: see `KEEPALIVE_SECONDS`.
+    """
+
+    address: str
+    credentials: grpc.ChannelCredentials | None = None
+    keepalive_seconds: float = KEEPALIVE_SECONDS
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.address, str) or not self.address.isprintable() or not self.address:
+            raise EventError(f"an address is HOST:PORT or unix:PATH, got {self.address!r}")
+        if not 0.1 <= self.keepalive_seconds <= 86_400:
+            raise EventError(
+                f"keepalive_seconds must lie in 0.1 to 86400, got {self.keepalive_seconds!r}"
+            )
+
+    @property
+    def options(self) -> list[tuple[str, int]]:
+        """Options of a channel to it."""
+        keepalive = int(1000 * self.keepalive_seconds)
+        return [
+            ("grpc.max_receive_message_length", MAX_REPLY_BYTES),
+            ("grpc.max_send_message_length", -1),
+            # A ping after three quarters of the time, the last quarter to answer it. For the
+            # answer, gRPC heeds the second of these two and not the first.
+            ("grpc.keepalive_time_ms", 3 * keepalive // 4),
+            ("grpc.keepalive_timeout_ms", keepalive // 4),
+            ("grpc.http2.ping_timeout_ms", keepalive // 4),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 1_000),
+            # Else a channel that replaces one on a dead link would share its connection.
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.enable_http_proxy", int(not self.is_local)),
+        ]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on this machine, where no proxy has a place."""
+        scheme, _, rest = self.address.partition(":")
+        if scheme in ("unix", "unix-abstract"):
+            return True
+        text = rest.lstrip("/") if scheme in ("dns", "ipv4", "ipv6") else self.address
+        host = text.removeprefix("[").partition("]")[0] if "[" in text else text.rpartition(":")[0]
+        if host == "localhost" or host.endswith(".localhost"):
+            return True
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def proxy(self) -> str:
+        """The variable that names the proxy in use; "" when there is none."""
+        if self.is_local:
+            return ""
+        host = self.address.rpartition(":")[0].strip("[]")
+        excluded = next((os.environ[v] for v in _NO_PROXY_VARIABLES if os.environ.get(v)), "")
+        if any(name and host.endswith(name) for name in map(str.strip, excluded.split(","))):
+            return ""
+        return next((v for v in _PROXY_VARIABLES if os.environ.get(v)), "")
+
+    def channel(self) -> grpc.Channel:
+        """A blocking channel."""
+        if self.credentials is None:
+            return grpc.insecure_channel(self.address, self.options)
+        return grpc.secure_channel(self.address, self.credentials, self.options)
+
+    def aio_channel(self) -> grpc.aio.Channel:
+        """A channel for the running event loop."""
+        if self.credentials is None:
+            return grpc.aio.insecure_channel(self.address, self.options)
+        return grpc.aio.secure_channel(self.address, self.credentials, self.options)
+
+
+# ---- errors
+
+_NOT_CONNECTED = re.compile(
+    r"failed to connect|resol(ution|ve)|addresses|TRANSIENT_FAILURE|Connection refused", re.I
+)
+"""Details of a status that says that there was no connection at all."""
+
+_DAMAGED = re.compile(r"deserializ|parsing", re.I)
+"""... that a reply is no message of the contract."""
+
+_NO_TLS_THERE = re.compile(r"WRONG_VERSION_NUMBER|wrong version number|PACKET_LENGTH_TOO_LONG")
+"""... that a client with TLS got an answer in plain text."""
+
+_TLS_REFUSED = re.compile(r"CERTIFICATE_VERIFY_FAILED|certificate|Peer name|handshake", re.I)
+"""... that the two ends could not agree on TLS."""
+
+_BODY_LIMIT = re.compile(r"status: 413|HTTP status code 413|Request Entity Too Large", re.I)
+"""... that a proxy answered with HTTP 413."""
+
+_TRANSPORT = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.INTERNAL,
+    }
+)
+"""Codes of a broken connection, or of a proxy whose backend died, when no server named an error.
+"""
+
+
+def error_of_rpc(error: grpc.RpcError, target: Target) -> ClickcutError:
+    """The error that an RPC ended with."""
+    metadata: Any = error.trailing_metadata() or ()
+    trailing: dict[str, Any] = dict(tuple(pair) for pair in metadata)
+    name = str(trailing.get(ERROR_KEY, ""))
+    code, details = error.code(), printable(error.details() or "")
+    if name or code not in _TRANSPORT:
+        return error_of(code, details, name)
+    address = target.address
+    if _BODY_LIMIT.search(details):
+        return BodyLimitError(
+            f"a proxy in front of {address} refuses messages of this size (HTTP 413): raise its "
+            "body limit (nginx: client_max_body_size 0)"
+        )
+    if _DAMAGED.search(details):
+        return InvalidReplyError(f"{address} sent a reply that cannot be read ({details})")
+    if not _NOT_CONNECTED.search(details):
+        hint = _plain_text_hint(target) if code is grpc.StatusCode.UNAVAILABLE else ""
+        return connection_broke(f"the connection to {address} broke{hint} ({details})")
+    return UnreachableError(
+        f"no connection to a server at {address}: {_reason(target, details)} ({details})"
+    )
+
+
+def _reason(target: Target, details: str) -> str:
+    if target.credentials is not None and _NO_TLS_THERE.search(details):
+        return "it answers in plain text, and this client speaks TLS; leave the credentials out"
+    if target.credentials is not None and _TLS_REFUSED.search(details):
+        return (
+            "TLS failed: its certificate is not signed by the authority given, or is for another "
+            "host name"
+        )
+    reason = "is it running (clickcut serve)?" + _plain_text_hint(target)
+    if target.proxy:
+        reason += (
+            f" The variable {target.proxy} is set, so the connection goes through that proxy; "
+            "unset it, or add the host to no_proxy."
+        )
+    return reason
+
+
+def _plain_text_hint(target: Target) -> str:
+    """For a client in plain text, whose connection a server with TLS just closes."""
+    if target.credentials is not None or target.address.startswith("unix"):
+        return ""
+    return " If it speaks TLS, give credentials (--tls)." if _speaks_tls(target.address) else ""
+
+
+def _speaks_tls(address: str) -> bool:
+    """Whether a TLS handshake succeeds there; asked only when something has failed."""
+    import socket
+    import ssl
+
+    host, _, port = address.rpartition(":")
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # only whether it is TLS, nothing is sent
+    context.set_alpn_protocols(["h2"])
+    try:
+        place = host.rpartition("/")[2].strip("[]"), int(port)
+        with (
+            socket.create_connection(place, timeout=1.0) as plain,
+            context.wrap_socket(plain, server_hostname=host or None),
+        ):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+# ---- channels that are replaced
+
+
+@dataclass(slots=True, eq=False)
+class Lease(Generic[C]):
+    """A channel in use.
+
+    Attributes:
+        channel: of gRPC.
+        stub: on it.
+    """
+
+    channel: C
+    stub: Any = field(init=False)
+    uses: int = 0
+    abandoned: bool = False
+
+    def __post_init__(self) -> None:
+        self.stub = clickcut_pb2_grpc.ClickcutStub(self.channel)  # type: ignore[call-overload]
+
+
+class Channels(Generic[C]):
+    """Hands out the present channel to a server; made at first use, replaced when abandoned.
+
+    Args:
+        make: a new channel.
+    """
+
+    def __init__(self, make: Callable[[], C]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._present: Lease[C] | None = None
+        self.closed = False
+
+    def take(self) -> Lease[C]:
+        """Use the present channel; give it back with `release`.
+
+        Raises:
+            UnreachableError: the client is closed.
+        """
+        with self._lock:
+            if self.closed:
+                raise UnreachableError("the client is closed; make a new one")
+            if self._present is None:
+                self._present = Lease(self._make())
+            self._present.uses += 1
+            return self._present
+
+    def release(self, lease: Lease[C]) -> C | None:
+        """Give a channel back; returns it when it is to be closed."""
+        with self._lock:
+            lease.uses -= 1
+            return lease.channel if lease.abandoned and not lease.uses else None
+
+    def abandon(self, lease: Lease[C]) -> None:
+        """Give this channel to nobody else: its link is dead, or may be."""
+        with self._lock:
+            lease.abandoned = True
+            if self._present is lease:
+                self._present = None
+
+    def close(self) -> C | None:
+        """Hand out no more channels; returns the present one, to be closed."""
+        with self._lock:
+            self.closed = True
+            lease, self._present = self._present, None
+            return lease.channel if lease is not None else None

@@ -1,0 +1,74 @@
+"""`clickcut serve`: every field of `Settings` as a flag."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from clickcut.server.settings import ENV_PREFIX, Settings
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+def serve(**flags: object) -> None:
+    """Start the gRPC server.
+
+    Prints its address and what it serves, then "serving" when it is warm. SIGTERM or Ctrl-C drains
+    it: sessions that are open may go on for --drain-seconds. Every flag can also be set in the
+    environment, by the name in brackets.
+    """
+    try:
+        settings = Settings(**{k: v for k, v in flags.items() if v is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        for fault in error.errors():
+            where = "".join(f"--{str(part).replace('_', '-')}: " for part in fault["loc"][:1])
+            print(
+                f"clickcut serve: {where}{fault['msg'].removeprefix('Value error, ')}",
+                file=sys.stderr,
+            )
+        raise typer.Exit(2) from error
+    from clickcut.server.process import run  # heavy: only once the settings are good
+
+    raise typer.Exit(run(settings))
+
+
+def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    default = "" if field.default in (None, []) else f" Default: {field.default}."
+    option = typer.Option(
+        help=f"{field.description}{default}",
+        envvar=f"{ENV_PREFIX}{name.upper()}",
+        metavar=_metavar(field.annotation),
+        show_default=False,
+    )
+    # Everything arrives as text and is checked by `Settings`, the environment's values as well.
+    kind: Any = list[str] if get_origin(field.annotation) is list else str
+    annotation = Annotated[kind | None, option]
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+    )
+
+
+def _metavar(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return "|".join(get_args(annotation))
+    kinds = {annotation, *get_args(annotation)}
+    return next((text for kind, text in _METAVARS if kind in kinds), "TEXT")
+
+
+_METAVARS = ((Path, "PATH"), (int, "NUMBER"), (float, "NUMBER"))
+
+
+def _with_flags_of_settings() -> None:
+    parameters = [_parameter(name, field) for name, field in Settings.model_fields.items()]
+    serve.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    serve.__annotations__ = {p.name: p.annotation for p in parameters}
+
+
+_with_flags_of_settings()
+app.command()(serve)

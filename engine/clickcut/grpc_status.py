@@ -1,0 +1,73 @@
+"""Errors as gRPC status codes and back: the only place where the two meet.
+
+A status carries its error's class name in the trailing metadata `clickcut-error`, so that a client
+raises the same class; a client of another language has the code.
+"""
+
+from __future__ import annotations
+
+from grpc import StatusCode
+
+from clickcut import errors
+from clickcut.errors import ClickcutError
+
+MAX_MESSAGE = 1000
+"""Longest message of an error that is taken from the wire, characters."""
+
+ERROR_KEY = "clickcut-error"
+"""Trailing metadata: the class name of the error."""
+
+
+# From the special to the general: the first class that fits gives the code, and the first class
+# with a code is what the client raises when the server names none.
+CODES: tuple[tuple[type[ClickcutError], StatusCode], ...] = (
+    (errors.EventError, StatusCode.INVALID_ARGUMENT),
+    (errors.ImageError, StatusCode.INVALID_ARGUMENT),
+    (errors.LimitError, StatusCode.RESOURCE_EXHAUSTED),
+    (errors.SessionNotFoundError, StatusCode.NOT_FOUND),
+    (errors.ImageNotFoundError, StatusCode.NOT_FOUND),
+    (errors.UnavailableError, StatusCode.UNAVAILABLE),
+    (errors.TakenOverError, StatusCode.ABORTED),
+    (errors.StalledError, StatusCode.DEADLINE_EXCEEDED),
+    (errors.CutError, StatusCode.INTERNAL),
+    (errors.BundleError, StatusCode.FAILED_PRECONDITION),
+    (errors.BackendError, StatusCode.FAILED_PRECONDITION),
+    (errors.ServerError, StatusCode.INTERNAL),
+)
+
+_BY_NAME = {kind.__name__: kind for kind, _ in CODES}
+_BY_CODE = {code: kind for kind, code in reversed(CODES)} | {
+    StatusCode.INTERNAL: errors.ServerError
+}
+_BY_NUMBER: dict[int, StatusCode] = {code.value[0]: code for code in StatusCode}
+
+
+def code_of(error: ClickcutError) -> StatusCode:
+    """The status code of an error."""
+    return next((code for kind, code in CODES if isinstance(error, kind)), StatusCode.INTERNAL)
+
+
+def number_of(error: ClickcutError) -> int:
+    """The status code of an error as the number that the wire has."""
+    number: int = code_of(error).value[0]
+    return number
+
+
+def error_of(code: StatusCode | int, message: str, name: str = "") -> ClickcutError:
+    """The error that a status stands for.
+
+    Args:
+        code: of the status.
+        message: of the status; it comes from outside and may end in a terminal, so control
+            characters are replaced and its length is limited.
+        name: what its trailing metadata says under `ERROR_KEY`; "" when it says nothing.
+    """
+    status = code if isinstance(code, StatusCode) else _BY_NUMBER.get(code, StatusCode.UNKNOWN)
+    kind = _BY_NAME.get(name) or _BY_CODE.get(status, errors.ServerError)
+    return kind(printable(message) or status.name)
+
+
+def printable(text: str) -> str:
+    """Text from outside, shortened, control characters replaced by "?"."""
+    shown = "".join(c if c.isprintable() or c == "\n" else "?" for c in text[:MAX_MESSAGE])
+    return shown + ("..." if len(text) > MAX_MESSAGE else "")

@@ -1,0 +1,294 @@
+"""Decoding that can be stopped: in a process with a time and a memory limit.
+
+What is light (see `Parts`) is decoded in the calling thread. The rest is decoded in a process of
+its own, which is killed when it takes too long or when nobody waits for the pixels any more. The
+process is started when it is first needed and kept for the next image.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import clickcut
+from clickcut.errors import ImageError, LimitError, UnavailableError
+from clickcut.image_file.channel import SIZE, fill, receive, receive_exactly, send, wait_until
+from clickcut.image_file.decode import render
+from clickcut.image_file.parts import Parts
+from clickcut.image_file.structure import ImageLimits, examine
+
+_START_SECONDS = 60.0
+"""How long a process may take to start; half a second is usual."""
+
+_SOCKET_BUFFER = 2**20
+
+
+class Cancellation:
+    """Stops the decoding that it is given to; from any thread, even before it has begun."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cancelled = False
+        self._stop: Callable[[], None] | None = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self._cancelled
+
+    def cancel(self) -> None:
+        """Stop it."""
+        with self._lock:
+            self._cancelled = True
+            if self._stop is not None:
+                self._stop()
+
+    def check(self) -> None:
+        """Raise when it is cancelled.
+
+        Raises:
+            UnavailableError: it is.
+        """
+        if self._cancelled:
+            raise UnavailableError("the image is not decoded: whoever asked for it has gone")
+
+    @contextlib.contextmanager
+    def stopping(self, stop: Callable[[], None]) -> Iterator[None]:
+        """Call `stop` should it be cancelled meanwhile.
+
+        Raises:
+            UnavailableError: it was cancelled already.
+        """
+        with self._lock:
+            self.check()
+            self._stop = stop
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._stop = None
+
+
+class Decoder:
+    """Decodes image files within limits of time and memory. Threads may share it.
+
+    Args:
+        seconds: how long one image may take.
+        spare: processes that are kept for the next image.
+    """
+
+    def __init__(self, seconds: float = 30.0, spare: int = 1) -> None:
+        self._seconds = seconds
+        self._spare = spare
+        self._lock = threading.Lock()
+        self._idle: list[_Worker] = []
+        self._closed = False
+
+    def decode(
+        self,
+        data: bytes,
+        limits: ImageLimits | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> NDArray[np.uint8]:
+        """Decode an image file as `clickcut.image_file.decode` does.
+
+        Returns:
+            (H, W, 3) uint8, RGB, contiguous.
+
+        Raises:
+            ImageError: see there; or it takes too long, too much memory, or breaks the decoder.
+            LimitError: no process could be started for it.
+            UnavailableError: it was cancelled.
+        """
+        cancellation = cancellation or Cancellation()
+        cancellation.check()
+        image = examine(data, limits)
+        if image.light:
+            return render(image)
+        worker = self._take(image)
+        try:
+            with cancellation.stopping(worker.interrupt):
+                pixels = worker.render(image, self._seconds)
+        except BaseException:
+            if not worker.usable:
+                worker.kill()
+                cancellation.check()
+            else:
+                self._give_back(worker)
+            raise
+        self._give_back(worker)
+        return pixels
+
+    def close(self) -> None:
+        """End the processes that are kept; those at work end with their image."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for worker in idle:
+            worker.kill()
+
+    def _take(self, image: Parts) -> _Worker:
+        while True:
+            with self._lock:
+                worker = self._idle.pop() if self._idle else None
+            if worker is None:
+                return self._start(image)
+            if worker.alive:
+                return worker
+            worker.kill()
+
+    def _start(self, image: Parts) -> _Worker:
+        try:
+            return _Worker()
+        except (OSError, EOFError) as error:
+            raise LimitError(
+                f"cannot start a process to decode {image.kind} images ({error}); try again later, "
+                "or send JPEG or PNG"
+            ) from error
+
+    def _give_back(self, worker: _Worker) -> None:
+        with self._lock:
+            if not self._closed and len(self._idle) < self._spare:
+                self._idle.append(worker)
+                return
+        worker.kill()
+
+
+class _Worker:
+    """A decoding process.
+
+    Raises:
+        OSError: it cannot be started.
+        EOFError: it ended before it was ready.
+
+    Attributes:
+        usable: whether it can be given another image.
+    """
+
+    def __init__(self) -> None:
+        if not sys.executable:
+            raise OSError("this interpreter does not know its own program")
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
+        self._connection = ours
+        try:
+            with theirs:
+                # Not a fork: the process is a new interpreter, whatever threads run in this one.
+                self._process = subprocess.Popen(
+                    (
+                        sys.executable,
+                        "-P",
+                        "-m",
+                        "clickcut.image_file.worker",
+                        str(theirs.fileno()),
+                    ),
+                    pass_fds=(theirs.fileno(),),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env=_environment(),
+                )
+        except BaseException:
+            ours.close()
+            raise
+        self.usable = True
+        try:
+            receive_exactly(ours, SIZE.size, time.monotonic() + _START_SECONDS)
+        except BaseException as error:
+            self.kill()
+            if isinstance(error, EOFError):
+                code = self._process.returncode
+                raise EOFError(f"it ended with exit code {code}") from error
+            raise
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
+    def render(self, image: Parts, seconds: float) -> NDArray[np.uint8]:
+        """Have an examined file decoded; see `clickcut.image_file.decode.render`.
+
+        Raises:
+            ImageError: as there; or it took too long, or ended the process.
+        """
+        self.usable = False
+        deadline = time.monotonic() + seconds
+        try:
+            self._ask(image, seconds, deadline)
+            reply = json.loads(receive(self._connection, deadline))
+            if "error" in reply:
+                self.usable = True
+                raise ImageError(reply["error"])
+            pixels = np.empty(image.shape, np.uint8)
+            if tuple(reply["shape"]) != pixels.shape:
+                raise EOFError(f"pixels of shape {reply['shape']}")
+            fill(self._connection, pixels.data.cast("B"), deadline)
+        except TimeoutError as error:
+            raise ImageError(
+                f"decoding the {image.kind} image takes longer than {seconds:g} s; save it again "
+                "as a baseline JPEG or as PNG"
+            ) from error
+        except (OSError, EOFError) as error:
+            raise ImageError(
+                f"the decoder broke down on this {image.kind} image ({self._end()}): it is "
+                "damaged, or takes too much memory"
+            ) from error
+        self.usable = True
+        return pixels
+
+    def interrupt(self) -> None:
+        """End it while another thread waits for it, which then finds it gone."""
+        self._process.kill()
+
+    def kill(self) -> None:
+        """End it now, and free what it took."""
+        self.usable = False
+        self._process.kill()
+        self._process.wait()
+        self._connection.close()
+
+    def _ask(self, image: Parts, seconds: float, deadline: float) -> None:
+        fields = {f.name: getattr(image, f.name) for f in dataclasses.fields(image)}
+        data = fields.pop("data")
+        message = {
+            "parts": fields,
+            "bytes": len(data),
+            "memory": image.decode_bytes,
+            "seconds": seconds,
+        }
+        wait_until(self._connection, deadline)
+        send(self._connection, json.dumps(message).encode())
+        wait_until(self._connection, deadline)
+        self._connection.sendall(data)
+
+    def _end(self) -> str:
+        """How the process ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1)
+        code = self._process.poll()
+        if code is None:
+            return "it does not answer"
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def _environment() -> dict[str, str]:
+    """As ours; the package is found where it was found here, and one thread is enough."""
+    ours = str(Path(clickcut.__file__).parents[1])
+    path = os.pathsep.join(filter(None, (ours, os.environ.get("PYTHONPATH", ""))))
+    threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return os.environ | threads | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}

@@ -1,0 +1,69 @@
+"""The process that decodes images for another one: `python -m clickcut.image_file.worker FD`.
+
+It imports decoders and nothing else of the engine, so that it starts quickly and stays small.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import resource
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import cv2
+
+from clickcut.errors import ImageError
+from clickcut.image_file.channel import SIZE, receive, receive_exactly, send
+from clickcut.image_file.decode import render
+from clickcut.image_file.parts import Parts
+
+_GRACE_SECONDS = 2
+"""How much longer than its caller waits the process lives, should the caller be gone."""
+
+
+def main(descriptor: int) -> None:
+    """Decode what comes through a socket, until it is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the caller, which closes the socket
+    cv2.setNumThreads(1)
+    connection = socket.socket(fileno=descriptor)
+    with connection, contextlib.suppress(ConnectionError, EOFError):
+        connection.sendall(SIZE.pack(0))  # ready
+        while True:
+            _serve(connection)
+
+
+def _serve(connection: socket.socket) -> None:
+    request = json.loads(receive(connection))
+    data = receive_exactly(connection, request["bytes"])
+    _limit_memory(request["memory"])
+    signal.alarm(math.ceil(request["seconds"]) + _GRACE_SECONDS)
+    try:
+        pixels = render(Parts(data=bytes(data), **request["parts"]))
+    except ImageError as error:
+        send(connection, json.dumps({"error": str(error)}).encode())
+        return
+    finally:
+        signal.alarm(0)
+    send(connection, json.dumps({"shape": pixels.shape}).encode())
+    connection.sendall(pixels.data.cast("B"))
+
+
+def _limit_memory(allowed: int) -> None:
+    """Let the process take that many bytes more than it has now."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[5])
+    except OSError:  # not Linux
+        return
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    limit = pages * resource.getpagesize() + allowed
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,249 @@
+"""Masks -> polygons along the edges between pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from clickcut.errors import EventError
+
+MAX_CORNERS = 1_000_000
+"""Corners of all outlines of a mask, at most, before they are simplified."""
+
+MAX_OUTLINES = 10_000
+"""Outlines of a mask that are given, at most."""
+
+_PIECE = 4096
+"""Points of an outline that are simplified together; between pieces one is kept."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Polygon:
+    """A closed outline along the edges between pixels.
+
+    Attributes:
+        points: (N, 2) float32, x and y in image pixels, at half integers when exact; the last joins
+            the first. Clockwise as displayed, a hole counter-clockwise.
+        hole: whether it lies inside another outline and cuts a hole.
+    """
+
+    points: NDArray[np.float32]
+    hole: bool
+
+
+def to_polygons(
+    mask: NDArray[np.bool_], tolerance: float = 0.0, x0: int = 0, y0: int = 0
+) -> list[Polygon]:
+    """The outlines of a mask.
+
+    With tolerance 0 a pixel is selected exactly when its centre lies inside an odd number of the
+    polygons. Pixels that touch at a corner are joined.
+
+    Args:
+        mask: (h, w) bool; the bounding box of the selection is enough.
+        tolerance: largest distance in pixels from the exact outline (Douglas-Peucker).
+        x0: image column of the mask's first column.
+        y0: image row of the mask's first row.
+
+    Returns:
+        From top to bottom. An outline that keeps fewer than three points at this tolerance is left
+        out, except the one with the largest area.
+
+    Raises:
+        EventError: more than `MAX_CORNERS` corners, or more than `MAX_OUTLINES` outlines that are
+            larger than the tolerance; found before they are traced or simplified.
+    """
+    corners = _Corners.of(mask)
+    rings = corners.rings()
+    if not rings.count:
+        return []
+    large = rings.diagonals > tolerance
+    if tolerance <= 0:
+        large[:] = True
+    if np.count_nonzero(large) > MAX_OUTLINES:
+        raise EventError(_too_many(rings, tolerance))
+    origin = np.array((x0 - 0.5, y0 - 0.5), np.float32)
+    exact = [
+        Polygon(rings.points_of(k) + origin, rings.hole(k)) for k in np.flatnonzero(large).tolist()
+    ]
+    if tolerance <= 0:
+        return exact
+    kept = [p for p in (_simplified(p, tolerance) for p in exact) if len(p.points) >= 3]
+    if kept:
+        return kept
+    largest = int(np.argmax(np.abs(rings.areas)))
+    return [Polygon(rings.points_of(largest) + origin, rings.hole(largest))]
+
+
+def _too_many(rings: _Rings, tolerance: float) -> str:
+    """What to do about a mask of more outlines than are given."""
+    enough = float(np.sort(rings.diagonals)[-MAX_OUTLINES - 1])
+    return (
+        f"the mask has more than {MAX_OUTLINES:,} outlines at a polygon tolerance of "
+        f"{tolerance:g}: use a tolerance of at least {np.ceil(enough):g} pixels, which leaves out "
+        "the small ones, or remove specks and holes from the mask first"
+    )
+
+
+def _simplified(polygon: Polygon, tolerance: float) -> Polygon:
+    """Douglas-Peucker, in pieces: its time grows with the square of the points at worst."""
+    points = polygon.points
+    if len(points) <= _PIECE:
+        found = cv2.approxPolyDP(points.reshape(-1, 1, 2), tolerance, True).reshape(-1, 2)
+        return Polygon(np.asarray(found, np.float32), polygon.hole)
+    ring = np.concatenate((points, points[:1]))
+    arcs = []
+    for begin in range(0, len(points), _PIECE):
+        arc = ring[begin : begin + _PIECE + 1].reshape(-1, 1, 2)
+        arcs.append(cv2.approxPolyDP(arc, tolerance, False).reshape(-1, 2)[:-1])
+    return Polygon(np.concatenate(arcs).astype(np.float32), polygon.hole)
+
+
+# Pixels around a corner: 1 top left, 2 top right, 4 bottom left, 8 bottom right.
+_BOTTOM_LEFT, _BOTTOM_RIGHT = 4, 8
+_FALLING, _RISING = 1 | 8, 2 | 4
+"""Two selected pixels that touch at a corner only: the outline passes it twice."""
+
+_PASSES = np.zeros(256, np.uint8)
+"""How often an outline turns at a corner, by the pixels around it."""
+_PASSES[[1, 2, 4, 8, 7, 11, 13, 14]] = 1
+_PASSES[[_FALLING, _RISING]] = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rings:
+    """Closed outlines, one after the other, in the order of their first corners.
+
+    Attributes:
+        points: (N, 2) int32, x and y of the corners of all rings.
+        starts: (R + 1,) where each ring begins; the last is N.
+        holes: (R,) bool.
+    """
+
+    points: NDArray[np.int32]
+    starts: NDArray[np.intp]
+    holes: NDArray[np.bool_]
+
+    @property
+    def count(self) -> int:
+        """Number of rings."""
+        return self.holes.size
+
+    @property
+    def diagonals(self) -> NDArray[np.float64]:
+        """(R,) float64, diagonal of each ring's bounding box, pixels."""
+        sides = [op.reduceat(self.points, self.starts[:-1]) for op in (np.maximum, np.minimum)]
+        return np.asarray(np.hypot(*(sides[0] - sides[1]).T.astype(np.float64)), np.float64)
+
+    @property
+    def areas(self) -> NDArray[np.float64]:
+        """(R,) float64, signed area of each ring, pixels."""
+        following = np.arange(1, len(self.points) + 1)
+        following[self.starts[1:] - 1] = self.starts[:-1]
+        x, y = self.points.T.astype(np.float64)
+        cross = x * y[following] - x[following] * y
+        return np.asarray(np.add.reduceat(cross, self.starts[:-1]) / 2, np.float64)
+
+    def points_of(self, ring: int) -> NDArray[np.float32]:
+        """(N, 2) float32, the corners of one ring."""
+        return self.points[self.starts[ring] : self.starts[ring + 1]].astype(np.float32)
+
+    def hole(self, ring: int) -> bool:
+        """Whether one ring is a hole."""
+        return bool(self.holes[ring])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Corners:
+    """Where the outlines of a mask turn, in the grid of corners between pixels, row by row.
+
+    Attributes:
+        x: (N,) columns; a corner that is passed twice counts twice.
+        y: (N,) rows.
+        kinds: (N,) uint8, which of the four pixels around are selected.
+    """
+
+    x: NDArray[np.intp]
+    y: NDArray[np.intp]
+    kinds: NDArray[np.uint8]
+
+    @staticmethod
+    def of(mask: NDArray[np.bool_]) -> _Corners:
+        """The corners of a mask (h, w) bool.
+
+        Raises:
+            EventError: more than `MAX_CORNERS`.
+        """
+        padded = np.pad(mask, 1).view(np.uint8)
+        around = (
+            padded[:-1, :-1] | padded[:-1, 1:] << 1 | padded[1:, :-1] << 2 | padded[1:, 1:] << 3
+        )
+        passes = np.asarray(cv2.LUT(around, _PASSES), np.uint8).ravel()
+        number = int(passes.sum(dtype=np.int64))
+        if number > MAX_CORNERS:
+            raise EventError(
+                f"the outlines of the mask have {number:,} corners; at most {MAX_CORNERS:,} are "
+                "traced: remove specks and holes from the mask first, whatever the tolerance"
+            )
+        corners = np.flatnonzero(passes)
+        corners = np.repeat(corners, passes[corners])
+        y, x = np.divmod(corners, around.shape[1])
+        return _Corners(x, y, np.asarray(around.ravel()[corners], np.uint8))
+
+    def rings(self) -> _Rings:
+        """The outlines through the corners."""
+        order, starts = _cycles(self._following().tolist())
+        points = np.stack((self.x, self.y), axis=1).astype(np.int32)[order]
+        # The first corner of a ring is its top left one: the object is inside or outside of it.
+        holes = (self.kinds[order[starts[:-1]]] & _BOTTOM_RIGHT) == 0
+        return _Rings(points, starts, holes)
+
+    def _following(self) -> NDArray[np.intp]:
+        """The corner after each.
+
+        Along a line of the grid the turns of all outlines pair up in order: an edge lies between
+        the first and the second, and so on. Linking the ends of all edges gives rings.
+        """
+        x, y, kinds = self.x, self.y, self.kinds
+        again = np.zeros(x.size, np.bool_)
+        again[1:] = (x[1:] == x[:-1]) & (y[1:] == y[:-1])
+
+        # Of a corner that is passed twice, the first pass ends the edge from the left and the
+        # second starts the edge to the right. For the pixels to be joined there, a falling pair
+        # needs the edge from the left to meet the one downwards, a rising pair the one from above.
+        starts_down = np.where(kinds == _FALLING, ~again, again)
+        horizontal = np.arange(x.size).reshape(-1, 2)
+        vertical = np.lexsort((starts_down, y, x)).reshape(-1, 2)
+
+        # Clockwise: right with the object below, down with the object to the left.
+        following = np.empty(x.size, np.intp)
+        for edges, bit in ((horizontal, _BOTTOM_RIGHT), (vertical, _BOTTOM_LEFT)):
+            forward = (kinds[edges[:, 0]] & bit) != 0
+            source = np.where(forward, edges[:, 0], edges[:, 1])
+            following[source] = np.where(forward, edges[:, 1], edges[:, 0])
+        return following
+
+
+def _cycles(following: list[int]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The cycles of a permutation, each from its least element on, in their order.
+
+    Returns:
+        Their elements one after the other, and where each cycle begins, the end included.
+    """
+    seen = bytearray(len(following))
+    order: list[int] = []
+    starts: list[int] = []
+    first = seen.find(0)
+    while first >= 0:
+        starts.append(len(order))
+        at = first
+        while not seen[at]:
+            seen[at] = 1
+            order.append(at)
+            at = following[at]
+        first = seen.find(0, first)
+    starts.append(len(order))
+    return np.array(order, np.intp), np.array(starts, np.intp)

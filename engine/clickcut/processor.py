@@ -1,0 +1,131 @@
+"""What the processor offers to this process: how many CPUs, and which instructions.
+
+The number counts what the process may use and not what the machine has: the affinity mask
+(`taskset`, cpusets) and the CPU quota of its control groups, as a container has one.
+https://docs.kernel.org/admin-guide/cgroup-v2.html (`cpu.max`) and
+https://docs.kernel.org/scheduler/sched-bwc.html (version 1, `cpu.cfs_quota_us`).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import platform
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+
+_ROOT = Path("/")
+
+_MAX_BYTES = 2**20
+"""Largest file that is read of /proc or /sys."""
+
+_THREAD_SETTINGS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""Environment variables of libraries that otherwise start a thread per CPU of the machine."""
+
+
+def available_cpus(root: Path = _ROOT) -> int:
+    """Return how many CPUs this process may keep busy, at least 1.
+
+    It is the size of the affinity mask, or the CPU quota rounded up if that is less.
+
+    Args:
+        root: of the file system in which the control groups are looked up.
+    """
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cpus = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return max(1, min([cpus, *(math.ceil(quota) for quota in _quotas(root))]))
+
+
+def available_cores(root: Path = _ROOT) -> int:
+    """Return how many threads of arithmetic are worth starting, at least 1.
+
+    As `available_cpus`, with the hardware threads of one core counted once.
+
+    Args:
+        root: of the file system in which control groups and cores are looked up.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return available_cpus(root)
+    cpus = os.sched_getaffinity(0)
+    folders = (root / f"sys/devices/system/cpu/cpu{cpu}/topology" for cpu in cpus)
+    cores = {_read(folder / "thread_siblings_list") or str(folder) for folder in folders}
+    return min(len(cores), available_cpus(root))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """The quotas of this process's control groups and of all groups above them, in CPUs."""
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, group = rest.partition(":")
+        # In a container the path may be the host's, of which only the last folders are mounted.
+        names = [part for part in group.split("/") if part not in ("", ".", "..")]
+        groups = ["/".join(names[:count]) for count in range(len(names), -1, -1)]
+        if not controllers:
+            mounts = (root / "sys/fs/cgroup", root / "sys/fs/cgroup/unified")
+            texts = [_read(mount / place / "cpu.max") for mount in mounts for place in groups]
+        elif "cpu" in controllers.split(","):
+            mounts = (root / "sys/fs/cgroup/cpu", root / "sys/fs/cgroup" / controllers)
+            folders = [mount / place for mount in mounts for place in groups]
+            texts = [
+                f"{_read(folder / 'cpu.cfs_quota_us')} {_read(folder / 'cpu.cfs_period_us')}"
+                for folder in folders
+            ]
+        else:
+            continue
+        yield from (quota for text in texts if (quota := _quota(text)) is not None)
+
+
+def _quota(text: str) -> float | None:
+    """The quota of `QUOTA PERIOD`, both in microseconds; None when there is none."""
+    words = text.split()
+    if len(words) != 2 or not all(word.isdecimal() and len(word) < 16 for word in words):
+        return None  # "max", or -1 in version 1, or no such file
+    quota, period = (int(word) for word in words)
+    return quota / period if quota and period else None
+
+
+def limit_library_threads(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Have numerical libraries start no more threads than there are CPUs to run them.
+
+    Call it before NumPy is imported: OpenBLAS starts its threads then, and knows no CPU quota.
+    Variables that are set already are left alone.
+    """
+    for name in _THREAD_SETTINGS:
+        environment.setdefault(name, str(available_cpus()))
+
+
+@functools.cache
+def features(root: Path = _ROOT) -> frozenset[str]:
+    """Return the processor's instruction sets, in the words of Linux; empty where unknown."""
+    for line in _read(root / "proc/cpuinfo").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):  # x86, ARM
+            return frozenset(value.split())
+    return frozenset()
+
+
+def has_fast_bf16(root: Path = _ROOT) -> bool:
+    """Return whether the processor has bfloat16 arithmetic of its own.
+
+    True for AVX-512 BF16, AMX and ARM's BF16. Where it is false, PyTorch computes in bfloat16 by
+    converting every value, many times slower than float32.
+    """
+    return not features(root).isdisjoint(("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def name(root: Path = _ROOT) -> str:
+    """Return the model of the processor as the operating system names it."""
+    for line in _read(root / "proc/cpuinfo").splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _read(path: Path) -> str:
+    """The beginning of a file; "" when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAX_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""

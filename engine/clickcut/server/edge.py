@@ -1,0 +1,234 @@
+"""Where calls come in: bounds their number and their silence, parses their messages.
+
+An interceptor replaces every method by one that reads and writes bytes. So a message that cannot be
+parsed, a client that sends nothing and one that reads nothing are dealt with here, for our own
+services, health and reflection alike, and none of these counts as a fault of the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc import StatusCode
+
+from clickcut.errors import ClickcutError, EventError, StalledError
+from clickcut.grpc_status import ERROR_KEY, code_of
+from clickcut.server.core import Core
+from clickcut.server.peers import Peer
+from clickcut.server.rooms import Room
+
+_log = logging.getLogger(__name__)
+
+_MESSAGE_CHARACTERS = 1000
+"""gRPC sends a status in its headers, which are limited."""
+_STATUS_SECONDS = 1.0
+"""For how long to wait until a status has left; gRPC goes on trying."""
+
+RawContext = grpc.aio.ServicerContext[Any, Any]
+Handler = Any
+"""A `grpc.RpcMethodHandler`, which has no useful type."""
+
+
+class Edge(grpc.aio.ServerInterceptor):
+    """Stands before all services of a server.
+
+    Args:
+        core: of the server.
+    """
+
+    def __init__(self, core: Core) -> None:
+        settings = core.settings
+        self.core = core
+        self.pending = Room(settings.max_pending, "calls without a message")
+        self._health = Room(settings.max_pending, "health checks")
+        self._others = Room(settings.max_pending, "reflection calls")
+        self._faults = FaultLog()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """The method that is called, in raw bytes; None when there is no such method."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        method = str(handler_call_details.method)
+
+        async def serve(_: object, context: RawContext) -> None:
+            await self._serve(method, handler, context)
+
+        return grpc.stream_stream_rpc_method_handler(serve)
+
+    async def _serve(self, method: str, handler: Handler, context: RawContext) -> None:
+        call = Call(self, handler, context)
+        try:
+            async with self._room_of(method, call.peer):
+                await _answer(handler, call)
+            return
+        except grpc.aio.AbortError:
+            raise
+        except (grpc.aio.InternalError, asyncio.InvalidStateError):
+            raise asyncio.CancelledError from None  # the client has gone
+        except Exception as raised:
+            if context.cancelled():  # nobody is left to be told
+                raise asyncio.CancelledError from None
+            if isinstance(raised, UnreadableError):
+                self._faults.add(call.peer, f"{method}: {raised}")
+            status = self._status_of(raised)
+        # Out here, and without a name for the error: gRPC keeps what `abort` raises; that would
+        # keep the error, its traceback, and with it a session and a model.
+        try:
+            async with asyncio.timeout(_STATUS_SECONDS):
+                await context.abort(*status)
+        except (TimeoutError, grpc.aio.InternalError):  # the client reads nothing, or has gone
+            raise asyncio.CancelledError from None
+
+    def _room_of(self, method: str, peer: Peer) -> contextlib.AbstractAsyncContextManager[None]:
+        if method.startswith("/clickcut."):
+            return contextlib.nullcontext()  # bounded by what it does: sessions, uploads, queue
+        room = self._health if method.startswith("/grpc.health.") else self._others
+        return room.place(peer)
+
+    def _status_of(self, raised: Exception) -> tuple[StatusCode, str, tuple[tuple[str, str]]]:
+        """Code, message and trailing metadata."""
+        error = self.core.known_error(raised)
+        kind = next(k for k in type(error).__mro__ if k.__module__ == ClickcutError.__module__)
+        message = str(error)[:_MESSAGE_CHARACTERS]
+        return code_of(error), message, ((ERROR_KEY, kind.__name__),)
+
+
+class UnreadableError(EventError):
+    """A message is not one of the contract."""
+
+
+class Call:
+    """A call with messages instead of bytes; otherwise as gRPC's context, which it wraps.
+
+    Args:
+        edge: of the server.
+        handler: of the method.
+        context: of the call, in bytes.
+
+    Attributes:
+        peer: who calls.
+    """
+
+    def __init__(self, edge: Edge, handler: Handler, context: RawContext) -> None:
+        self.peer = Peer.of(context.peer())
+        self._edge = edge
+        self._handler = handler
+        self._context = context
+        self._begun = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    async def read(self) -> Any:
+        """The next message; `grpc.aio.EOF` when there are no more.
+
+        Raises:
+            EventError: it cannot be parsed.
+            StalledError: the first one did not arrive in time.
+            LimitError: too many calls wait for their first message.
+        """
+        raw = await (self._context.read() if self._begun else self._first())
+        self._begun = True
+        if raw is grpc.aio.EOF:
+            return raw
+        try:
+            return self._handler.request_deserializer(raw)
+        except (DecodeError, ValueError, UnicodeError, RecursionError) as error:
+            raise UnreadableError(
+                f"a message of {len(raw)} bytes is not one of the contract: make it with the "
+                "stubs of its .proto file",
+                reason="unreadable",
+            ) from error
+
+    async def _first(self) -> Any:
+        seconds = self._edge.core.settings.open_seconds
+        try:
+            async with self._edge.pending.place(self.peer, seconds):
+                return await self._context.read()
+        except TimeoutError:
+            raise StalledError(
+                f"the call sent no message within {seconds:g} s", reason="open"
+            ) from None
+
+    async def write(self, message: Any) -> None:
+        """Send a message.
+
+        Raises:
+            StalledError: the client does not read.
+        """
+        seconds = self._edge.core.settings.write_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                await self._context.write(self._handler.response_serializer(message))
+        except TimeoutError:
+            raise StalledError(
+                f"the client read no reply for {seconds:g} s", reason="write"
+            ) from None
+
+    async def messages(self) -> AsyncIterator[Any]:
+        """All messages, for services that iterate over them."""
+        while (message := await self.read()) is not grpc.aio.EOF:
+            yield message
+
+
+async def _answer(handler: Handler, call: Call) -> None:
+    """Have a method, of whichever of gRPC's kinds, answer a call."""
+    streams = handler.request_streaming, handler.response_streaming
+    kinds = {
+        (False, False): handler.unary_unary,
+        (False, True): handler.unary_stream,
+        (True, False): handler.stream_unary,
+        (True, True): handler.stream_stream,
+    }
+    request = call.messages()
+    if not handler.request_streaming:
+        request = await call.read()
+        if request is grpc.aio.EOF:
+            raise EventError("the call ended without its message", reason="unreadable")
+    replies = kinds[streams](request, call)
+    if inspect.isasyncgen(replies):
+        async for reply in replies:
+            await call.write(reply)
+        return
+    reply = await replies
+    if not handler.response_streaming:
+        await call.write(reply)
+
+
+class FaultLog:
+    """Logs what clients send wrong: one line per host in a while, the others counted."""
+
+    SECONDS = 60.0
+    HOSTS = 1000
+
+    def __init__(self) -> None:
+        self._hosts: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        """Host -> when a line was written last, and faults since."""
+
+    def add(self, peer: Peer, text: str) -> None:
+        """Count a fault; log it unless one of the same host was logged a short while ago."""
+        now = time.monotonic()
+        last, since = self._hosts.get(peer.host, (-self.SECONDS, 0))
+        if now - last < self.SECONDS:
+            self._hosts[peer.host] = last, since + 1
+            return
+        more = f" ({since} more since the last line)" if since else ""
+        _log.warning("%s: %s%s", peer.host, text, more)
+        self._hosts[peer.host] = now, 0
+        self._hosts.move_to_end(peer.host)
+        while len(self._hosts) > self.HOSTS:
+            self._hosts.popitem(last=False)

@@ -1,0 +1,255 @@
+"""Start and stop of the server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from clickcut.errors import ClickcutError
+from clickcut.processor import available_cpus
+from clickcut.server.admin import NAME as ADMIN_NAME
+from clickcut.server.admin import AdminService, Reloader
+from clickcut.server.background import in_background
+from clickcut.server.core import Core
+from clickcut.server.edge import Edge
+from clickcut.server.model_registry import GPU_BATCH, Models
+from clickcut.server.service import NAME, ClickcutService
+from clickcut.server.settings import MIB, Settings
+from clickcut.v1 import admin_pb2_grpc, clickcut_pb2_grpc
+from clickcut.warm_up import warm_up
+
+STOP_SECONDS = 20.0
+"""How long a request that is computing at the end may take, before it is cut off."""
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT.
+
+    Returns:
+        The exit code: 0, or 2 when the server cannot start; stderr then says why.
+    """
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    # It means "load the models again", which are being loaded already; without this it would kill.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        models = Models(settings)
+        return asyncio.run(Server(settings, models, _workers(settings, models)).run())
+    except ClickcutError as error:
+        print(f"clickcut: {error}", file=sys.stderr)
+        return 2
+
+
+def _workers(settings: Settings, models: Models) -> int:
+    """Threads of the compute pool; as many as a batch may hold, where batches pay."""
+    if settings.workers:
+        return settings.workers
+    most = settings.max_batch or (GPU_BATCH if models.on_gpu else 1)
+    return max(available_cpus(), most)
+
+
+class StartError(ClickcutError):
+    """The server cannot start: an address in use, a bad certificate."""
+
+
+class Server:
+    """A server from start to stop.
+
+    Args:
+        settings: see there.
+        models: loaded, not yet warm.
+        workers: threads of the compute pool.
+    """
+
+    def __init__(self, settings: Settings, models: Models, workers: int) -> None:
+        self._settings = settings
+        self._models = models
+        self._workers = workers
+        self._health = health.aio.HealthServicer()
+
+    async def run(self) -> int:
+        """Start, warm up, serve until told to stop, drain.
+
+        Raises:
+            StartError: the address or the certificate cannot be used.
+            ClickcutError: a model failed its first prediction, or its solver is not installed.
+        """
+        self._stop, self._hurry = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told_to_stop)
+        core = Core(self._settings, self._models, self._workers)
+        service = ClickcutService(core)
+        reloader = Reloader(core)
+        loop.add_signal_handler(signal.SIGHUP, self._told_to_reload, core, reloader)
+        server = await self._start(core, service)
+        admin = await self._start_admin(core, reloader)
+        sweeper = asyncio.create_task(core.sweep())
+        try:
+            if await self._unless_stopped(self._warm_up):
+                core.ready = True
+                await self._set_health(_SERVING)
+                _say("serving")
+                await self._stop.wait()
+            await self._drain(core, service)
+        finally:
+            sweeper.cancel()
+            if admin is not None:
+                await admin.stop(0)
+            await server.stop(0 if self._hurry.is_set() else STOP_SECONDS)
+            core.pool.close()
+            core.decoder.close()
+        _say("stopped")
+        return 0
+
+    # ---- start
+
+    async def _start(self, core: Core, service: ClickcutService) -> grpc.aio.Server:
+        settings = self._settings
+        server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", settings.max_message_mib * MIB),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 0),  # a second server on the same port is an error
+                # Notice clients that vanished without a word, and let clients notice us.
+                ("grpc.keepalive_time_ms", 30_000),
+                ("grpc.http2.ping_timeout_ms", 10_000),
+                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+            ],
+            # How many calls there may be is the edge's business: health must always be answered.
+            interceptors=[Edge(core)],
+        )
+        clickcut_pb2_grpc.add_ClickcutServicer_to_server(service, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection(
+            (NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        )
+        await self._set_health(_NOT_SERVING)
+        port = self._bind(server)
+        await server.start()
+        self._describe(port)
+        if settings.metrics_port is not None:
+            self._serve_metrics(core, settings.metrics_port)
+        _say("warming up")
+        return server
+
+    async def _start_admin(self, core: Core, reloader: Reloader) -> grpc.aio.Server | None:
+        address = self._settings.admin_address
+        if address is None:
+            return None
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)], interceptors=[Edge(core)])
+        admin_pb2_grpc.add_AdminServicer_to_server(AdminService(core, reloader), server)
+        reflection.enable_server_reflection((ADMIN_NAME, reflection.SERVICE_NAME), server)
+        try:
+            port = server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise StartError(f"cannot listen on {address} (--admin-address): {error}") from error
+        await server.start()
+        host, _, _ = address.rpartition(":")
+        _say(f"admin     {address if address.startswith('unix:') else f'{host}:{port}'}")
+        return server
+
+    def _serve_metrics(self, core: Core, port: int) -> None:
+        try:
+            port = core.metrics.serve(self._settings.host.strip("[]"), port)
+        except OSError as error:
+            raise StartError(f"cannot offer metrics on port {port}: {error}") from error
+        _say(f"metrics   http://{self._settings.host}:{port}/metrics")
+
+    def _bind(self, server: grpc.aio.Server) -> int:
+        settings = self._settings
+        address = settings.address
+        try:
+            if settings.tls_cert is None or settings.tls_key is None:
+                return server.add_insecure_port(address)
+            pair = settings.tls_key.read_bytes(), settings.tls_cert.read_bytes()
+            return server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+        except (RuntimeError, ValueError, OSError) as error:
+            raise StartError(
+                f"cannot listen on {address}: is another server running there, or is the address "
+                f"(or the certificate) wrong? ({error})"
+            ) from error
+
+    def _describe(self, port: int) -> None:
+        s = self._settings
+        tls = "TLS" if s.tls_cert else "no TLS"
+        _say(f"address   {s.host}:{port} ({tls})")
+        for arm in self._models:
+            m = arm.predictor.metadata
+            share = f", {arm.share:.0%} of {m.name}" if arm.share < 1 else ""
+            how = f"{m.architecture}, {arm.predictor.backend}{share}"
+            _say(f"model     {m.name} {m.version} ({how})")
+        threads = f"{s.threads or available_cpus()} threads per prediction"
+        _say(f"compute   {self._workers} workers, {threads}, at most {s.queue} requests wait")
+        _say(f"cut       {s.cut_solver}")
+        _say(f"sessions  {s.max_sessions} at most, {s.session_memory_mib} MiB")
+        _say(
+            f"images    {s.max_image_mib} MiB and {s.max_image_megapixels:g} megapixels each, "
+            f"{s.image_memory_mib} MiB held"
+        )
+
+    def _warm_up(self) -> None:
+        for arm in self._models:
+            warm_up(arm.predictor, self._settings.cut_solver)
+
+    async def _unless_stopped(self, work: Callable[[], None]) -> bool:
+        """Run `work` in the background; False when told to stop first."""
+        done = in_background(work, "warm-up")
+        stopped: asyncio.Future[bool] = asyncio.create_task(self._stop.wait())
+        waits: set[asyncio.Future[Any]] = {done, stopped}
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not done.done():
+            done.cancel()
+            return False
+        done.result()
+        return True
+
+    # ---- while it runs
+
+    def _told_to_reload(self, core: Core, reloader: Reloader) -> None:
+        core.start(reloader.reload_quietly())
+
+    # ---- stop
+
+    def _told_to_stop(self) -> None:
+        if self._stop.is_set():
+            self._hurry.set()  # told twice
+        self._stop.set()
+
+    async def _drain(self, core: Core, service: ClickcutService) -> None:
+        """Refuse new sessions; give open ones some time, then end their streams."""
+        core.draining = True
+        await self._health.enter_graceful_shutdown()
+        _say(f"draining  {service.streams} streams, at most {self._settings.drain_seconds:g} s")
+        deadline = asyncio.get_running_loop().time() + self._settings.drain_seconds
+        while service.streams and asyncio.get_running_loop().time() < deadline:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), 0.05)
+            if self._hurry.is_set():
+                break
+        service.end_streams()
+
+    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        for name in ("", NAME):
+            await self._health.set(name, status)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

@@ -1,0 +1,193 @@
+"""Open sessions by id: bounded in number and bytes, evicted when they are not used.
+
+Used from the event loop only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import secrets
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from clickcut.bundle import BundleMetadata
+from clickcut.errors import ClickcutError, LimitError, SessionNotFoundError
+from clickcut.server.image_store import ImageStore
+from clickcut.server.peers import Peer
+from clickcut.server.settings import MIB, Settings
+from clickcut.session import ClickSession
+
+_log = logging.getLogger(__name__)
+
+
+class Stream(Protocol):
+    """What a session needs of the stream that it is attached to."""
+
+    def end(self, error: ClickcutError) -> None:
+        """End the stream with an error once its running request is answered."""
+
+
+@dataclass(slots=True, eq=False)
+class HeldSession:
+    """A session between events.
+
+    Attributes:
+        session: touched by one thread at a time, under `lock`.
+        model: what its predictor's bundle says of itself.
+        peer: who opened it.
+        id: hard to guess; whoever knows it can resume.
+        lock: held while an event is applied.
+        applied: sequence of the last event that was applied.
+        nbytes: of the session after its last event.
+        used: monotonic time of the last request.
+        stream: the one that it is attached to; None between streams.
+    """
+
+    session: ClickSession
+    model: BundleMetadata
+    peer: Peer
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(18))
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    applied: int = 0
+    nbytes: int = 0
+    used: float = field(default_factory=time.monotonic)
+    stream: Stream | None = None
+
+
+class SessionStore:
+    """Holds sessions.
+
+    Args:
+        images: gets a lease back when a session goes.
+        settings: limits. The memory is checked when a session is added; an open one may still
+            grow, as far as the limits of one session let it.
+    """
+
+    def __init__(self, images: ImageStore, settings: Settings) -> None:
+        self._images = images
+        self._settings = settings
+        self._held: dict[str, HeldSession] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all sessions, images not counted."""
+        return sum(held.nbytes for held in list(self._held.values()))
+
+    def check_room(self, peer: Peer, wanted: int = 0) -> None:
+        """Make sure that a peer may open one more session of `wanted` bytes.
+
+        Where there is no room, sessions are evicted that are not in use; see `_spare`.
+
+        Raises:
+            LimitError: it may not.
+        """
+        self.drop_unused()
+        while (refusal := self._refusal(peer, wanted)) is not None:
+            spare = self._spare(peer if refusal.reason == "sessions of a host" else None)
+            if spare is None:
+                raise refusal
+            self._evict(spare, "the server needed its room")
+
+    def add(self, session: ClickSession, model: BundleMetadata, peer: Peer) -> HeldSession:
+        """Hold a new session, which brings its lease of the image.
+
+        Raises:
+            LimitError: no room; the lease stays with the caller.
+        """
+        held = HeldSession(session, model, peer, nbytes=session.nbytes)
+        self.check_room(peer, held.nbytes)
+        self._held[held.id] = held
+        return held
+
+    def find(self, session_id: str) -> HeldSession:
+        """The session with this id.
+
+        Raises:
+            SessionNotFoundError: there is none.
+        """
+        held = self._held.get(session_id)
+        if held is None:
+            raise SessionNotFoundError(
+                "no session has this id: it was closed or evicted, or the server was restarted; "
+                "open a new one"
+            )
+        return held
+
+    def drop(self, held: HeldSession) -> None:
+        """Forget a session."""
+        if self._held.pop(held.id, None) is not None:
+            self._images.release(held.session.image)
+
+    def drop_unused(self) -> None:
+        """Evict the sessions whose time is up; their streams, if any, end."""
+        now = time.monotonic()
+        for held in list(self._held.values()):
+            settings = self._settings
+            kept = settings.resume_seconds if held.stream is None else settings.idle_seconds
+            if now - held.used > kept and not held.lock.locked():
+                self._evict(held, f"it had no request for {kept:g} s")
+
+    def _evict(self, held: HeldSession, why: str) -> None:
+        idle = time.monotonic() - held.used
+        _log.info("session %s evicted, idle for %.0f s: %s", held.id[:6], idle, why)
+        self.drop(held)
+        if held.stream is not None:
+            held.stream.end(
+                SessionNotFoundError(f"the session was evicted ({why}); open a new one")
+            )
+
+    def _spare(self, peer: Peer | None) -> HeldSession | None:
+        """The session to evict for a new one, None if all are in use.
+
+        Those without a stream come before those that are merely idle, then those of the host that
+        has the most, then the one idle for longest.
+
+        Args:
+            peer: of whose host it must be; None for any.
+        """
+        now = time.monotonic()
+        of_host = Counter(held.peer.host for held in self._held.values())
+        spare = [
+            held
+            for held in self._held.values()
+            if not held.lock.locked()
+            and (held.stream is None or now - held.used > self._settings.spare_seconds)
+            and (peer is None or held.peer.host == peer.host)
+        ]
+        return min(
+            spare,
+            key=lambda held: (held.stream is not None, -of_host[held.peer.host], held.used),
+            default=None,
+        )
+
+    def _refusal(self, peer: Peer, wanted: int) -> LimitError | None:
+        """Why a peer may not open a session of `wanted` bytes; None if it may."""
+        settings = self._settings
+        if len(self._held) >= settings.max_sessions:
+            return LimitError(
+                f"the server has {settings.max_sessions} sessions open, as many as it may: close "
+                "one, try again later, or start it with a larger --max-sessions",
+                reason="sessions",
+            )
+        most = settings.max_sessions_per_host or math.ceil(settings.max_sessions * 3 / 4)
+        if sum(held.peer.host == peer.host for held in self._held.values()) >= most:
+            return LimitError(
+                f"your address has {most} sessions open, as many as one may: close one, or start "
+                "the server with a larger --max-sessions-per-host",
+                reason="sessions of a host",
+            )
+        used, budget = self.nbytes, settings.session_memory_mib * MIB
+        if used + wanted > budget:
+            return LimitError(
+                f"sessions fill their memory ({used // MIB} of {budget // MIB} MiB): close one, "
+                "try again later, or start the server with a larger --session-memory-mib",
+                reason="session memory",
+            )
+        return None

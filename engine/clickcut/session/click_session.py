@@ -1,0 +1,267 @@
+"""A click session: events on one image -> masks.
+
+The state of a session is its list of events. Network output and mask follow from it, the same for
+the same list on the same machine and bundle; states are kept only so that going back costs nothing.
+An event that fails leaves everything as it was. One thread at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickcut.backends import Predictor
+from clickcut.clicks import PlacedClick, checked_index
+from clickcut.errors import EventError
+from clickcut.images import PreparedImage
+from clickcut.parameters import Parameters
+from clickcut.region import Region
+from clickcut.selection import Selection, paint
+from clickcut.session.events import (
+    Click,
+    Event,
+    InitialMask,
+    MoveClick,
+    Prompts,
+    RemoveClick,
+    Reset,
+    SetParameters,
+    stroke_pixels,
+    to_pixel,
+)
+from clickcut.session.history import MAX_POINTS, History
+from clickcut.session.pipeline import Computed, Pipeline, State, probability
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What an event did.
+
+    Attributes:
+        changed: the rectangle in which the mask changed; None = nowhere.
+        timings: milliseconds by stage, "maps", "network" and "cut"; a stage that did not run is
+            absent.
+    """
+
+    changed: Region | None
+    timings: dict[str, float]
+
+
+class ClickSession:
+    """Select objects in one image, one after the other, click by click.
+
+    Args:
+        image: shared between sessions.
+        predictor: shared between sessions.
+        parameters: the bundle's defaults when None.
+        solver: of the graph cut, one of `clickcut.cut.SOLVERS`.
+
+    Attributes:
+        image: as given.
+        mask: (H, W) bool, the selection; read-only, changes in place with each event.
+        parameters: in force now.
+        object_index: 0 for the first object on the image, then 1, ...
+    """
+
+    def __init__(
+        self,
+        image: PreparedImage,
+        predictor: Predictor,
+        parameters: Parameters | None = None,
+        solver: str = "grid",
+    ) -> None:
+        self.image = image
+        self.parameters = parameters or predictor.metadata.parameters
+        self.object_index = 0
+        self._pipeline = Pipeline(image, predictor, solver)
+        self._history = History(self._pipeline, self.parameters)
+        self._state = State()
+        self._mask = np.zeros((image.height, image.width), np.bool_)
+        self.mask = self._mask.view()
+        self.mask.flags.writeable = False
+
+    # ---- what a client does
+
+    def click(self, x: float, y: float, positive: bool = True) -> Step:
+        """Say that the pixel at (x, y), image coordinates, is object (or background).
+
+        Raises:
+            EventError: outside the image or not finite.
+            LimitError: too many events or points.
+        """
+        point = to_pixel(x, y, self.image.width, self.image.height)
+        return self._edit(Click.of([point], positive))
+
+    def stroke(self, points: NDArray[np.float64], positive: bool = True) -> Step:
+        """Say that all pixels on a polyline are object (or background).
+
+        Args:
+            points: (N, 2) float64, x and y of its corners.
+            positive: object, else background.
+
+        Raises:
+            EventError: see `clickcut.session.events.stroke_pixels`.
+            LimitError: too many events or points.
+        """
+        pixels = stroke_pixels(points, self.image.width, self.image.height, MAX_POINTS)
+        return self._edit(Click.of(pixels, positive))
+
+    def move_click(self, index: int, x: float, y: float) -> Step:
+        """Make a click at another pixel, as if it had been made there. Can be undone.
+
+        Args:
+            index: among `clicks`.
+            x: column, image coordinates.
+            y: row.
+
+        Raises:
+            EventError: there is no such click, it is a stroke, or (x, y) is outside the image.
+            LimitError: too many events.
+        """
+        point = to_pixel(x, y, self.image.width, self.image.height)
+        return self._edit(MoveClick(checked_index(index, "a click"), point))
+
+    def remove_click(self, index: int) -> Step:
+        """Take a click or stroke away, as if it had not been made. Can be undone.
+
+        Args:
+            index: among `clicks`; those after it move up by one.
+
+        Raises:
+            EventError: there is no such click.
+            LimitError: too many events.
+        """
+        return self._edit(RemoveClick(checked_index(index, "a click")))
+
+    def start_from(self, mask: NDArray[np.bool_]) -> Step:
+        """Start from an existing mask (H, W) bool, which clicks then repair. Can be undone.
+
+        Raises:
+            EventError: another shape than the image.
+        """
+        if mask.shape != self._mask.shape:
+            raise EventError(
+                f"the initial mask has shape {mask.shape}, the image {self._mask.shape}"
+            )
+        return self._edit(InitialMask(np.packbits(mask.astype(np.bool_))))
+
+    def reset(self) -> Step:
+        """Take away everything done for the current object. Can be undone."""
+        return self._edit(Reset())
+
+    def undo(self) -> Step:
+        """Take back the last click, stroke, change of a click, initial mask or reset.
+
+        Parameters stay.
+
+        Raises:
+            EventError: there is nothing to undo.
+        """
+        return self._show(self._history.undo(self.parameters))
+
+    def redo(self) -> Step:
+        """Apply again what the last undo took back.
+
+        Raises:
+            EventError: there is nothing to redo.
+        """
+        if not self._history.undone:
+            raise EventError("there is nothing to redo")
+        *rest, event = self._history.undone
+        step = self._edit(event)
+        self._history.undone = rest
+        return step
+
+    def next_object(self) -> Step:
+        """Start a new object on the same image, with no clicks. Parameters stay."""
+        self._pipeline.reset()
+        self.object_index += 1
+        self._history = History(self._pipeline, self.parameters)
+        return self._show(Computed(State(), {}))
+
+    def set_parameters(self, **changes: float | bool) -> Step:
+        """Change parameters and decide the present mask again.
+
+        Raises:
+            EventError: unknown or out of range; see `Parameters.changed`.
+            LimitError: too many events.
+        """
+        history = self._history
+        parameters = self.parameters.changed(**changes)
+        # A slider that moves must not grow the list.
+        replaces = bool(history.entries) and isinstance(history.entries[-1].event, SetParameters)
+        if not replaces:
+            history.check_limits()
+        event = SetParameters(parameters)
+        computed = history.apply(self._state, event, parameters)
+        if replaces:
+            history.entries.pop()
+        history.add(event, None)
+        self.parameters = parameters
+        return self._show(computed)
+
+    # ---- what a client sees
+
+    @property
+    def events(self) -> list[Event]:
+        """Events in force for the current object."""
+        return self._history.events
+
+    @property
+    def clicks(self) -> list[PlacedClick]:
+        """Clicks and strokes in force, in the order made."""
+        return [click.placed for click in Prompts.of(self.events).clicks]
+
+    @property
+    def num_clicks(self) -> int:
+        """How many clicks and strokes are in force."""
+        return len(Prompts.of(self.events).clicks)
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether `undo` has something to take back."""
+        return self._history.last_edit is not None
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether `redo` has something to apply."""
+        return bool(self._history.undone)
+
+    @property
+    def selection(self) -> Selection:
+        """The mask cut to its bounding box."""
+        return self._state.selection
+
+    @property
+    def probability(self) -> tuple[Region, NDArray[np.float32]] | None:
+        """The network's last output: its region and (S, S) float32 over it.
+
+        None when it has not run since the last reset or initial mask.
+        """
+        if self._state.region is None or self._state.logits is None:
+            return None
+        return self._state.region, probability(self._state.logits)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held: mask, present and earlier states, events also undone, and the warm cut.
+
+        The image is not counted.
+        """
+        return self._mask.nbytes + self._state.nbytes + self._history.nbytes + self._pipeline.nbytes
+
+    # ---- how it is kept
+
+    def _edit(self, event: Event) -> Step:
+        self._history.check_limits(event)
+        computed = self._history.apply(self._state, event, self.parameters)
+        self._history.add(event, self._state)
+        self._history.undone.clear()
+        return self._show(computed)
+
+    def _show(self, computed: Computed) -> Step:
+        changed = paint(self._mask, self._state.selection, computed.state.selection)
+        self._state = computed.state
+        return Step(changed, computed.timings)

@@ -1,0 +1,220 @@
+"""The events of one object, and the states between them as far as they are kept.
+
+A state follows from the events before it, so any of them may be given up: going back then computes
+it again, from the last one that is known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clickcut.errors import EventError, LimitError
+from clickcut.parameters import Parameters
+from clickcut.session.events import (
+    Click,
+    Event,
+    InitialMask,
+    MoveClick,
+    Prompts,
+    PromptsBuilder,
+    RemoveClick,
+    Reset,
+    SetParameters,
+)
+from clickcut.session.pipeline import MAX_REPLAYED, Computed, Pipeline, State
+
+MAX_EVENTS = 5_000
+"""Events of an object; a session that needs more has gone wrong."""
+
+MAX_POINTS = 50_000
+"""Clicked pixels in force per object; strokes count with every pixel."""
+
+MAX_HELD_POINTS = 200_000
+"""Clicked pixels held per object: also those reset or undone, which can come back."""
+
+MAX_MASKS = 32
+"""Initial masks per object, those taken back included; each holds a bit per pixel."""
+
+UNDO_BYTES = 2 * 2**20
+"""States before the present one are held for undo up to this many bytes, the latest first."""
+
+CHECKPOINTS = 32
+"""Of the states given up every 32nd is held all the same: no undo computes more than that."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """An event, and the state before it unless that was given up to save memory."""
+
+    event: Event
+    before: State | None
+
+
+class History:
+    """Events of one object, those that can be redone, and states.
+
+    Args:
+        pipeline: computes states.
+        parameters: in force before the first event.
+
+    Attributes:
+        entries: events in force, in order.
+        undone: events that `redo` applies again, the next one last.
+    """
+
+    def __init__(self, pipeline: Pipeline, parameters: Parameters) -> None:
+        self.entries: list[Entry] = []
+        self.undone: list[Event] = []
+        self._pipeline = pipeline
+        self._first_parameters = parameters
+
+    @property
+    def events(self) -> list[Event]:
+        """Events in force."""
+        return [entry.event for entry in self.entries]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        states = (e.before for e in self.entries if e.before is not None)
+        events = (*self.events, *self.undone)
+        return sum(s.nbytes for s in states) + sum(e.nbytes for e in events)
+
+    @property
+    def last_edit(self) -> int | None:
+        """Index of the last event that undo takes back."""
+        for at in range(len(self.entries) - 1, -1, -1):
+            if not isinstance(self.entries[at].event, SetParameters):
+                return at
+        return None
+
+    def add(self, event: Event, before: State | None) -> None:
+        """Add an event; states that take too much memory with it are given up."""
+        self.entries.append(Entry(event, before))
+        held = 0
+        for at in range(len(self.entries) - 1, -1, -1):
+            entry = self.entries[at]
+            held += 0 if entry.before is None else entry.before.nbytes
+            if held > UNDO_BYTES and at % CHECKPOINTS:
+                entry.before = None
+
+    def check_limits(self, event: Event | None = None) -> None:
+        """Check whether one more event fits.
+
+        Args:
+            event: the new one; one that is held already (redo) does not count twice.
+
+        Raises:
+            LimitError: no.
+        """
+        if len(self.entries) >= MAX_EVENTS:
+            raise LimitError(f"an object has at most {MAX_EVENTS} events; start the next object")
+        held = [e for e in (*self.events, *self.undone) if e is not event]
+        masks = sum(isinstance(e, InitialMask) for e in held)
+        if isinstance(event, InitialMask) and masks >= MAX_MASKS:
+            raise LimitError(
+                f"an object has at most {MAX_MASKS} initial masks; go to the next object"
+            )
+        if not isinstance(event, Click):
+            return
+        if event.num_points + len(Prompts.of(self.events).points) > MAX_POINTS:
+            raise LimitError(f"an object has at most {MAX_POINTS} clicked pixels, strokes included")
+        if event.num_points + sum(e.num_points for e in held if isinstance(e, Click)) > (
+            MAX_HELD_POINTS
+        ):
+            raise LimitError(
+                f"an object holds at most {MAX_HELD_POINTS} clicked pixels, those reset or undone "
+                "included; go to the next object"
+            )
+
+    def apply(self, state: State, event: Event, parameters: Parameters) -> Computed:
+        """The state after one more event; changes nothing.
+
+        Raises:
+            EventError: see `Pipeline.after`.
+        """
+        events = self.events
+        known = 0, State()
+        if isinstance(event, MoveClick | RemoveClick):
+            known = self._known(Prompts.of([*events, event]), parameters)
+        return self._pipeline.after(state, events, event, parameters, known)
+
+    def undo(self, parameters: Parameters) -> Computed:
+        """Take the last event back and return the state without it. Parameters stay.
+
+        Raises:
+            EventError: there is none.
+        """
+        at = self.last_edit
+        if at is None:
+            raise EventError("there is nothing to undo")
+        before = self.entries[at].before
+        computed = self._before(at) if before is None else Computed(before, {})
+        if at + 1 < len(self.entries):  # parameters changed since
+            prompts = Prompts.of(self.events[:at])
+            decided = self._pipeline.decide(computed.state, prompts, parameters)
+            computed = Computed(decided.state, _sum(computed.timings, decided.timings))
+        self.undone.append(self.entries.pop(at).event)
+        return computed
+
+    def _before(self, at: int) -> Computed:
+        """The state before an entry, computed from the last one known; keeps those on the way."""
+        events, start = self.events, at
+        while start > 0 and self.entries[start].before is None:
+            start -= 1
+            if isinstance(events[start], Reset | InitialMask | MoveClick | RemoveClick):
+                break  # its state follows from the prompts alone
+        state = self.entries[start].before or State()
+        parameters = self._first_parameters
+        for event in events[:start]:
+            if isinstance(event, SetParameters):
+                parameters = event.parameters
+        timings: dict[str, float] = {}
+        for k in range(start, at):
+            event = events[k]
+            if isinstance(event, SetParameters):
+                parameters = event.parameters
+            elif k > start:
+                self.entries[k].before = state
+            state, spent = self._pipeline.after(state, events[:k], event, parameters)
+            timings = _sum(timings, spent)
+        return Computed(state, timings)
+
+    def _known(self, prompts: Prompts, parameters: Parameters) -> tuple[int, State]:
+        """A state that is held and follows from the first clicks of `prompts`, made one by one.
+
+        Returns:
+            How many clicks, and the state; 0 and an empty one when there is none.
+        """
+        found = 0, State()
+        if len(prompts.clicks) > MAX_REPLAYED:
+            return found
+        then = self._first_parameters
+        builder = PromptsBuilder()
+        same = True  # whether the state follows from the prompts and the present parameters alone
+        for entry in self.entries:
+            count = len(builder.clicks)
+            if (
+                entry.before is not None
+                and same
+                and then == parameters
+                and found[0] < count <= len(prompts.clicks)
+                and builder.start is prompts.start
+                and builder.clicks == list(prompts.clicks[:count])
+            ):
+                found = count, entry.before
+            builder.add(entry.event)
+            if isinstance(entry.event, SetParameters):
+                then = entry.event.parameters
+            elif isinstance(entry.event, Reset | InitialMask):
+                same = True
+            elif isinstance(entry.event, MoveClick | RemoveClick):
+                same = then == parameters
+            else:
+                same = same and then == parameters
+        return found
+
+
+def _sum(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
+    """Timings of two steps together."""
+    return {k: first.get(k, 0.0) + second.get(k, 0.0) for k in first | second}

@@ -1,0 +1,270 @@
+"""The way of a click: maps -> region -> network -> cut, as one function of what came before.
+
+`Pipeline.after` computes the state that follows an event. The result depends on its arguments
+alone, never on what was computed before; buffers and the warm cut only make it fast.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from clickcut.backends import Predictor
+from clickcut.clicks import Point
+from clickcut.images import PreparedImage
+from clickcut.parameters import Parameters
+from clickcut.region import Region, around_points, choose_region
+from clickcut.region_cut import RegionCut
+from clickcut.resample import move, resize
+from clickcut.selection import EMPTY, Selection
+from clickcut.session.events import (
+    Click,
+    Event,
+    InitialMask,
+    MoveClick,
+    Prompts,
+    RemoveClick,
+    Reset,
+)
+from clickcut.session.network_input import network_input
+
+MAX_REPLAYED = 20
+"""Network passes at most when a click is moved or removed. Of more clicks the earliest are made at
+once, in one pass."""
+
+Timings = dict[str, float]
+"""Milliseconds by stage, "maps", "network" and "cut"; a stage that did not run is absent."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What follows from the events so far.
+
+    Attributes:
+        selection: the mask.
+        region: what the network saw last; None when it has not run since the last reset.
+        logits: (S, S) float32 over `region`, or None with it.
+    """
+
+    selection: Selection = EMPTY
+    region: Region | None = None
+    logits: NDArray[np.float32] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.selection.nbytes + (0 if self.logits is None else self.logits.nbytes)
+
+
+class Computed(NamedTuple):
+    """A state and what it took.
+
+    Attributes:
+        state: that follows.
+        timings: of computing it.
+    """
+
+    state: State
+    timings: Timings
+
+
+class Pipeline:
+    """Computes states for one session; one thread at a time.
+
+    Args:
+        image: shared between sessions.
+        predictor: shared between sessions.
+        solver: of the graph cut, one of `clickcut.cut.SOLVERS`.
+    """
+
+    def __init__(self, image: PreparedImage, predictor: Predictor, solver: str) -> None:
+        self._image = image
+        self._predictor = predictor
+        self._solver = solver
+        self._sigma = 0.0
+        self._cut = RegionCut(image, 0.0, solver)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, the image not counted."""
+        return self._cut.nbytes
+
+    def reset(self) -> None:
+        """Forget the warm cut; nothing else depends on the past."""
+        self._cut.reset()
+
+    def after(
+        self,
+        state: State,
+        events: Sequence[Event],
+        event: Event,
+        parameters: Parameters,
+        known: tuple[int, State] = (0, State()),
+    ) -> Computed:
+        """The state after an event.
+
+        A moved or removed click counts as if the clicks in force had been made one after the other
+        (see `MAX_REPLAYED`) with the present parameters.
+
+        Args:
+            state: before it.
+            events: all events in force before it.
+            event: the new one.
+            parameters: in force, a `SetParameters` event included.
+            known: for `MoveClick` and `RemoveClick`: the state after so many of the clicks that are
+                then in force, made one after the other; 0 when none is known.
+
+        Raises:
+            EventError: it moves or removes a click that there is not, or moves a stroke.
+            CutError: the network gave values that are not finite.
+        """
+        prompts = Prompts.of([*events, event])
+        timings: Timings = {}
+        if isinstance(event, Reset | InitialMask):
+            state = self._start(prompts)
+        elif isinstance(event, Click):
+            state = self._step(state, prompts, parameters, timings)
+        elif isinstance(event, MoveClick | RemoveClick):
+            state = self._replay(prompts, parameters, known, timings)
+        else:
+            state = self._decide(state, prompts, parameters, timings)
+        return Computed(state, timings)
+
+    def decide(self, state: State, prompts: Prompts, parameters: Parameters) -> Computed:
+        """The state with its mask decided from its logits.
+
+        Args:
+            state: its selection is not used, except when it has no logits: then it stays.
+            prompts: in force.
+            parameters: of the decision.
+        """
+        timings: Timings = {}
+        return Computed(self._decide(state, prompts, parameters, timings), timings)
+
+    def _start(self, prompts: Prompts) -> State:
+        """The state before the first click."""
+        if prompts.start is None:
+            return State()
+        shape = self._image.height, self._image.width
+        bits = np.unpackbits(prompts.start.packed, count=shape[0] * shape[1])
+        return State(Selection.of(bits.reshape(shape).view(np.bool_)))
+
+    def _replay(
+        self,
+        prompts: Prompts,
+        parameters: Parameters,
+        known: tuple[int, State],
+        timings: Timings,
+    ) -> State:
+        """The state after all prompts, one after the other."""
+        count = len(prompts.clicks)
+        made, state = known
+        if not made:
+            made, state = max(0, count - MAX_REPLAYED), self._start(prompts)
+        for end in range(made + 1, count + 1):
+            so_far = replace(prompts, clicks=prompts.clicks[:end])
+            state = self._step(state, so_far, parameters, timings)
+        return state
+
+    def _step(
+        self, state: State, prompts: Prompts, parameters: Parameters, timings: Timings
+    ) -> State:
+        """The state after the last of the prompts."""
+        predicted = self._predict(state, prompts, timings)
+        return self._decide(predicted, prompts, parameters, timings)
+
+    def _decide(
+        self, state: State, prompts: Prompts, parameters: Parameters, timings: Timings
+    ) -> State:
+        if state.region is None or state.logits is None:
+            return state
+        region = state.region
+        with _timed(timings, "cut"):
+            logits = state.logits
+            if parameters.threshold != 0.5:
+                logits = logits - np.float32(
+                    math.log(parameters.threshold / (1 - parameters.threshold))
+                )
+            if parameters.cut:
+                self._use_sigma(parameters.cut_sigma)
+                seeds = [(x, y, 1 if p else -1) for (x, y), p in prompts.points.items()]
+                mask = self._cut.solve(
+                    logits,
+                    region,
+                    np.array(seeds, np.int32).reshape(-1, 3),
+                    parameters.cut_lambda,
+                    parameters.seed_radius,
+                )
+            else:
+                shape = region.width, region.height
+                mask = cv2.resize(logits, shape, interpolation=cv2.INTER_LINEAR) > 0
+            return replace(state, selection=Selection.of(mask, region.x0, region.y0))
+
+    def _predict(self, state: State, prompts: Prompts, timings: Timings) -> State:
+        with network_input(self._predictor.metadata) as shown:
+            with _timed(timings, "maps"):
+                signs = prompts.points
+                region = self._region(state, signs)
+                shown.show(
+                    self._image,
+                    region,
+                    [p for p, positive in signs.items() if positive],
+                    [p for p, positive in signs.items() if not positive],
+                    self._previous(state, region),
+                )
+            with _timed(timings, "network"):
+                # A copy: it may be a part of the output for several sessions, and would hold it.
+                logits = self._predictor.predict(shown.buffer)[0].copy()
+        return State(state.selection, region, logits)
+
+    def _region(self, state: State, signs: dict[Point, bool]) -> Region:
+        """What the network sees next."""
+        policy = self._predictor.metadata.region
+        needed = None
+        if policy.zoom and state.selection.box is not None:
+            clicked = around_points(signs)
+            box = state.selection.box
+            needed = box if clicked is None else box.union(clicked)
+        return choose_region(
+            self._image.width,
+            self._image.height,
+            needed,
+            state.region,
+            policy.expansion,
+            policy.min_side,
+        )
+
+    def _previous(self, state: State, region: Region) -> NDArray[np.float32] | None:
+        """The previous probability over `region`, (S, S) float32; None at the start."""
+        if state.region is not None and state.logits is not None:
+            return move(probability(state.logits), state.region, region, outside=0.0)
+        if state.selection.box is not None:
+            inside = state.selection.inside(region).astype(np.float32)
+            return resize(inside, self._predictor.metadata.input_size)
+        return None
+
+    def _use_sigma(self, sigma: float) -> None:
+        if sigma != self._sigma:
+            self._cut = RegionCut(self._image, sigma, self._solver)
+            self._sigma = sigma
+
+
+@contextmanager
+def _timed(timings: Timings, stage: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    timings[stage] = timings.get(stage, 0.0) + 1e3 * (time.perf_counter() - began)
+
+
+def probability(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sigmoid, element by element, float32."""
+    # Clipped so that exp cannot overflow; sigmoid(-80) is 0 in float32 already.
+    return np.float32(1) / (np.float32(1) + np.exp(np.clip(-logits, -80, 80)))

@@ -1,0 +1,173 @@
+"""Clients that send nothing, read nothing, or too much: the others are served all the same."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from server.harness import (
+    DEADLINE,
+    RawStream,
+    ServerProcess,
+    encode,
+    gauge,
+    image_file,
+    wait_until,
+)
+
+from clickcut.v1 import clickcut_pb2 as pb
+
+OPEN = pb.SessionRequest(open=pb.Open(image=image_file()))
+CLICK = pb.SessionRequest(click=pb.Click(x=80, y=60))
+
+
+def refusals(server: ServerProcess, reason: str) -> float:
+    with contextlib.suppress(StopIteration):  # no such line yet
+        return gauge(server, f'clickcut_refusals_total{{reason="{reason}"}}')
+    return 0.0
+
+
+def silent_call(channel: grpc.Channel, method: str) -> grpc.Call:
+    """A call that never sends its message."""
+
+    def nothing() -> Iterator[bytes]:
+        wait_until(call_ended.__len__, "the call ends", 4 * DEADLINE)
+        yield from ()
+
+    call_ended: list[int] = []
+    call = channel.stream_stream(method)(nothing())
+    call.add_callback(lambda: call_ended.append(1))
+    return call
+
+
+def healthy(channel: grpc.Channel) -> bool:
+    stub = health_pb2_grpc.HealthStub(channel)
+    reply = stub.Check(health_pb2.HealthCheckRequest(), timeout=DEADLINE)
+    return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def check_log(server: ServerProcess) -> None:
+    assert not any("Traceback" in line for line in server.errors), "\n".join(server.errors)
+
+
+METHODS = ["Session", "UploadImage", "Segment", "ListModels"]
+
+
+@pytest.mark.parametrize("method", [*METHODS, "Watch"])
+def test_silent_calls_do_not_keep_others_out(bundle: Path, method: str) -> None:
+    service = "grpc.health.v1.Health" if method == "Watch" else "clickcut.v1.Clickcut"
+    with (
+        ServerProcess(bundle, max_pending=8, open_seconds=600, metrics_port=0) as server,
+        grpc.insecure_channel(server.address, [("x", 1)]) as hostile,
+        grpc.insecure_channel(server.address, [("x", 2)]) as other,
+    ):
+        calls = [silent_call(hostile, f"/{service}/{method}") for _ in range(30)]
+        ended = calls[:22]  # the oldest
+        wait_until(lambda: all(call.done() for call in ended), "the first ones are ended")
+        assert {call.code() for call in ended} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        assert healthy(other)
+        with RawStream(server.address) as raw:
+            raw.ask(OPEN)
+            assert raw.ask(CLICK).clicks == 1
+        for call in calls:
+            call.cancel()
+        reason = "health checks" if method == "Watch" else "calls without a message"
+        assert refusals(server, reason) >= 22
+        check_log(server)
+
+
+def test_a_call_without_its_message_ends(bundle: Path) -> None:
+    with (
+        ServerProcess(bundle, open_seconds=0.3, metrics_port=0) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        methods = [f"/clickcut.v1.Clickcut/{name}" for name in METHODS]
+        methods += ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"]
+        calls = [silent_call(channel, method) for method in methods]
+        assert {call.code() for call in calls} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+        assert all("no message" in call.details() for call in calls)
+        assert refusals(server, "open") == len(calls)
+        check_log(server)
+
+
+def test_a_client_that_does_not_read_loses_its_stream_only(bundle: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 2, (700, 900), np.uint8)
+    mask = pb.InitialMask(png=encode(noise))
+    show = pb.SessionRequest(show=pb.Show(), output=pb.Output(mask=pb.Output.MASK_FORMAT_PNG))
+    with ServerProcess(bundle, write_seconds=0.5, metrics_port=0) as server:
+        with RawStream(server.address) as raw:
+            session_id = raw.ask(open=pb.Open(image=image_file(900, 700))).session_id
+            before = raw.ask(initial_mask=mask, sequence=1)
+            for _ in range(200):  # of 80 kB each
+                raw.send(show)
+            wait_until(lambda: refusals(server, "write") == 1, "the stream is ended")
+            with RawStream(server.address) as second:
+                resumed = second.ask(open=pb.Open(session_id=session_id))
+                assert resumed.applied_sequence == 1
+                assert resumed.result.area == before.result.area
+                second.ask(close=pb.Close())
+        assert gauge(server, "clickcut_sessions") == 0
+        server.terminate()
+        assert server.join() == 0
+        check_log(server)
+
+
+def test_one_host_has_only_a_part_of_the_sessions(bundle: Path) -> None:
+    with (
+        ServerProcess(bundle, max_sessions=4, metrics_port=0) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        streams = [stack.enter_context(RawStream(server.address)) for _ in range(4)]
+        for stream in streams[:3]:
+            stream.ask(OPEN)
+        streams[3].send(OPEN)
+        end = streams[3].status()
+        assert end.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "--max-sessions-per-host" in end.details()
+        assert refusals(server, "sessions of a host") == 1
+
+
+def test_sessions_without_a_stream_make_room(bundle: Path) -> None:
+    with (
+        ServerProcess(bundle, max_sessions=2, max_sessions_per_host=2) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        first, second, third = (stack.enter_context(RawStream(server.address)) for _ in range(3))
+        kept = first.ask(OPEN).session_id
+        abandoned = second.ask(OPEN).session_id
+        second.half_close()
+        assert second.status().code() == grpc.StatusCode.OK
+        assert third.ask(OPEN).session_id not in (kept, abandoned)
+        assert first.ask(CLICK).clicks == 1
+        with RawStream(server.address) as late:
+            late.send(pb.SessionRequest(open=pb.Open(session_id=abandoned)))
+            assert late.status().code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_idle_sessions_make_room(bundle: Path) -> None:
+    with (
+        ServerProcess(bundle, max_sessions=2, max_sessions_per_host=2, spare_seconds=0.3) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        first, second, third = (stack.enter_context(RawStream(server.address)) for _ in range(3))
+        first.ask(OPEN)
+        second.ask(OPEN)
+        third.send(OPEN)
+        assert third.status().code() == grpc.StatusCode.RESOURCE_EXHAUSTED  # none is idle yet
+        wait_until(lambda: opens(server, stack), "one is idle for long enough")
+        end = first.status()  # the one idle for longest
+        assert end.code() == grpc.StatusCode.NOT_FOUND
+        assert "evicted" in end.details()
+
+
+def opens(server: ServerProcess, stack: contextlib.ExitStack) -> bool:
+    stream = stack.enter_context(RawStream(server.address))
+    try:
+        return bool(stream.ask(OPEN).session_id)
+    except grpc.RpcError:
+        return False

@@ -1,0 +1,29 @@
+"""Replies: what a session's state becomes on the wire, without a server."""
+
+from __future__ import annotations
+
+import numpy as np
+from fakes import FakePredictor
+
+from clickcut.images import prepare_pixels
+from clickcut.polygons import MAX_OUTLINES
+from clickcut.server import replies
+from clickcut.session import ClickSession
+from clickcut.v1 import clickcut_pb2 as pb
+
+
+def test_polygons_that_are_too_many_leave_the_mask_as_it_is() -> None:
+    image = prepare_pixels(np.zeros((400, 400, 3), np.uint8))
+    session = ClickSession(image, FakePredictor())
+    dots = np.zeros((400, 400), np.bool_)
+    dots[::3, ::3] = True
+    session.start_from(dots)
+    result = replies.result(session, pb.Output(polygons=True), replies.whole(image))
+    assert f"more than {MAX_OUTLINES:,} outlines" in result.polygons_refused
+    assert not result.polygons
+    assert result.area == dots.sum()
+    assert result.rle.counts
+    output = pb.Output(polygons=True, polygon_tolerance=2)
+    simple = replies.result(session, output, replies.whole(image))
+    assert len(simple.polygons) == 1
+    assert not simple.polygons_refused

@@ -1,0 +1,297 @@
+"""Fair turns: one client's long request does not keep others waiting, and stops when told to."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes import FakePredictor
+from numpy.typing import NDArray
+from server.harness import image_file, wait_until
+
+from clickcut.errors import LimitError, StalledError
+from clickcut.server.core import Core
+from clickcut.server.peers import FairQueue, Peer
+from clickcut.server.pool import ComputePool
+from clickcut.server.rooms import Room
+from clickcut.server.segment import segment
+from clickcut.server.settings import Settings
+from clickcut.v1 import clickcut_pb2 as pb
+
+IMAGE = image_file()
+CLICKS = [pb.Click(x=x, y=y) for x, y in itertools.product(range(5, 155, 3), range(5, 115, 1))][
+    :5000
+]
+
+
+def peer(host: str, port: int = 1) -> Peer:
+    return Peer.of(f"ipv4:{host}:{port}")
+
+
+# ---- order
+
+
+def taken(queue: FairQueue[str]) -> Iterator[str]:
+    while (entry := queue.take()) is not None:
+        yield entry
+
+
+def test_hosts_then_connections_take_turns() -> None:
+    queue: FairQueue[str] = FairQueue()
+    for k in range(3):
+        queue.put(peer("a", 1), f"a1.{k}")
+    for k in range(2):
+        queue.put(peer("a", 2), f"a2.{k}")
+    queue.put(peer("b"), "b.0")
+    queue.put(peer("b"), "b.1")
+    assert len(queue) == 7
+    assert list(taken(queue)) == ["a1.0", "b.0", "a2.0", "b.1", "a1.1", "a2.1", "a1.2"]
+    assert len(queue) == 0
+
+
+def test_what_is_removed_does_not_come() -> None:
+    queue: FairQueue[str] = FairQueue()
+    queue.put(peer("a"), "first")
+    queue.put(peer("a"), "second")
+    assert queue.remove(peer("a"), "first")
+    assert not queue.remove(peer("a"), "first")
+    assert not queue.remove(peer("b"), "second")
+    assert list(taken(queue)) == ["second"]
+
+
+@pytest.mark.parametrize(
+    ("name", "host"),
+    [
+        ("ipv4:10.0.0.7:51234", "10.0.0.7"),
+        ("ipv6:%5B2001:db8:1:2:3:4:5:6%5D:51234", "2001:db8:1:2::/64"),
+        ("ipv6:[2001:db8:1:2::9]:80", "2001:db8:1:2::/64"),
+        ("ipv6:%5B::ffff:10.0.0.7%5D:51234", "10.0.0.7"),
+        ("ipv6:%5Bfe80::1%25eth0%5D:1", "fe80::/64"),
+        ("unix:/run/clickcut.sock", "unix:/run/clickcut.sock"),
+        ("", ""),
+        ("ipv6:nonsense", ""),
+    ],
+)
+def test_the_host_of_a_peer(name: str, host: str) -> None:
+    assert Peer.of(name) == Peer(host, name)
+
+
+# ---- the pool
+
+
+def with_pool(workers: int, queue: int, use: Callable[[ComputePool], Awaitable[None]]) -> None:
+    async def run() -> None:
+        pool = ComputePool(workers, queue)
+        try:
+            await use(pool)
+        finally:
+            pool.close()
+
+    asyncio.run(run())
+
+
+def test_a_full_queue_gives_way_to_who_has_less() -> None:
+    async def use(pool: ComputePool) -> None:
+        go = threading.Event()
+        greedy = [asyncio.create_task(pool.run(go.wait, peer("a"))) for _ in range(5)]
+        await asyncio.sleep(0)
+        honest = [asyncio.create_task(pool.run(go.wait, peer("b"))) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        assert pool.unfinished == 5
+        refused = [task for task in greedy if task.done()]
+        assert refused == greedy[3:]  # the last ones
+        with pytest.raises(LimitError, match="busy"):
+            await pool.run(go.wait, peer("a"))
+        go.set()
+        await asyncio.gather(*greedy[:3], *honest)
+        for task in refused:
+            assert isinstance(task.exception(), LimitError)
+
+    with_pool(1, 4, use)
+
+
+def test_waiting_too_long_is_refused() -> None:
+    async def use(pool: ComputePool) -> None:
+        go = threading.Event()
+        running = asyncio.create_task(pool.run(go.wait, peer("a")))
+        await asyncio.sleep(0)
+        with pytest.raises(LimitError, match="waited") as refused:
+            await pool.run(go.wait, peer("b"), 0.05)
+        assert refused.value.reason == "wait"
+        assert pool.unfinished == 1
+        go.set()
+        await running
+
+    with_pool(1, 4, use)
+
+
+def test_steps_stop_when_the_time_is_up() -> None:
+    closed = threading.Event()
+
+    def endless() -> Any:
+        try:
+            while True:
+                yield
+        finally:
+            closed.set()
+
+    async def use(pool: ComputePool) -> None:
+        with pytest.raises(StalledError, match="fewer clicks"):
+            await pool.run_steps(endless(), peer("a"), 0.05)
+        await asyncio.to_thread(closed.wait)
+        await asyncio.to_thread(wait_until, lambda: pool.unfinished == 0, "the pool is idle")
+
+    with_pool(1, 4, use)
+
+
+# ---- calls in progress
+
+
+def test_a_newcomer_takes_the_place_of_the_oldest_of_the_fullest_peer() -> None:
+    async def use() -> None:
+        room = Room(3, "calls")
+        ended: list[str] = []
+
+        async def stay(name: str, who: Peer) -> None:
+            try:
+                async with room.place(who):
+                    await asyncio.Event().wait()
+            except LimitError:
+                ended.append(name)
+
+        tasks = [asyncio.create_task(stay(f"a{k}", peer("a", k))) for k in range(3)]
+        await asyncio.sleep(0)
+        tasks.append(asyncio.create_task(stay("b", peer("b"))))
+        await asyncio.sleep(0.01)
+        assert ended == ["a0"]
+        tasks.append(asyncio.create_task(stay("a3", peer("a", 3))))
+        await asyncio.sleep(0.01)
+        assert ended == ["a0", "a1"]
+        assert len(room) == 3
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert len(room) == 0
+
+    asyncio.run(use())
+
+
+def test_where_calls_make_progress_ones_own_are_not_ended() -> None:
+    async def use() -> None:
+        room = Room(1, "uploads", keeps_own=True)
+        async with room.place(peer("a")):
+            with pytest.raises(LimitError, match="too many uploads"):
+                async with room.place(peer("a")):
+                    raise AssertionError
+
+    asyncio.run(use())
+
+
+# ---- Segment
+
+
+class Counting(FakePredictor):
+    """Writes its name into a list at each prediction; may be held."""
+
+    def __init__(self, name: str, order: list[str]) -> None:
+        super().__init__()
+        self._name, self._order = name, order
+        self.reached, self.go = threading.Event(), threading.Event()
+        self.go.set()
+
+    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        self._order.append(self._name)
+        self.reached.set()
+        self.go.wait()
+        return np.full((len(batch), *batch.shape[2:]), -1, np.float32)
+
+
+class OneModelEach:
+    """Models of a server; each client asks for one of its own, so that its clicks can be told."""
+
+    def __init__(self, *names: str) -> None:
+        self.order: list[str] = []
+        self.of_name = {name: Counting(name, self.order) for name in names}
+
+    def find(self, name: str) -> Any:
+        predictor = self.of_name[name]
+
+        class Choice:
+            def of(self, digest: str) -> Counting:
+                return predictor
+
+        return Choice()
+
+
+def with_core(models: OneModelEach, use: Callable[[Core], Awaitable[None]], **flags: Any) -> None:
+    async def run() -> None:
+        core = Core(Settings(**flags), models, 1)  # type: ignore[arg-type]
+        core.ready = True
+        try:
+            await use(core)
+        finally:
+            core.pool.close()
+
+    asyncio.run(run())
+
+
+def ask(core: Core, name: str, clicks: int) -> asyncio.Task[pb.SegmentReply]:
+    request = pb.SegmentRequest(
+        image=IMAGE, model=name, clicks=CLICKS[:clicks], parameters=pb.Parameters(cut=False)
+    )
+    return asyncio.create_task(segment(core, request, peer(name)))
+
+
+def test_two_long_requests_do_not_keep_a_third_waiting() -> None:
+    models = OneModelEach("greedy", "greedier", "honest")
+
+    async def use(core: Core) -> None:
+        abusers = [ask(core, name, 5000) for name in ("greedy", "greedier")]
+        await asyncio.to_thread(models.of_name["greedier"].reached.wait)
+        for _ in range(10):
+            at = len(models.order)
+            await ask(core, "honest", 10)
+            clicks = [k for k, name in enumerate(models.order[at:]) if name == "honest"]
+            assert len(clicks) == 10
+            # Each waits for one click of each of the others, no more.
+            assert {b - a for a, b in itertools.pairwise(clicks)} == {3}
+        assert not any(task.done() for task in abusers)
+        for task in abusers:
+            task.cancel()
+        await asyncio.gather(*abusers, return_exceptions=True)
+        await asyncio.to_thread(wait_until, lambda: core.pool.unfinished == 0, "all has stopped")
+
+    with_core(models, use, max_clicks=5000)
+
+
+def test_a_cancelled_request_stops_after_its_step() -> None:
+    models = OneModelEach("only")
+
+    async def use(core: Core) -> None:
+        predictor = models.of_name["only"]
+        predictor.go.clear()
+        task = ask(core, "only", 500)
+        await asyncio.to_thread(predictor.reached.wait)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        predictor.go.set()
+        await asyncio.to_thread(wait_until, lambda: core.pool.unfinished == 0, "it has stopped")
+        assert models.order == ["only"]
+
+    with_core(models, use)
+
+
+def test_too_many_clicks_are_refused_before_anything_is_done() -> None:
+    models = OneModelEach("only")
+
+    async def use(core: Core) -> None:
+        with pytest.raises(LimitError, match="at most 1000 clicks, got 1001: use a session"):
+            await ask(core, "only", 1001)
+        assert not len(core.images)
+
+    with_core(models, use)
