@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from clickcut.backends.load import load_predictor
 from clickcut.bundle import bundled_models
-from clickcut.predictor import load_predictor
 from clickcut_train.errors import WeightsError
 from clickcut_train.models import ModelConfig, build
 from clickcut_train.models.batchnorm import restore_batchnorm

@@ -13,15 +13,19 @@ from train_cases import ALONE, config, data
 from clickcut_train.models import ModelConfig, build
 from clickcut_train.models.batchnorm import ConvNorm
 from clickcut_train.models.fcn import BilinearUp, FCNHead
-from clickcut_train.run import Run
+from clickcut_train.trainer import Trainer
 
 ARCHITECTURES = ("fcn32s", "fcn16s", "fcn8s", "fcn4s", "topdown")
 WIDTHS = {"mobilenet_v2": 0.25, "vgg16": 1 / 32}
 
 
-def narrow(architecture, trunk, **changes):
+def narrow(architecture, backbone, **changes):
     config = ModelConfig(
-        architecture=architecture, trunk=trunk, width=WIDTHS[trunk], head_channels=8, **changes
+        architecture=architecture,
+        backbone=backbone,
+        width=WIDTHS[backbone],
+        head_channels=8,
+        **changes,
     )
     network = build(config).eval()
     for layer in network.head.modules():  # scores start at zero: make them say something
@@ -31,34 +35,34 @@ def narrow(architecture, trunk, **changes):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("trunk", WIDTHS)
+@pytest.mark.parametrize("backbone", WIDTHS)
 @pytest.mark.parametrize("previous", [False, True])
-def test_any_size_gives_logits_of_that_size(architecture, trunk, previous):
-    network = narrow(architecture, trunk, previous=previous)
+def test_any_size_gives_logits_of_that_size(architecture, backbone, previous):
+    network = narrow(architecture, backbone, previous=previous)
     for height, width in ((64, 96), (33, 70), (1, 50)):
         x = torch.randn(2, 6 if previous else 5, height, width)
         with torch.no_grad():
             assert network(x).shape == (2, 1, height, width)
 
 
-@pytest.mark.parametrize("trunk", WIDTHS)
-def test_trunks_give_features_at_strides_4_to_32(trunk):
-    network = narrow("fcn8s", trunk)
+@pytest.mark.parametrize("backbone", WIDTHS)
+def test_backbones_give_features_at_strides_4_to_32(backbone):
+    network = narrow("fcn8s", backbone)
     with torch.no_grad():
-        taps = network.trunk(torch.randn(1, 6, 64, 96))
-    for stride, channels, tap in zip((4, 8, 16, 32), network.trunk.channels, taps, strict=True):
+        taps = network.backbone(torch.randn(1, 6, 64, 96))
+    for stride, channels, tap in zip((4, 8, 16, 32), network.backbone.channels, taps, strict=True):
         assert tap.shape == (1, channels, 64 // stride, 96 // stride)
 
 
 def test_full_sizes_are_those_of_the_literature():
     with torch.device("meta"):
         vgg, mobile = (
-            build(ModelConfig(architecture="fcn8s", trunk=t)) for t in ("vgg16", "mobilenet_v2")
+            build(ModelConfig(architecture="fcn8s", backbone=t)) for t in ("vgg16", "mobilenet_v2")
         )
     assert sum(p.numel() for p in vgg.parameters()) == pytest.approx(134.3e6, rel=1e-3)
-    assert vgg.trunk.fc6.weight.shape == (4096, 512, 7, 7)
-    assert vgg.trunk.channels == (128, 256, 512, 4096)
-    assert mobile.trunk.channels == (24, 32, 96, 320)
+    assert vgg.backbone.fc6.weight.shape == (4096, 512, 7, 7)
+    assert vgg.backbone.channels == (128, 256, 512, 4096)
+    assert mobile.backbone.channels == (24, 32, 96, 320)
     assert sum(p.numel() for p in mobile.parameters()) == pytest.approx(1.81e6, rel=1e-2)
 
 
@@ -91,9 +95,9 @@ def test_a_finer_stage_shares_all_layers_of_the_coarser_one():
         assert coarse < fine
 
 
-@pytest.mark.parametrize("trunk", WIDTHS)
-def test_guidance_channels_start_at_zero(trunk):
-    first = narrow("fcn8s", trunk).trunk.first
+@pytest.mark.parametrize("backbone", WIDTHS)
+def test_guidance_channels_start_at_zero(backbone):
+    first = narrow("fcn8s", backbone).backbone.first
     assert not first.weight[:, 3:].any()
     assert first.weight[:, :3].any()
 
@@ -138,12 +142,14 @@ def test_a_frozen_batchnorm_is_folded_with_the_same_values_and_gradients():
 
 
 def test_frozen_batchnorms_keep_their_statistics(tmp_path):
-    for where, moving in (("none", ("head", "trunk")), ("backbone", ("head",)), ("all", ())):
-        run = Run(config(optimiser={"frozen_batchnorm": where}), tmp_path / where, data(), ALONE)
+    for where, moving in (("none", ("head", "backbone")), ("backbone", ("head",)), ("all", ())):
+        run = Trainer(
+            config(optimizer={"frozen_batchnorm": where}), tmp_path / where, data(), ALONE
+        )
         before = {n: v.clone() for n, v in run.learner.network.named_buffers() if "mean" in n}
         run.step()
         run.close()
         after = dict(run.learner.network.named_buffers())
         changed = {n.split(".")[0] for n, v in before.items() if not torch.equal(v, after[n])}
         assert changed == set(moving)
-    assert config(optimiser={"frozen_batchnorm": True}).optimiser.frozen_batchnorm == "backbone"
+    assert config(optimizer={"frozen_batchnorm": True}).optimizer.frozen_batchnorm == "backbone"

@@ -16,7 +16,7 @@ from clickcut_train.samples import SampleOptions, draw
 from clickcut_train.target import choose_target
 
 EVERYTHING = SampleOptions.mixed().model_copy(
-    update={"merge": 0.5, "part": 0.3, "damaged": 0.2, "others_most": 3}
+    update={"merge": 0.5, "part": 0.3, "damaged": 0.2, "max_on_each_other": 3}
 )
 
 
@@ -151,7 +151,7 @@ def test_the_three_strategies_have_equal_probability():
     """Told apart by number and place: ten, all on the other object, or else in the ring."""
     near, far = box(50, 20, 80, 50), box(2, 70, 126, 95)
     first = cv2.resize(far, (96, 96), interpolation=cv2.INTER_NEAREST)
-    options = SampleOptions(flip=False, ring_most=6, ring_width=12, margin=2)
+    options = SampleOptions(flip=False, max_in_ring=6, ring_width=12, margin=2)
     counts = np.zeros(3)
     for seed in range(240):
         sample = draw(photo(near, far, chosen=0), 96, options, np.random.default_rng(seed))

@@ -68,9 +68,9 @@ class SampleOptions(BaseModel):
     strategies: tuple[float, float, float] = Field(
         default=(1.0, 1.0, 1.0), description="weights of the negative strategies 1, 2 and 3"
     )
-    positive_most: int = Field(default=clicks.MOST_POSITIVE, ge=1, description="N_pos")
-    ring_most: int = Field(default=clicks.MOST_IN_RING, ge=0, description="N_neg1")
-    others_most: int = Field(default=clicks.MOST_ON_OTHERS, ge=0, description="N_neg2")
+    max_positive: int = Field(default=clicks.MAX_POSITIVE, ge=1, description="N_pos")
+    max_in_ring: int = Field(default=clicks.MAX_IN_RING, ge=0, description="N_neg1")
+    max_on_each_other: int = Field(default=clicks.MAX_ON_EACH_OTHER, ge=0, description="N_neg2")
     around: int = Field(default=clicks.AROUND, ge=0, description="N_neg3")
     ring_width: int = Field(default=clicks.RING_WIDTH, ge=2, description="d")
     step: int = Field(default=clicks.STEP, ge=1, description="d_step")
@@ -249,7 +249,7 @@ def _paper_clicks(
     sample: Sample, target: Target, crop: Crop, options: SampleOptions, rng: np.random.Generator
 ) -> None:
     """Positive clicks, and negative ones by one of the three strategies (section 3.2)."""
-    count = int(rng.integers(1, options.positive_most + 1))
+    count = int(rng.integers(1, options.max_positive + 1))
     sample.positive = clicks.positive_clicks(
         sample.target, count, rng, options.step, options.margin
     )
@@ -269,13 +269,13 @@ def negatives(
     """Negative clicks of the paper's strategy 1, 2 or 3 for a sample."""
     o = options
     if strategy == 1:
-        count = int(rng.integers(0, o.ring_most + 1))
+        count = int(rng.integers(0, o.max_in_ring + 1))
         return clicks.negatives_in_ring(
             sample.target, sample.ignore, count, rng, o.ring_width, o.step, o.margin
         )
     if strategy == 2:
         others = (crop.mask(other) for other in target.others())
-        return clicks.negatives_on_others(others, o.others_most, rng, o.step, o.margin)
+        return clicks.negatives_on_others(others, o.max_on_each_other, rng, o.step, o.margin)
     return clicks.negatives_around(sample.target, sample.ignore, o.around, rng, o.ring_width)
 
 
@@ -288,7 +288,7 @@ def _mixed_clicks(
         pixel = clicks.random_pixel(into > into.max() * rng.choice([0.25, 0.5, 0.8]), rng)
         sample.positive = [pixel] if pixel else []
         return
-    count = int(rng.integers(1, options.positive_most + 1))
+    count = int(rng.integers(1, options.max_positive + 1))
     sample.positive = clicks.positive_clicks(
         sample.target, count, rng, options.step, options.margin
     )
@@ -296,7 +296,7 @@ def _mixed_clicks(
     if strategy:
         some = options.model_copy(
             update={
-                "others_most": min(2, options.others_most),
+                "max_on_each_other": min(2, options.max_on_each_other),
                 "around": int(rng.integers(min(3, options.around), options.around + 1)),
             }
         )

@@ -97,7 +97,7 @@ class DataConfig(BaseModel):
     cache: str = Field(
         default="", description="folder for shards from a URL; empty: the user's cache"
     )
-    cache_gib: float = Field(default=20.0, gt=0, description="most that the cache holds")
+    cache_gib: float = Field(default=20.0, gt=0, description="maximum size of the cache")
 
 
 def parse_source(text: str) -> SourceConfig:

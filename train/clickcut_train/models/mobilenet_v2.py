@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler et al. 2018) as a trunk; module names as in torchvision's `features`."""
+"""MobileNetV2 (Sandler et al. 2018) as a backbone; module names as in torchvision's `features`."""
 
 from __future__ import annotations
 

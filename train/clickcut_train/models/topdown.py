@@ -24,7 +24,7 @@ class TopDownHead(nn.Module):
     top (PSPNet, Zhao et al. 2017) and the guidance once more at stride 4.
 
     Args:
-        channels: of the trunk's features at strides 4, 8, 16, 32.
+        channels: of the backbone's features at strides 4, 8, 16, 32.
         guidance: input channels besides R, G, B.
         width: channels of the head.
     """

@@ -13,6 +13,7 @@ from clickcut.errors import ClickcutError
 from clickcut_train.errors import WeightsError
 from clickcut_train.models import ClickNetwork, ModelConfig
 from clickcut_train.models.batchnorm import pairs
+from clickcut_train.old_keys import new_tensor_names
 
 _PREFIX = "network."
 """Of names in the graph: the exporter wraps the network in a module that drops the channel axis."""
@@ -110,7 +111,7 @@ def _read(path: Path) -> tuple[BundleMetadata, dict[str, Tensor]]:
                 )
             values = np.array(numpy_helper.to_array(tensor), np.float32)
             found[tensor.name.removeprefix(_PREFIX)] = torch.from_numpy(values)
-    return metadata, found
+    return metadata, new_tensor_names(found)
 
 
 def _check_shapes(network: nn.Module, new: dict[str, Tensor], path: Path) -> None:
