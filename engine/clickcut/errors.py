@@ -48,6 +48,14 @@ class LimitError(ClickcutError):
     """A configured limit would be exceeded: too many clicks, sessions or bytes."""
 
 
+class BusyError(LimitError):
+    """There is no room just now: too many requests, sessions or bytes; later there may be."""
+
+
+class UsageError(ClickcutError):
+    """A client or session is used where it cannot be: another event loop or process."""
+
+
 class BundleError(ClickcutError):
     """A model file cannot be used: damaged, foreign, incomplete metadata, unsupported."""
 

@@ -125,8 +125,9 @@ def _embed(
 
 @kernel
 def _hash(key: np.int64, size: int) -> np.int64:
-    mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
-    return np.int64(mixed >> np.uint64(33)) & np.int64(size - 1)
+    """A place in a table; no product exceeds 63 bits, so it is the same without the compiler."""
+    folded = (key ^ (key >> np.int64(29))) & np.int64(0x7FFFFFFF)
+    return ((folded * np.int64(0x9E3779B1)) >> np.int64(24)) & np.int64(size - 1)
 
 
 @kernel
