@@ -125,6 +125,19 @@ def test_segment_starts_from_a_mask(model: Path, photo: Path, tmp_path: Path) ->
     assert cv2.imread(str(second), cv2.IMREAD_UNCHANGED)[20, 20] == 0
 
 
+def test_segment_takes_a_box(model: Path, photo: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mask.png"
+    session = ClickSession(prepare(image_file()), load_predictor(model))
+    for words, text in (([], "with a box"), (["--click", "60,50"], "with a box and 1 click")):
+        box = ("--box", "20,10,100,90", "--model", model, "--out", out)
+        done = run("segment", photo, *box, *words)
+        assert done.returncode == 0, done.stderr
+        assert text in done.stdout
+        session.click(60, 50) if words else session.box(20, 10, 100, 90)
+        mask = cv2.imread(str(out), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(mask > 0, session.mask)
+
+
 def test_segment_on_a_server_gives_the_same(model: Path, photo: Path, tmp_path: Path) -> None:
     out = tmp_path / "mask.png"
     with ServerProcess(model) as server:
@@ -182,6 +195,9 @@ BAD_COMMANDS: dict[str, tuple[list[str], str]] = {
     "no such image": (["--click", "80,60", "--out", "x.png"], "cannot be read"),
     "a bad click": (["--click", "80;60", "--out", "x.png"], "X,Y"),
     "a bad sign": (["--click", "80,60,minus", "--out", "x.png"], "X,Y"),
+    "no prompt": (["--out", "x.png"], "--box"),
+    "a bad box": (["--box", "1,2,3", "--out", "x.png"], "X0,Y0,X1,Y1"),
+    "a box outside": (["--box", "1,2,300,40", "--out", "x.png"], "beyond the image"),
     "outside": (["--click", "999,60", "--out", "x.png"], "outside"),
     "a bad name": (["--click", "80,60", "--out", "mask"], "must end in"),
     "no such folder": (["--click", "80,60", "--out", "no/such/mask.png"], "cannot be written"),

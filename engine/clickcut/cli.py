@@ -29,10 +29,25 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="Select an object in an image with a few clicks: a gRPC server, and tools around it.",
 )
 
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Select an object in an image with a few clicks: a gRPC server, and tools around it."""
+    if version:
+        import clickcut
+
+        print(f"clickcut {clickcut.__version__}")
+        raise typer.Exit
+
+
 Clicks = list[tuple[float, float, bool]]
+Box = tuple[float, float, float, float]
 
 
 def main() -> None:
@@ -115,13 +130,17 @@ def _hand_on(name: str, text: str, load: Callable[[], Any]) -> None:
 def segment(
     image: Annotated[Path, typer.Argument(help="Image file: JPEG, PNG, WebP, BMP, TIFF.")],
     click: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             metavar="X,Y[,-]",
             help="A click at column X, row Y on the object, or with ',-' on the background. Give "
             "it several times; the order counts.",
         ),
-    ],
+    ] = None,
+    box: Annotated[
+        str | None,
+        typer.Option(metavar="X0,Y0,X1,Y1", help="A box around the object: its corners."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Where to write the mask: a PNG, white on black.")
     ] = None,
@@ -160,7 +179,10 @@ def segment(
     from clickcut.images import prepare
     from clickcut.picture_file import check_name, write_picture
 
-    clicks = [parse_click(text) for text in click]
+    clicks = [parse_click(text) for text in click or []]
+    corners = None if box is None else parse_box(box)
+    if not clicks and corners is None:
+        raise EventError("say where the object is: --click X,Y, --box X0,Y0,X1,Y1, or both")
     if out is None and overlay is None:
         raise EventError("say what to write: --out MASK.png, --overlay PICTURE.png, or both")
     for path in (out, overlay):
@@ -179,17 +201,27 @@ def segment(
 
         with Client(server, credentials=tls_credentials(tls, ca)) as client:
             mask = client.segment(
-                data, clicks, start_from=initial, model=model, parameters={"cut": cut}
+                data,
+                clicks,
+                box=corners,
+                start_from=initial,
+                model=model,
+                parameters={"cut": cut},
             )
     else:
-        mask = _segment_here(prepared, clicks, initial, model, cut)
+        mask = _segment_here(prepared, corners, clicks, initial, model, cut)
     if out is not None:
         write_picture(out, mask.astype("uint8") * 255)
     if overlay is not None:
         from clickcut.overlay import draw_overlay
 
         write_picture(overlay, draw_overlay(prepared.pixels, mask, clicks))
-    print(f"{int(mask.sum()):,} of {mask.size:,} pixels selected with {len(clicks)} clicks")
+    print(f"{int(mask.sum()):,} of {mask.size:,} pixels selected with {_count(clicks, corners)}")
+
+
+def _count(clicks: Clicks, box: Box | None) -> str:
+    made = f"{len(clicks)} click{'' if len(clicks) == 1 else 's'}"
+    return made if box is None else f"a box and {made}" if clicks else "a box"
 
 
 def parse_click(text: str) -> tuple[float, float, bool]:
@@ -209,8 +241,28 @@ def parse_click(text: str) -> tuple[float, float, bool]:
     return (*place, sign.strip() != "-")
 
 
+def parse_box(text: str) -> Box:
+    """X0,Y0,X1,Y1 as numbers.
+
+    Raises:
+        typer.BadParameter: another form.
+    """
+    try:
+        x0, y0, x1, y1 = (float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"a box is X0,Y0,X1,Y1 and not {text!r}", param_hint="--box"
+        ) from None
+    return x0, y0, x1, y1
+
+
 def _segment_here(
-    image: Any, clicks: Clicks, initial: NDArray[np.bool_] | None, model: str, cut: bool
+    image: Any,
+    box: Box | None,
+    clicks: Clicks,
+    initial: NDArray[np.bool_] | None,
+    model: str,
+    cut: bool,
 ) -> NDArray[np.bool_]:
     from clickcut.backends import load_predictor
     from clickcut.session import ClickSession
@@ -219,6 +271,8 @@ def _segment_here(
     session = ClickSession(image, predictor, predictor.metadata.parameters.changed(cut=cut))
     if initial is not None:
         session.start_from(initial)
+    if box is not None:
+        session.box(*box)
     for x, y, positive in clicks:
         session.click(x, y, positive)
     return session.mask

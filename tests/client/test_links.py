@@ -21,6 +21,7 @@ import pytest
 from client.test_hostile_server import FakeServer
 from server.harness import DEADLINE, Line, ServerProcess, image_file, wait_until
 
+from clickcut.backends import load_predictor
 from clickcut.client import (
     AsyncClient,
     BodyLimitError,
@@ -33,7 +34,6 @@ from clickcut.client import (
 from clickcut.client.channel import Target, error_of_rpc
 from clickcut.errors import LimitError
 from clickcut.images import prepare
-from clickcut.predictor import load_predictor
 from clickcut.session import ClickSession
 from clickcut.v1 import clickcut_pb2 as pb
 

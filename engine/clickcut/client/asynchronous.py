@@ -18,12 +18,13 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut.checks import text_of
 from clickcut.client.arguments import (
+    BoxLike,
     ClickLike,
     ParameterValues,
     parameters_message,
     segment_request,
-    text_of,
 )
 from clickcut.client.channel import (
     KEEPALIVE_SECONDS,
@@ -53,7 +54,7 @@ from clickcut.client.protocol import (
     segmenting,
     uploading,
 )
-from clickcut.client.replies import Mask, ModelInfo, Probability, mask_of, models_of
+from clickcut.client.replies import Mask, ModelInfo, Objects, Probability, mask_of, models_of
 from clickcut.client.session import SessionBase
 from clickcut.errors import ClickcutError, UsageError
 from clickcut.v1 import clickcut_pb2 as pb
@@ -102,15 +103,16 @@ class AsyncClient:
     async def segment(
         self,
         image: ImageSource,
-        clicks: Iterable[ClickLike],
+        clicks: Iterable[ClickLike] = (),
         *,
+        box: BoxLike | None = None,
         start_from: NDArray[np.bool_] | None = None,
         model: str = "",
         parameters: ParameterValues | None = None,
     ) -> Mask:
-        """The mask (H, W) bool of an image and all its clicks, without a session."""
+        """The mask (H, W) bool of an image, a box, if given, and all clicks, without a session."""
         picture = await asyncio.to_thread(Picture.of, image)
-        request = segment_request(clicks, start_from, model, parameters)
+        request = segment_request(clicks, box, start_from, model, parameters)
         talk = segmenting(picture, request, self._limits.start())
         return mask_of(await self._driver.have(talk))
 
@@ -144,7 +146,11 @@ class AsyncClient:
         await self.close()
 
 
-class AsyncSession(SessionBase[Coroutine[Any, Any, Mask], Coroutine[Any, Any, Probability]]):
+class AsyncSession(
+    SessionBase[
+        Coroutine[Any, Any, Mask], Coroutine[Any, Any, Probability], Coroutine[Any, Any, Objects]
+    ]
+):
     """A session of `AsyncClient.open`; see `SessionBase`. Closes when used in `async with`."""
 
     def __init__(self, driver: _Driver, conversation: Conversation) -> None:
@@ -159,6 +165,9 @@ class AsyncSession(SessionBase[Coroutine[Any, Any, Mask], Coroutine[Any, Any, Pr
         return self.mask
 
     async def _probing(self, talk: Talk[Probability]) -> Probability:
+        return await self._have(talk)
+
+    async def _listing(self, talk: Talk[Objects]) -> Objects:
         return await self._have(talk)
 
     async def _have(self, talk: Talk[T]) -> T:

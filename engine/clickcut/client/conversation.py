@@ -74,7 +74,6 @@ class Conversation:
         self.image = pb.ImageInfo()
         self._picture = picture
         self._model = model
-        self._parameters = parameters
         self._limits = limits
         self._deadline = limits.start()
         self._connected = False
@@ -85,10 +84,9 @@ class Conversation:
         self._applied = 0
         self._unanswered: pb.SessionRequest | None = None
         self._events: list[pb.SessionRequest] = []
+        self._parameters = parameters
         self._broken: tuple[pb.SessionRequest | None, int] = None, 0
         """The event whose replay broke the connection last, and how often in a row."""
-        self._start_parameters = pb.Parameters()
-        self._start_parameters.CopyFrom(parameters)
 
     # ---- what a session does
 
@@ -214,13 +212,10 @@ class Conversation:
         self.clicks = list(reply.result.clicks)
 
     def _remember(self, request: pb.SessionRequest) -> None:
-        """Add an applied event to what a new server would be told."""
-        kind = request.WhichOneof("event")
-        if kind == "set_parameters":
-            self._parameters.MergeFrom(request.set_parameters.parameters)
-        if kind == "next_object":  # what led to the objects before matters no more
-            self._events = [e for e in self._events if e.WhichOneof("event") == "next_object"]
-            self._start_parameters.CopyFrom(self._parameters)
+        """Add an applied event to what a new server would be told.
+
+        Events of finished objects too: the client may go back to them.
+        """
         kept = pb.SessionRequest()
         kept.CopyFrom(request)
         kept.ClearField("sequence")
@@ -239,7 +234,7 @@ class Conversation:
         opening = pb.Open(
             image_digest=self._picture.digest,
             model=self._model,
-            parameters=self._start_parameters,
+            parameters=self._parameters,
             output=_DELTA,
         )
         try:

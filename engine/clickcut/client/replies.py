@@ -20,10 +20,12 @@ from clickcut.encoding import MAX_MASK_PIXELS, from_rle, full_probability
 from clickcut.errors import ClickcutError, EventError, ServerError
 from clickcut.grpc_status import error_of
 from clickcut.region import Region
+from clickcut.selection import EMPTY, SelectedObject, Selection
 from clickcut.v1 import clickcut_pb2 as pb
 
 Mask = NDArray[np.bool_]
 Probability = NDArray[np.float32]
+Objects = list[SelectedObject]
 
 MAX_PROBABILITY_SIDE = 8192
 """Largest side of a probability map, network pixels."""
@@ -180,6 +182,25 @@ def probability_of(result: pb.Result, image: pb.ImageInfo) -> Probability:
         values = np.frombuffer(found.values, "<f4").reshape(found.height, found.width)
         region = _region(found.region, image)
         return full_probability(region, values, image.height, image.width)
+
+
+def objects_of(result: pb.Result, image: pb.ImageInfo) -> Objects:
+    """The objects of a result.
+
+    Raises:
+        InvalidReplyError: a mask is damaged, or does not fit the image.
+    """
+    found = []
+    for item in result.objects:
+        selection = EMPTY
+        if item.HasField("rle"):
+            region = _region(item.rectangle, image)
+            if (item.rle.height, item.rle.width) != (region.height, region.width):
+                raise _invalid("an object whose mask does not fill its rectangle")
+            with _memory_for(image):
+                selection = Selection.of(_decoded(item.rle), region.x0, region.y0)
+        found.append(SelectedObject(item.index, selection, item.num_clicks))
+    return found
 
 
 def models_of(reply: pb.ListModelsReply) -> list[ModelInfo]:

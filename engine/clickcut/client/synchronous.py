@@ -22,12 +22,13 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut.checks import text_of
 from clickcut.client.arguments import (
+    BoxLike,
     ClickLike,
     ParameterValues,
     parameters_message,
     segment_request,
-    text_of,
 )
 from clickcut.client.channel import (
     KEEPALIVE_SECONDS,
@@ -56,7 +57,7 @@ from clickcut.client.protocol import (
     segmenting,
     uploading,
 )
-from clickcut.client.replies import Mask, ModelInfo, Probability, mask_of, models_of
+from clickcut.client.replies import Mask, ModelInfo, Objects, Probability, mask_of, models_of
 from clickcut.client.session import SessionBase
 from clickcut.client.watchdog import watchdog
 from clickcut.errors import ClickcutError, UsageError
@@ -135,14 +136,15 @@ class Client:
     def segment(
         self,
         image: ImageSource,
-        clicks: Iterable[ClickLike],
+        clicks: Iterable[ClickLike] = (),
         *,
+        box: BoxLike | None = None,
         start_from: NDArray[np.bool_] | None = None,
         model: str = "",
         parameters: ParameterValues | None = None,
     ) -> Mask:
-        """The mask (H, W) bool of an image and all its clicks, without a session."""
-        request = segment_request(clicks, start_from, model, parameters)
+        """The mask (H, W) bool of an image, a box, if given, and all clicks, without a session."""
+        request = segment_request(clicks, box, start_from, model, parameters)
         talk = segmenting(Picture.of(image), request, self._limits.start())
         return mask_of(self._driver.have(talk))
 
@@ -176,7 +178,7 @@ class Client:
         self.close()
 
 
-class Session(SessionBase[Mask, Probability]):
+class Session(SessionBase[Mask, Probability, Objects]):
     """A session of `Client.open`; see `SessionBase`. Closes when used in `with`."""
 
     def __init__(self, driver: _Driver, conversation: Conversation) -> None:
@@ -192,6 +194,9 @@ class Session(SessionBase[Mask, Probability]):
         return self.mask
 
     def _probing(self, talk: Talk[Probability]) -> Probability:
+        return self._have(talk)
+
+    def _listing(self, talk: Talk[Objects]) -> Objects:
         return self._have(talk)
 
     def _have(self, talk: Talk[T]) -> T:
