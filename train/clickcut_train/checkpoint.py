@@ -7,7 +7,6 @@ Format 2 is a dict that `torch.load(weights_only=True)` reads: `format`, `config
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import IO, Any, cast
 import torch
 from torch import Tensor, nn
 
+from clickcut.whole_file import whole_file
 from clickcut_train.config import TrainConfig, validated
 from clickcut_train.errors import CheckpointError, ConfigError
 from clickcut_train.models import build
@@ -154,10 +154,6 @@ class _FirstError:
         """Nothing: the caller flushes."""
 
 
-def _open(path: Path) -> IO[bytes]:
-    return path.open("wb")
-
-
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint so that a crash at any moment leaves either the old or the new file.
 
@@ -175,21 +171,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "best": checkpoint.best,
         "provenance": checkpoint.provenance,
     }
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with _open(partial) as file:
-            guarded = _FirstError(file)
-            torch.save(state, cast(IO[bytes], guarded))
-            if guarded.error is not None:
-                raise guarded.error
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name itself must survive a power cut
-    finally:
-        os.close(folder)
+    with whole_file(path) as file:
+        guarded = _FirstError(file)
+        torch.save(state, cast(IO[bytes], guarded))
+        if guarded.error is not None:
+            raise guarded.error
