@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -74,6 +73,7 @@ def pack(
     Example: clickcut train pack --data voc:VOC2012:train --data coco:coco:train2017@2 -o packed
     """
     require("scipy", "urllib3")
+    from clickcut.processor import available_cpus
     from clickcut_train.data.manifest import PackOptions
     from clickcut_train.data.pack import pack as make
 
@@ -82,7 +82,7 @@ def pack(
         long_side=long_side, quality=quality, min_area=min_area, shard_mib=shard_mib, seed=seed
     )
     with _Bar("Packing") as bar:
-        manifest, reports = make(config, out, options, bar.show, workers or os.cpu_count() or 1)
+        manifest, reports = make(config, out, options, bar.show, workers or available_cpus())
     for report in reports:
         print(report)
     print(
