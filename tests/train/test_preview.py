@@ -98,6 +98,7 @@ def test_sheets_hold_as_many_rows_as_asked_for():
         sample_sheet(
             MemorySource([Photo("p", trees.jpeg(), (encode_mask(np.eye(96, 128) > 0),))]),
             SampleOptions(),
+            DISCS,
             1,
             32,
             0,
