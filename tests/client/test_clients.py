@@ -27,13 +27,14 @@ from clickcut.backends import load_predictor
 from clickcut.clicks import PlacedClick
 from clickcut.client import (
     AsyncClient,
+    BusyError,
     Client,
     StalledError,
     TakenOverError,
     UnavailableError,
     UnreachableError,
 )
-from clickcut.errors import EventError, ImageError, LimitError, SessionNotFoundError
+from clickcut.errors import EventError, ImageError, SessionNotFoundError
 from clickcut.images import digest_of, prepare, prepare_pixels
 from clickcut.region import Region
 from clickcut.session import ClickSession
@@ -390,23 +391,30 @@ def test_another_client_takes_a_session_over(server: ServerProcess) -> None:
         assert session.num_clicks == 2
 
 
-def test_a_busy_server_is_a_limit_error(bundle: Path, tmp_path: Path) -> None:
+def test_a_busy_server_is_tried_again(bundle: Path, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     with (
         ServerProcess(bundle, prelude=gate.prelude, workers=1, queue=0) as server,
         Client(server.address) as client,
+        Client(server.address, retry_seconds=0.3) as hasty,
     ):
         first, second = client.open(image_file()), client.open(image_file())
+        third = hasty.open(image_file())
         gate.close()
-        clicking = threading.Thread(target=first.click, args=(80, 60))
-        clicking.start()
+        clicking = [threading.Thread(target=first.click, args=(80, 60))]
+        clicking[0].start()
         gate.wait()
-        with pytest.raises(LimitError, match="busy"):
-            second.click(80, 60)
+        with pytest.raises(BusyError, match="busy"):
+            third.click(80, 60)
+        with pytest.raises(BusyError, match="busy"):
+            hasty.open(image_file(40, 30))
+        clicking.append(threading.Thread(target=second.click, args=(80, 60)))
+        clicking[1].start()
         gate.open()
-        clicking.join()
-        assert first.num_clicks == 1
-        assert second.click(80, 60).any()
+        for thread in clicking:
+            thread.join()
+        assert [first.num_clicks, second.num_clicks, third.num_clicks] == [1, 1, 0]
+        assert third.click(80, 60).any()
 
 
 def test_an_answer_that_does_not_come(bundle: Path, tmp_path: Path) -> None:

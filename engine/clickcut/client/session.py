@@ -8,12 +8,18 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clickcut.checks import flag_of, number_of
 from clickcut.clicks import PlacedClick, checked_index
-from clickcut.client.arguments import initial_mask
+from clickcut.client.arguments import (
+    box_message,
+    click_message,
+    initial_mask,
+    parameters_message,
+    stroke_message,
+)
 from clickcut.client.conversation import Conversation
 from clickcut.client.protocol import Talk
 from clickcut.client.replies import Mask, Objects, Probability, objects_of, probability_of
-from clickcut.errors import EventError
 from clickcut.polygons import Polygon, to_polygons
 from clickcut.selection import bounding_box
 from clickcut.v1 import clickcut_pb2 as pb
@@ -58,19 +64,16 @@ class SessionBase(Generic[M, P, L]):
         Image coordinates as displayed: x to the right, y down, (0, 0) the centre of the top left
         pixel.
         """
-        return self._event(pb.SessionRequest(click=pb.Click(x=x, y=y, negative=not positive)))
+        return self._event(pb.SessionRequest(click=click_message(x, y, positive)))
 
     def stroke(self, points: ArrayLike, positive: bool = True) -> M:
         """Say the same of all pixels on a polyline: (N, 2), x and y of its corners."""
-        array = np.asarray(points, np.float64)
-        if array.ndim != 2 or array.shape[1] != 2:
-            raise EventError(f"a stroke is an (N, 2) array of x, y; got shape {array.shape}")
-        stroke = pb.Stroke(coordinates=array.ravel().tolist(), negative=not positive)
-        return self._event(pb.SessionRequest(stroke=stroke))
+        return self._event(pb.SessionRequest(stroke=stroke_message(points, positive)))
 
     def move_click(self, index: int, x: float, y: float) -> M:
         """Make a click, by its index in `clicks`, at (x, y), as if it had been made there."""
-        moved = pb.MoveClick(index=_index(index, "a click"), x=x, y=y)
+        column, row = number_of(x, "x of a click"), number_of(y, "y of a click")
+        moved = pb.MoveClick(index=_index(index, "a click"), x=column, y=row)
         return self._event(pb.SessionRequest(move_click=moved))
 
     def remove_click(self, index: int) -> M:
@@ -95,7 +98,7 @@ class SessionBase(Generic[M, P, L]):
 
         It counts as drawn before all clicks; pixels whose centres lie in it belong to it.
         """
-        return self._event(pb.SessionRequest(box=pb.Box(x0=x0, y0=y0, x1=x1, y1=y1)))
+        return self._event(pb.SessionRequest(box=box_message((x0, y0, x1, y1))))
 
     def start_from(self, mask: NDArray[np.bool_]) -> M:
         """Start from an existing mask, (H, W) bool, which clicks then repair."""
@@ -106,7 +109,8 @@ class SessionBase(Generic[M, P, L]):
 
         With `exclude_finished` it never takes pixels that now belong to other objects.
         """
-        following = pb.NextObject(exclude_finished=exclude_finished)
+        excluding = flag_of(exclude_finished, "exclude_finished")
+        following = pb.NextObject(exclude_finished=excluding)
         return self._event(pb.SessionRequest(next_object=following))
 
     def edit_object(self, index: int, exclude_finished: bool = False) -> M:
@@ -114,7 +118,8 @@ class SessionBase(Generic[M, P, L]):
 
         With `exclude_finished` it never takes pixels that now belong to other objects, from now on.
         """
-        edit = pb.EditObject(index=_index(index, "an object"), exclude_finished=exclude_finished)
+        excluding = flag_of(exclude_finished, "exclude_finished")
+        edit = pb.EditObject(index=_index(index, "an object"), exclude_finished=excluding)
         return self._event(pb.SessionRequest(edit_object=edit))
 
     def set_parameters(
@@ -127,16 +132,16 @@ class SessionBase(Generic[M, P, L]):
         threshold: float | None = None,
     ) -> M:
         """Change parameters; see `clickcut.parameters.Parameters`. None leaves one as it is."""
-        parameters = pb.Parameters(
-            cut_lambda=cut_lambda,
-            cut_sigma=cut_sigma,
-            seed_radius=seed_radius,
-            cut=cut,
-            threshold=threshold,
-        )
-        return self._event(
-            pb.SessionRequest(set_parameters=pb.SetParameters(parameters=parameters))
-        )
+        values = {
+            "cut_lambda": cut_lambda,
+            "cut_sigma": cut_sigma,
+            "seed_radius": seed_radius,
+            "cut": cut,
+            "threshold": threshold,
+        }
+        given = {name: value for name, value in values.items() if value is not None}
+        change = pb.SetParameters(parameters=parameters_message(given))
+        return self._event(pb.SessionRequest(set_parameters=change))
 
     def _event(self, request: pb.SessionRequest) -> M:
         return self._masking(self._conversation.event(request))
@@ -243,6 +248,12 @@ class SessionBase(Generic[M, P, L]):
     def model_version(self) -> str:
         """Version of the model in use."""
         return self._conversation.image.model_version
+
+    @property
+    def window(self) -> tuple[float, float] | None:
+        """The sample values of the file that became 0 and 255; None for 8 bits as they are."""
+        image = self._conversation.image
+        return (image.window.low, image.window.high) if image.HasField("window") else None
 
     @property
     def estimated_sigma(self) -> float:

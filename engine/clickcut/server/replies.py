@@ -18,6 +18,7 @@ from clickcut.v1 import clickcut_pb2 as pb
 
 def image_info(image: PreparedImage, model: BundleMetadata | None = None) -> pb.ImageInfo:
     """What a client learns of its image and of the model in use."""
+    window = image.window
     return pb.ImageInfo(
         width=image.width,
         height=image.height,
@@ -25,6 +26,7 @@ def image_info(image: PreparedImage, model: BundleMetadata | None = None) -> pb.
         model=model.name if model else "",
         model_version=model.version if model else "",
         estimated_sigma=image.edges.sigma,
+        window=pb.Window(low=window.low, high=window.high) if window else None,
     )
 
 
@@ -124,9 +126,7 @@ def _common(rectangle: Region, box: Region | None) -> Region:
     """Pixels of both; an empty region when there are none."""
     if box is None:
         return Region(rectangle.x0, rectangle.y0, rectangle.x0, rectangle.y0)
-    x0, y0 = max(rectangle.x0, box.x0), max(rectangle.y0, box.y0)
-    x1, y1 = min(rectangle.x1, box.x1), min(rectangle.y1, box.y1)
-    return Region(x0, y0, max(x0, x1), max(y0, y1))
+    return rectangle.intersection(box)
 
 
 def _rectangle(region: Region) -> pb.Rectangle:
