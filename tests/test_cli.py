@@ -124,6 +124,18 @@ def test_segment_starts_from_a_mask(model: Path, photo: Path, tmp_path: Path) ->
     assert cv2.imread(str(second), cv2.IMREAD_UNCHANGED)[20, 20] == 0
 
 
+def test_segment_looks_through_a_window(model: Path, tmp_path: Path) -> None:
+    grey = cv2.imdecode(np.frombuffer(image_file(), np.uint8), cv2.IMREAD_GRAYSCALE)
+    deep, masks = tmp_path / "deep.png", []
+    deep.write_bytes(cv2.imencode(".png", grey.astype(np.uint16) * 4)[1])
+    for number, words in enumerate([(), ("--window", "0,65535")]):
+        out = tmp_path / f"{number}.png"
+        done = run("segment", deep, "--click", "80,60", "--model", model, "--out", out, *words)
+        assert done.returncode == 0, done.stderr
+        masks.append(cv2.imdecode(np.frombuffer(out.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED))
+    assert (masks[0] != masks[1]).any()
+
+
 def test_segment_on_a_server_gives_the_same(model: Path, photo: Path, tmp_path: Path) -> None:
     out = tmp_path / "mask.png"
     with ServerProcess(model) as server:
@@ -136,6 +148,10 @@ def test_segment_on_a_server_gives_the_same(model: Path, photo: Path, tmp_path: 
 
 
 BAD_COMMANDS: dict[str, tuple[list[str], str]] = {
+    "a window of one number": (
+        ["--click", "80,60", "--window", "5", "--out", "x.png"],
+        "a window is LOW,HIGH",
+    ),
     "nothing to write": (["--click", "80,60"], "--out"),
     "no such image": (["--click", "80,60", "--out", "x.png"], "cannot be read"),
     "a bad click": (["--click", "80;60", "--out", "x.png"], "X,Y"),

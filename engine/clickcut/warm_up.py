@@ -7,6 +7,7 @@ import numpy as np
 from clickcut import cut
 from clickcut.images import prepare_pixels
 from clickcut.maps import REBUILD_FROM, DiscMap, DistanceMap
+from clickcut.polygons import to_polygons
 from clickcut.predictor import Predictor
 from clickcut.session import ClickSession
 
@@ -41,3 +42,4 @@ def warm_up(predictor: Predictor, solver: str = "grid") -> None:
     session.click(80, 60)
     session.click(20, 20, positive=False)
     session.undo()
+    to_polygons(disc.view(np.bool_), 1.0, valid=True)
