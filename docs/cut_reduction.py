@@ -10,6 +10,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
+from clickcut.backends import load_predictor
 from clickcut.bundle import bundled_models
 from clickcut.commands.demo import packaged_photograph
 from clickcut.cut import EdgeWeights
@@ -18,7 +19,6 @@ from clickcut.cut.graph import CAPACITY, NEIGHBOUR, RECORD, X, Y
 from clickcut.cut.grid import GridSolver
 from clickcut.cut.problem import make_samples
 from clickcut.images import prepare_pixels
-from clickcut.predictor import load_predictor
 from clickcut.region import Region
 from clickcut.session import ClickSession
 from clickcut_eval.recording import RecordingPredictor

@@ -14,10 +14,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from clickcut.backends import load_predictor
 from clickcut.bundle import METADATA_KEY, bundled_models, parse_metadata
 from clickcut.bundle.file import SEAL_KEY, read_bundle, seal, seal_file
 from clickcut.errors import BundleError
-from clickcut.predictor import load_predictor
 
 SIZE = 64
 

@@ -13,10 +13,10 @@ import pytest
 from plans import FLAVOURS, build_plan
 from server.harness import SIZE, write_bundle
 
+from clickcut.backends import BACKENDS, Predictor, load_predictor, takes, why_unavailable
 from clickcut.backends.onnx_runtime import PROVIDERS, OnnxPredictor
 from clickcut.bundle.file import read_bundle
 from clickcut.errors import BackendError, BundleError
-from clickcut.predictor import BACKENDS, Predictor, load_predictor, takes, why_unavailable
 from clickcut.server.settings import Settings
 
 PROBABILITY_TOLERANCE = 2e-3

@@ -18,12 +18,11 @@ import pytest
 from plans import FakeCuda, FakeTensorRT, build_plan, describe
 from server.harness import write_bundle
 
-from clickcut.backends import cuda
+from clickcut.backends import cuda, load_predictor
 from clickcut.backends.tensorrt import TensorRTPredictor, check_available
 from clickcut.bundle.plan import read_plan, sidecar_of
 from clickcut.bundle.repository import read_model
 from clickcut.errors import BackendError, BundleError
-from clickcut.predictor import load_predictor
 
 HAS_RTX = importlib.util.find_spec("tensorrt_rtx") is not None
 HAS_CUDA_BINDINGS = importlib.util.find_spec("cuda") is not None

@@ -10,11 +10,11 @@ import pytest
 from fakes import FakePredictor, metadata
 from test_bundle import good, write
 
+from clickcut.backends import load_predictor
 from clickcut.bundle import METADATA_KEY
 from clickcut.bundle.file import read_bundle
+from clickcut.bundle.reference import GRID, REFERENCE_KEY, make_reference, parse_reference
 from clickcut.errors import BundleError
-from clickcut.predictor import load_predictor
-from clickcut.reference import GRID, REFERENCE_KEY, make_reference, parse_reference
 
 
 def batch():

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut.backends import BACKENDS, Predictor, load_predictor, takes, why_unavailable
 from clickcut.bundle import bundled_models
 from clickcut.bundle.repository import read_model
 from clickcut.commands.demo import packaged_photograph
 from clickcut.errors import BackendError, ClickcutError
 from clickcut.images import prepare_pixels
-from clickcut.predictor import BACKENDS, Predictor, load_predictor, takes, why_unavailable
 from clickcut.region import Region
 from clickcut.session.network_input import NetworkInput
 from clickcut_bench.backends_report import plot, show

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut.backends import Predictor
 from clickcut.backends.batching import BatchingPredictor
 from clickcut.bundle import BundleMetadata, bundled_models
 from clickcut.bundle.file import read_bundle
-from clickcut.predictor import Predictor
 from clickcut_eval.machine import describe
 
 DELAY = 1e-3

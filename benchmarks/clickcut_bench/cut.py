@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut.backends import load_predictor
 from clickcut.bundle import bundled_models
 from clickcut.cut import Cut, EdgeWeights, warm_up
 from clickcut.cut.problem import energy_of, make_samples, unaries
 from clickcut.images import prepare_pixels
-from clickcut.predictor import load_predictor
 from clickcut.region_cut import RegionCut
 from clickcut_bench.cut_report import SMOOTHNESS, exponents, plot, show, summarise
 from clickcut_bench.photographs import photograph, scaled_to, targets

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut.backends import Predictor
 from clickcut.images import prepare_pixels
-from clickcut.predictor import Predictor
 from clickcut.region import Region
 from clickcut.session import ClickSession
 from clickcut.session.events import Prompts

@@ -10,8 +10,8 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from clickcut.backends import Predictor
 from clickcut.parameters import Parameters
-from clickcut.predictor import Predictor
 from clickcut_eval.methods.engine import EngineMethod
 from clickcut_eval.metrics import Outcome
 from clickcut_eval.protocol import Protocol, play

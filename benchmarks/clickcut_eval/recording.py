@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut.backends import Predictor
 from clickcut.bundle import BundleMetadata
-from clickcut.predictor import Predictor
 
 
 class RecordingPredictor:
-    """Wraps a predictor, see `clickcut.predictor.Predictor`.
+    """Wraps a predictor, see `clickcut.backends.Predictor`.
 
     Args:
         predictor: the one that answers.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from clickcut.kernels import kernel
 
 MAX_SKIPPED = 512
 """Points between two that are kept, at most: it bounds the work per point."""
@@ -16,7 +17,7 @@ ROUNDS = (0.25, 0.5, 1.0)
 """Shares of the tolerance: what matters least goes first."""
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def thin(
     points: NDArray[np.int32],
     starts: NDArray[np.int64],
@@ -70,7 +71,7 @@ def thin(
                     left -= 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _is_near(
     points: NDArray[np.int32], first: int, end: int, a: int, c: int, tolerance: float
 ) -> bool:
@@ -94,7 +95,7 @@ def _is_near(
             return False
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _is_empty(
     points: NDArray[np.int32],
     cells: NDArray[np.int64],
@@ -129,13 +130,13 @@ def _is_empty(
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _side(xa: int, ya: int, xb: int, yb: int, x: int, y: int) -> int:
     """Positive, zero or negative: on which side of the line from a to b a point lies."""
     return (xb - xa) * (y - ya) - (yb - ya) * (x - xa)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _span(
     xs: tuple[int, int, int], ys: tuple[int, int, int], top: int, bottom: int
 ) -> tuple[int, int]:

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from clickcut.backends import load_predictor
 from clickcut.errors import BackendError
-from clickcut.predictor import load_predictor
 from clickcut_eval.data_spec import evaluated
 from clickcut_eval.machine import describe as describe_machine
 from clickcut_eval.targets import packaged_target

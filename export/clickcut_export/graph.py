@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from clickcut.bundle import METADATA_KEY, BundleMetadata
 from clickcut.bundle.file import read_bundle, seal
-from clickcut.reference import REFERENCE_KEY, ReferenceAnswer
+from clickcut.bundle.reference import REFERENCE_KEY, ReferenceAnswer
 from clickcut_export.errors import ExportError
 
 INPUT, OUTPUT = "input", "logits"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from clickcut.predictor import Predictor
+from clickcut.backends import Predictor
 from clickcut_eval.accuracy import measure_all
 from clickcut_eval.data_spec import DataSpec
 from clickcut_eval.datasets import open_dataset

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut.backends import Predictor
 from clickcut.images import prepare_pixels
-from clickcut.predictor import Predictor
 from clickcut.session import ClickSession
 from clickcut_eval.clicker import Clicker
 from clickcut_eval.recording import RecordingPredictor

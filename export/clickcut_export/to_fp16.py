@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from clickcut.backends import load_predictor
 from clickcut.bundle import BundleMetadata
-from clickcut.predictor import load_predictor
 from clickcut_export.errors import ExportError
 from clickcut_export.graph import INPUT, OUTPUT, finish, load_graph
 from clickcut_export.parity import FLOAT16, Batch, Parity, Tolerance, compare

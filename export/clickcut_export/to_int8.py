@@ -17,9 +17,9 @@ from typing import Literal
 
 import onnx
 
+from clickcut.backends import Predictor, load_predictor
 from clickcut.bundle import BundleMetadata
-from clickcut.predictor import Predictor, load_predictor
-from clickcut.reference import make_reference
+from clickcut.bundle.reference import make_reference
 from clickcut.session.pipeline import probability
 from clickcut_export.calibration import Quantiser
 from clickcut_export.errors import ExportError

@@ -18,8 +18,8 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from clickcut.backends import load_predictor
 from clickcut.bundle import BundleMetadata, faults_of
-from clickcut.predictor import load_predictor
 from clickcut_eval.targets import Target, packaged_target
 from clickcut_export.errors import ExportError
 from clickcut_export.graph import INPUT, OUTPUT, drop_empty_pads, finish, write_file
@@ -192,10 +192,10 @@ def training_facts(config: TrainConfig, seen: int) -> dict[str, str | int | floa
         "batch": config.schedule.batch,
         "loss": config.loss.kind,
         "clicks": config.samples.first,
-        "corrections": config.sessions.go_on,
+        "corrections": config.sessions.next_click_probability,
         "previous_probability": "yes" if config.model.previous else "no",
-        "optimiser": config.optimiser.kind,
-        "learning_rate": config.optimiser.rate,
+        "optimizer": config.optimizer.kind,
+        "learning_rate": config.optimizer.lr,
         "seed": config.schedule.seed,
     }
 

@@ -13,8 +13,8 @@ from fakes import FakePredictor
 from plans import describe
 from server.harness import SIZE, write_bundle
 
+from clickcut.backends import BACKENDS, why_unavailable
 from clickcut.errors import BackendError
-from clickcut.predictor import BACKENDS, why_unavailable
 from clickcut_bench import backends, backends_report, batching
 from clickcut_bench.backends import DIRECT, Case
 

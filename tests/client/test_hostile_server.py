@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from server.harness import DEADLINE, ServerProcess, image_file, wait_until
 
+from clickcut.backends import load_predictor
 from clickcut.client import AsyncClient, Client, DroppedEventError, ServerError, UnavailableError
 from clickcut.encoding import to_rle
 from clickcut.errors import SessionNotFoundError
 from clickcut.images import prepare
-from clickcut.predictor import load_predictor
 from clickcut.session import ClickSession
 from clickcut.v1 import clickcut_pb2 as pb
 from clickcut.v1 import clickcut_pb2_grpc
@@ -222,7 +222,7 @@ ClickSession.click = click
             with pytest.raises(DroppedEventError):
                 session.click(POISON, 60)
             np.testing.assert_array_equal(session.click(90, 60), wanted.mask)
-            assert session.clicks == 2
+            assert session.num_clicks == 2
         wait_until(lambda: len(servers) == 3, "the server was started a third time")
     finally:
         servers[-1].process.kill()

@@ -27,7 +27,7 @@ def test_measuring_selects_objects_and_leaves_empty_ones_out(tmp_path, scene):
 
 
 def test_the_shipped_model_selects_real_objects(shared_data, default_bundle):
-    from clickcut.predictor import load_predictor
+    from clickcut.backends import load_predictor
 
     predictor = load_predictor(default_bundle)
     targets = DATASETS["grabcut"].read(shared_data / "grabcut")[:6]

@@ -14,10 +14,10 @@ import pytest
 from export_cases import inputs, tiny_bundle, tiny_graph
 from onnx import numpy_helper
 
+from clickcut.backends import load_predictor
 from clickcut.bundle.file import read_bundle
+from clickcut.bundle.reference import make_reference
 from clickcut.errors import BundleError
-from clickcut.predictor import load_predictor
-from clickcut.reference import make_reference
 from clickcut_export import to_int8
 from clickcut_export.errors import ExportError, ParityError
 from clickcut_export.graph import finish, load_graph

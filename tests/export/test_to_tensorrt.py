@@ -12,9 +12,9 @@ from export_cases import inputs, tiny_bundle, tiny_graph
 from fakes import metadata
 from onnx import helper
 
+from clickcut.backends import load_predictor
 from clickcut.bundle.plan import read_plan
 from clickcut.errors import BackendError, BundleError
-from clickcut.predictor import load_predictor
 from clickcut_export import to_int8
 from clickcut_export.errors import ExportError
 from clickcut_export.graph import finish

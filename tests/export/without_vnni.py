@@ -13,9 +13,8 @@ from unittest import mock
 import numpy as np
 import onnxruntime
 
-from clickcut.backends import onnx_runtime
+from clickcut.backends import load_predictor, onnx_runtime
 from clickcut.errors import BundleError
-from clickcut.predictor import load_predictor
 
 onnxruntime.set_default_logger_severity(4)
 

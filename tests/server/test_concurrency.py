@@ -19,9 +19,9 @@ from server.harness import (
     random_clicks,
 )
 
+from clickcut.backends import load_predictor
 from clickcut.client import Client
 from clickcut.images import prepare
-from clickcut.predictor import load_predictor
 from clickcut.session import ClickSession
 from clickcut.v1 import clickcut_pb2 as pb
 from clickcut.v1 import clickcut_pb2_grpc

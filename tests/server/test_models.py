@@ -28,12 +28,12 @@ from server.harness import (
     write_bundle,
 )
 
+from clickcut.backends import load_predictor
 from clickcut.backends.batching import BatchingPredictor
 from clickcut.bundle.repository import find_models, version_key
 from clickcut.client import Client
 from clickcut.errors import BundleError, EventError
 from clickcut.images import prepare, prepare_pixels
-from clickcut.predictor import load_predictor
 from clickcut.server.model_registry import Models, label
 from clickcut.server.settings import Settings
 from clickcut.session import ClickSession

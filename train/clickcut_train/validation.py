@@ -45,7 +45,7 @@ class TorchPredictor:
 
     @torch.inference_mode()
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `clickcut.predictor.Predictor.predict`."""
+        """See `clickcut.backends.Predictor.predict`."""
         logits = self._network(torch.from_numpy(batch).to(self._device))
         out: NDArray[np.float32] = logits[:, 0].float().cpu().numpy()
         return out

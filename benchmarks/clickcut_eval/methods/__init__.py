@@ -85,7 +85,7 @@ def build(spec: MethodSpec, threads: int = 1) -> Method:
             raise MethodError(f"{spec.name}: {error}; there are {known}") from error
         return method
     if spec.kind == OURS:
-        from clickcut.predictor import load_predictor
+        from clickcut.backends import load_predictor
         from clickcut_eval.methods.engine import EngineMethod
 
         predictor = load_predictor(spec.file("bundle"), threads)
@@ -116,7 +116,7 @@ def describe(spec: MethodSpec) -> dict[str, Any]:
 
         parameters = dataclasses.asdict(DenseCrf())
     elif spec.kind == OURS:
-        from clickcut.predictor import load_predictor
+        from clickcut.backends import load_predictor
 
         predictor = load_predictor(spec.file("bundle"))
         parameters = dataclasses.asdict(predictor.metadata.parameters)

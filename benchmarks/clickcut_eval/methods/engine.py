@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut.backends import Predictor
 from clickcut.images import prepare_pixels
 from clickcut.parameters import Parameters
-from clickcut.predictor import Predictor
 from clickcut.session import ClickSession
 
 

@@ -18,7 +18,7 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from clickcut.predictor import Predictor
+from clickcut.backends.base import Predictor
 
 
 class BatchingPredictor:

@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickcut.backends import cuda
+from clickcut.backends.base import check_first_prediction, check_reference_answer
 from clickcut.bundle.plan import PACKAGES, Plan, check_capability, check_version, read_plan
 from clickcut.errors import BackendError, BundleError
-from clickcut.predictor import check_first_prediction, check_reference_answer
 
 _log = logging.getLogger(__name__)
 

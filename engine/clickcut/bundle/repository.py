@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clickcut.backends import DEFAULT_BACKENDS, takes
 from clickcut.bundle.file import read_bundle
 from clickcut.bundle.metadata import BundleMetadata, bundled_models
 from clickcut.bundle.plan import read_plan
 from clickcut.errors import BundleError
-from clickcut.predictor import DEFAULT_BACKENDS, takes
 
 
 @dataclass(frozen=True, slots=True)

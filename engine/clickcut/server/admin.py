@@ -9,8 +9,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from clickcut.backends import Predictor
 from clickcut.errors import ClickcutError, UnavailableError
-from clickcut.predictor import Predictor
 from clickcut.server.background import in_background
 from clickcut.server.core import Core
 from clickcut.server.edge import Call

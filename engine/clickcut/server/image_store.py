@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from clickcut.errors import EventError, ImageError, ImageNotFoundError, LimitError
+from clickcut.errors import BusyError, EventError, ImageError, ImageNotFoundError
 from clickcut.image_file.process import Cancellation, Decoder
 from clickcut.images import ImageLimits, PreparedImage, Window, digest_of, key_of
 from clickcut.server.peers import LOCAL, Peer
@@ -116,7 +116,7 @@ class ImageStore:
 
         Raises:
             ImageError: see `clickcut.images.decode`; or another digest than expected.
-            LimitError: no room for it, or too much work waits.
+            BusyError: no room for it, or too much work waits.
         """
 
         def hash_it() -> tuple[bytes, str]:
@@ -202,7 +202,7 @@ class ImageStore:
     def _check_in_use(self, wanted: int) -> None:
         used = sum(held.image.nbytes for held in self._held.values() if held.users)
         if used + wanted > self._budget or used >= self._budget:
-            raise LimitError(
+            raise BusyError(
                 f"images in use fill the memory for images ({used // MIB} of "
                 f"{self._budget // MIB} MiB): close sessions, or start the server with a larger "
                 "--image-memory-mib",

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import grpc
 
-from clickcut.errors import ClickcutError, EventError, TakenOverError
+from clickcut.errors import BusyError, ClickcutError, EventError, TakenOverError
 from clickcut.grpc_status import number_of
 from clickcut.region import Region
 from clickcut.server import replies
@@ -201,7 +201,10 @@ class SessionStream:
 
     def _refusal(self, raised: Exception) -> pb.SessionReply:
         error = self._core.known_error(raised)
-        return pb.SessionReply(error=pb.Error(code=number_of(error), message=str(error)))
+        retry = isinstance(error, BusyError)
+        return pb.SessionReply(
+            error=pb.Error(code=number_of(error), message=str(error), retry=retry)
+        )
 
     def _step(self, held: HeldSession, request: pb.SessionRequest) -> pb.SessionReply:
         """In a thread: apply an event that is new, show the state."""

@@ -6,7 +6,7 @@ import asyncio
 
 import grpc
 
-from clickcut.errors import EventError, ImageError, ImageNotFoundError, LimitError, StalledError
+from clickcut.errors import BusyError, EventError, ImageError, ImageNotFoundError, StalledError
 from clickcut.image_file import Window
 from clickcut.server.core import Core
 from clickcut.server.edge import Call
@@ -88,7 +88,7 @@ class Uploads:
         if len(data) + len(chunk) > most:
             raise ImageError(f"the file has more than {most} bytes, the most that is taken")
         if self._coming + len(chunk) > self._core.settings.upload_memory_mib * MIB:
-            raise LimitError(
+            raise BusyError(
                 "too many uploads are on their way; try again in a moment", reason="upload memory"
             )
         data += chunk

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from clickcut.bundle import BundleMetadata, faults_of
+from clickcut.bundle.metadata import BundleMetadata, faults_of
 from clickcut.errors import BundleError
 
 REFERENCE_KEY = "clickcut_reference"

@@ -1,24 +1,16 @@
-"""A predictor is a bundle loaded in a back-end: network inputs in, logits out."""
+"""What every back-end offers, and the checks of its first prediction."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clickcut.errors import BackendError, BundleError, ClickcutError
-from clickcut.reference import CPU_TOLERANCE, GPU_TOLERANCE, ReferenceAnswer
-
-if TYPE_CHECKING:
-    from clickcut.bundle import BundleMetadata
-
-BACKENDS = ("onnxruntime-cpu", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt")
-"""Names of all back-ends; which of them can be used depends on what is installed."""
-
-DEFAULT_BACKENDS = {".onnx": "onnxruntime-cpu", ".plan": "tensorrt"}
-"""The back-end of a file when none is asked for."""
+from clickcut.bundle.metadata import BundleMetadata
+from clickcut.bundle.reference import CPU_TOLERANCE, GPU_TOLERANCE, ReferenceAnswer
+from clickcut.errors import BundleError, ClickcutError, printable
 
 
 class Predictor(Protocol):
@@ -42,65 +34,6 @@ class Predictor(Protocol):
         Raises:
             BundleError: the graph does not take this S.
         """
-
-
-def load_predictor(
-    path: Path, threads: int = 0, backend: str = "", max_batch: int = 1
-) -> Predictor:
-    """Load a model in a back-end.
-
-    Args:
-        path: a bundle (`.onnx`), or for `tensorrt` a plan (`.plan`) with its metadata beside it.
-        threads: threads per prediction on the CPU; 0 = one per core.
-        backend: of `BACKENDS`; "" = what the file is for, an `.onnx` file runs on the CPU.
-        max_batch: largest N that will be asked for often; TensorRT prepares for it.
-
-    Raises:
-        BackendError: the back-end is unknown or not available here; the message says what to
-            install.
-        BundleError: no such file, damaged, not one of clickcut's, operators that the back-end does
-            not have, or a graph that does not fit its metadata.
-    """
-    chosen = backend or DEFAULT_BACKENDS.get(path.suffix, "onnxruntime-cpu")
-    if chosen not in BACKENDS:
-        raise BackendError(f"no back-end {chosen!r}; there are {', '.join(BACKENDS)}")
-    if not takes(chosen, path):
-        raise BundleError(
-            f"{path}: the back-end {chosen} takes "
-            + (
-                "plans: make one with `clickcut export tensorrt MODEL.onnx -o MODEL.plan`"
-                if chosen == "tensorrt"
-                else ".onnx files; a plan needs the back-end tensorrt"
-            )
-        )
-    if chosen == "tensorrt":
-        from clickcut.backends.tensorrt import TensorRTPredictor
-
-        return TensorRTPredictor(path)
-    from clickcut.backends.onnx_runtime import OnnxPredictor
-
-    return OnnxPredictor(path, threads, chosen, max_batch)
-
-
-def takes(backend: str, path: Path) -> bool:
-    """Whether a back-end loads files of this kind: `tensorrt` plans, the others bundles."""
-    return (backend == "tensorrt") == (path.suffix == ".plan")
-
-
-def why_unavailable(backend: str) -> str:
-    """Why a back-end cannot be used here and what to install; "" when it can."""
-    try:
-        if backend == "tensorrt":
-            from clickcut.backends.tensorrt import check_available
-
-            check_available()
-        else:
-            from clickcut.backends.onnx_runtime import check_provider
-
-            check_provider(backend)
-    except BackendError as error:
-        return str(error)
-    return ""
 
 
 def check_first_prediction(predictor: Predictor) -> None:
@@ -149,7 +82,8 @@ def _checked(predictor: Predictor, batch: NDArray[np.float32], what: str) -> NDA
         raise
     except Exception as error:  # whatever the back-end raises for a graph that does not work
         raise BundleError(
-            f"model {predictor.metadata.name}: its first prediction failed ({error})"
+            f"model {predictor.metadata.name}: its first prediction failed "
+            f"({printable(str(error).partition(chr(10))[0], 500)})"
         ) from error
     size = predictor.metadata.input_size
     if logits.shape != (1, size, size) or not np.isfinite(logits).all():
