@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from server.harness import image_file, wait_until
 from clickcut import errors
 from clickcut import grpc_status as status
 from clickcut.errors import ClickcutError, EventError, ImageError, ImageNotFoundError, LimitError
+from clickcut.image_file.parts import Parts
 from clickcut.image_file.process import Cancellation, Decoder
 from clickcut.images import ImageLimits, digest_of
 from clickcut.server.image_store import ImageStore
@@ -201,6 +203,7 @@ class SlowDecoder(Decoder):
         data: bytes,
         limits: ImageLimits | None = None,
         cancellation: Cancellation | None = None,
+        admit: Callable[[Parts], AbstractContextManager[None]] | None = None,
     ) -> NDArray[np.uint8]:
         assert cancellation is not None
         with cancellation.stopping(self.go.set):
@@ -208,7 +211,7 @@ class SlowDecoder(Decoder):
             assert self.go.wait(30)
         self.stopped += cancellation.cancelled
         cancellation.check()
-        return super().decode(data, limits, cancellation)
+        return super().decode(data, limits, cancellation, admit)
 
 
 @pytest.mark.parametrize("gone", [1, 2])

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -102,8 +103,15 @@ class Decoder:
         data: bytes,
         limits: ImageLimits | None = None,
         cancellation: Cancellation | None = None,
+        admit: Callable[[Parts], AbstractContextManager[None]] | None = None,
     ) -> NDArray[np.uint8]:
         """Decode an image file as `clickcut.image_file.decode` does.
+
+        Args:
+            data: the encoded file.
+            limits: what to accept.
+            cancellation: stops it.
+            admit: called with the examined file; holds what decoding it needs meanwhile.
 
         Returns:
             (H, W, 3) uint8, RGB, contiguous.
@@ -116,8 +124,10 @@ class Decoder:
         cancellation = cancellation or Cancellation()
         cancellation.check()
         image = examine(data, limits)
-        if image.light:
-            return render(image)
+        with admit(image) if admit else contextlib.nullcontext():
+            return render(image) if image.light else self._render_apart(image, cancellation)
+
+    def _render_apart(self, image: Parts, cancellation: Cancellation) -> NDArray[np.uint8]:
         worker = self._take(image)
         try:
             with cancellation.stopping(worker.interrupt):

@@ -252,6 +252,10 @@ class ClickSession:
         """
         return self._mask.nbytes + self._state.nbytes + self._history.nbytes + self._pipeline.nbytes
 
+    def cool(self) -> None:
+        """Give back memory that only makes the next event faster. Changes no result."""
+        self._pipeline.cool()
+
     # ---- how it is kept
 
     def _edit(self, event: Event) -> Step:
