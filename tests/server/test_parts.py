@@ -7,16 +7,15 @@ import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 
-import numpy as np
 import pytest
 from grpc import StatusCode
-from numpy.typing import NDArray
 from pydantic import ValidationError
 from server.harness import image_file, wait_until
 
 from clickcut import errors
 from clickcut import grpc_status as status
 from clickcut.errors import ClickcutError, EventError, ImageError, ImageNotFoundError, LimitError
+from clickcut.image_file import Decoded, Window
 from clickcut.image_file.parts import Parts
 from clickcut.image_file.process import Cancellation, Decoder
 from clickcut.images import ImageLimits, digest_of
@@ -203,15 +202,16 @@ class SlowDecoder(Decoder):
         data: bytes,
         limits: ImageLimits | None = None,
         cancellation: Cancellation | None = None,
+        window: Window | None = None,
         admit: Callable[[Parts], AbstractContextManager[None]] | None = None,
-    ) -> NDArray[np.uint8]:
+    ) -> Decoded:
         assert cancellation is not None
         with cancellation.stopping(self.go.set):
             self.begun.set()
             assert self.go.wait(30)
         self.stopped += cancellation.cancelled
         cancellation.check()
-        return super().decode(data, limits, cancellation, admit)
+        return super().decode(data, limits, cancellation, window, admit)
 
 
 @pytest.mark.parametrize("gone", [1, 2])

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from clickcut.errors import ClickcutError, LimitError, ServerError, UnavailableError
+from clickcut.errors import BusyError, ClickcutError, ServerError, UnavailableError
 from clickcut.image_file.process import Decoder
 from clickcut.images import ImageLimits
 from clickcut.server.image_store import ImageStore
@@ -64,7 +64,7 @@ class Core:
 
         Raises:
             UnavailableError: no.
-            LimitError: no, there is too little memory.
+            BusyError: no, there is too little memory.
         """
         if self.draining:
             raise UnavailableError("the server is shutting down; try another one, or again later")
@@ -78,7 +78,7 @@ class Core:
 
     def _check_memory(self) -> None:
         if self._short:
-            raise LimitError(
+            raise BusyError(
                 "the server is short of memory; try again in a moment, or give it more "
                 "--memory-mib",
                 reason="memory",
@@ -88,7 +88,7 @@ class Core:
         """Make sure that a session may have an event with which it may grow.
 
         Raises:
-            LimitError: sessions or images fill their memory.
+            BusyError: sessions or images fill their memory.
         """
         self.sessions.check_growth(held)
         self.images.check_growth()

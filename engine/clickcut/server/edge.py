@@ -145,7 +145,8 @@ class Call:
         Raises:
             EventError: it cannot be parsed.
             StalledError: the first one did not arrive in time.
-            LimitError: too many calls wait for their first message, or there is no memory for it.
+            BusyError: too many calls wait for their first message, or there is no memory for it.
+            LimitError: it has too many fields.
         """
         self.release()  # of the message before
         raw = await (self._context.read() if self._begun else self._first())

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from clickcut.errors import LimitError
+from clickcut.errors import BusyError
 from clickcut.server.settings import MIB, Settings
 
 _ROOT = Path("/")
@@ -89,11 +89,11 @@ class Allowance:
         """Use more bytes.
 
         Raises:
-            LimitError: the budget is used up.
+            BusyError: the budget is used up.
         """
         with self._lock:
             if self._used and self._used + count > self._budget:
-                raise LimitError(
+                raise BusyError(
                     f"the memory for {self._name} is in use ({self._used // MIB} of "
                     f"{self._budget // MIB} MiB): try again in a moment, or give the server more "
                     "--memory-mib",
@@ -111,7 +111,7 @@ class Allowance:
         """Use more bytes for a while.
 
         Raises:
-            LimitError: see `take`.
+            BusyError: see `take`.
         """
         self.take(count)
         try:

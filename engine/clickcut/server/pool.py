@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from clickcut.errors import LimitError, StalledError
+from clickcut.errors import BusyError, StalledError
 from clickcut.server.peers import LOCAL, FairQueue, Peer
 
 T = TypeVar("T")
@@ -114,7 +114,7 @@ class ComputePool:
             Its result, and how long it waited, in milliseconds.
 
         Raises:
-            LimitError: too much work waits, or it did not get its first turn in time.
+            BusyError: too much work waits, or it did not get its first turn in time.
             StalledError: it was not finished in time.
         """
         # No name for the future: with an error it would keep this frame, and that the work.
@@ -160,8 +160,8 @@ class ComputePool:
         unlucky.steps.close()
         unlucky.settle(None, self._busy())
 
-    def _busy(self) -> LimitError:
-        return LimitError(
+    def _busy(self) -> BusyError:
+        return BusyError(
             f"the server is busy: {self._unfinished} requests wait or run; try again in a "
             "moment, or give the server more --workers or a longer --queue",
             reason="queue",
@@ -236,10 +236,10 @@ def _one_step(work: Callable[[], T]) -> Steps[T]:
     yield
 
 
-def _too_late(job: _Job[Any]) -> LimitError | StalledError:
+def _too_late(job: _Job[Any]) -> BusyError | StalledError:
     spent = time.perf_counter() - job.asked
     if not job.started:
-        return LimitError(
+        return BusyError(
             f"the server is busy: the request waited {spent:.0f} s for a worker; try again later, "
             "or give the server more --workers",
             reason="wait",

@@ -16,7 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from clickcut.errors import ClickcutError
-from clickcut.processor import available_cpus
+from clickcut.processor import available_cores, available_cpus
 from clickcut.server.admin import NAME as ADMIN_NAME
 from clickcut.server.admin import AdminService, Reloader
 from clickcut.server.background import in_background
@@ -27,7 +27,7 @@ from clickcut.server.model_registry import GPU_BATCH, Models
 from clickcut.server.service import NAME, ClickcutService
 from clickcut.server.settings import MIB, Settings
 from clickcut.v1 import admin_pb2_grpc, clickcut_pb2_grpc
-from clickcut.warm_up import warm_up
+from clickcut.warm_up import warm_up_all
 
 _log = logging.getLogger(__name__)
 
@@ -210,7 +210,8 @@ class Server:
             share = f", {arm.share:.0%} of {m.name}" if arm.share < 1 else ""
             how = f"{m.architecture}, {arm.predictor.backend}{share}"
             _say(f"model     {m.name} {m.version} ({how})")
-        threads = f"{s.threads or available_cpus()} threads per prediction"
+        threads = f"{s.threads or available_cores()} threads per prediction"
+        _say(f"processor {available_cpus()} CPUs to use")
         _say(f"compute   {self._workers} workers, {threads}, at most {s.queue} requests wait")
         _say(f"cut       {s.cut_solver}")
         _say(f"sessions  {s.max_sessions} at most, {budgets.sessions // MIB} MiB")
@@ -221,8 +222,8 @@ class Server:
         _say(f"memory    {budgets.total // MIB} MiB at most")
 
     def _warm_up(self) -> None:
-        for arm in self._models:
-            warm_up(arm.predictor, self._settings.cut_solver)
+        predictors = [arm.predictor for arm in self._models]
+        warm_up_all(predictors, self._settings.cut_solver, _say)
 
     async def _unless_stopped(self, work: Callable[[], None]) -> bool:
         """Run `work` in the background; False when told to stop first."""

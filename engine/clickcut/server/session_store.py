@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from clickcut.bundle import BundleMetadata
-from clickcut.errors import ClickcutError, LimitError, SessionNotFoundError
+from clickcut.errors import BusyError, ClickcutError, LimitError, SessionNotFoundError
 from clickcut.server.image_store import ImageStore
 from clickcut.server.peers import Peer
 from clickcut.server.settings import MIB, Settings
@@ -141,7 +141,7 @@ class SessionStore:
         """Make sure that a session may have an event with which it may grow.
 
         Raises:
-            LimitError: sessions fill their memory, and none is idle that could be evicted.
+            BusyError: sessions fill their memory, and none is idle that could be evicted.
         """
         if self.nbytes > self._budget:
             self._cool(0)
@@ -212,7 +212,7 @@ class SessionStore:
         """Why a peer may not open a session of `wanted` bytes; None if it may."""
         settings = self._settings
         if len(self._held) >= settings.max_sessions:
-            return LimitError(
+            return BusyError(
                 f"the server has {settings.max_sessions} sessions open, as many as it may: close "
                 "one, try again later, or start it with a larger --max-sessions",
                 reason="sessions",
@@ -228,8 +228,8 @@ class SessionStore:
             return self._full()
         return None
 
-    def _full(self) -> LimitError:
-        return LimitError(
+    def _full(self) -> BusyError:
+        return BusyError(
             f"sessions fill their memory ({self.nbytes // MIB} of {self._budget // MIB} MiB): "
             "close one, try again later, or start the server with a larger --session-memory-mib",
             reason="session memory",
