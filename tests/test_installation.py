@@ -52,3 +52,16 @@ def test_opencv_that_cannot_be_used_is_one_line(tmp_path, content, reason, words
     assert line.startswith("clickcut: OpenCV cannot be used")
     assert reason in line
     assert "pip install opencv-python-headless" in line
+
+
+def test_onnx_runtime_reports_to_nobody(tmp_path):
+    """Since 1.29 it does unless told not to, and keeps an identifier in the home folder."""
+    code = """
+from clickcut.backends import load_predictor
+from clickcut.bundle import bundled_models
+load_predictor(bundled_models()["default"])
+"""
+    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")}
+    environment = kept | {"HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, check=True)
+    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()] == []
