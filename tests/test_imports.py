@@ -22,8 +22,17 @@ MAY_IMPORT = {
 """Package -> our other packages that it may use. Those of `integrations/` may use the engine."""
 
 ENGINE = (
-    {"errors"},
-    {"clicks", "grpc_status", "image_file", "parameters", "polygons", "processor", "region"},
+    {"errors", "installation", "kernels", "whole_file"},
+    {
+        "clicks",
+        "extras",
+        "grpc_status",
+        "image_file",
+        "parameters",
+        "polygons",
+        "processor",
+        "region",
+    },
     {"bundle", "cut", "encoding", "maps", "overlay", "resample", "selection"},
     {"backends", "images"},
     {"bundle.repository", "region_cut"},
