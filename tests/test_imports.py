@@ -22,7 +22,7 @@ MAY_IMPORT = {
 """Package -> our other packages that it may use. Those of `integrations/` may use the engine."""
 
 ENGINE = (
-    {"errors", "whole_file"},
+    {"errors", "installation", "kernels", "whole_file"},
     {
         "clicks",
         "extras",

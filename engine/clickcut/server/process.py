@@ -211,7 +211,7 @@ class Server:
             how = f"{m.architecture}, {arm.predictor.backend}{share}"
             _say(f"model     {m.name} {m.version} ({how})")
         threads = f"{s.threads or available_cores()} threads per prediction"
-        _say(f"processor {available_cpus()} CPUs to use")
+        _say(f"processor {available_cpus()} of {os.cpu_count()} CPUs")
         _say(f"compute   {self._workers} workers, {threads}, at most {s.queue} requests wait")
         _say(f"cut       {s.cut_solver}")
         _say(f"sessions  {s.max_sessions} at most, {budgets.sessions // MIB} MiB")
