@@ -59,7 +59,9 @@ Box = tuple[float, float, float, float]
 def main() -> None:
     """Run the command line; errors that are meant for the user end in one line and exit code 2."""
     from clickcut.errors import ClickcutError
+    from clickcut.processor import limit_library_threads
 
+    limit_library_threads()
     _print_any_name()
     _end_in_order()
     add_commands()
@@ -89,10 +91,11 @@ def _end_in_order() -> None:
 
 
 def add_commands() -> None:
-    """Add `serve`, `models` and the commands of other packages, without importing them."""
-    taken = {"serve", "segment", "models", "demo"}
+    """Add the commands that are applications of their own, without importing them."""
+    taken = {"serve", "segment", "models", "demo", "warm-up"}
     _hand_on("serve", "Start the gRPC server.", _load_serve)
     _hand_on("models", "List, inspect, verify, seal and reload models.", _load_models)
+    _hand_on("warm-up", "Compile everything now, for images and packages.", _load_warm_up)
     for point in sorted(entry_points(group=COMMANDS), key=lambda p: p.name):
         if point.name not in taken:
             taken.add(point.name)
@@ -110,6 +113,12 @@ def _load_models() -> Any:
     from clickcut.commands.models import app as models
 
     return models
+
+
+def _load_warm_up() -> Any:
+    from clickcut.commands.warm_up import app as warm_up
+
+    return warm_up
 
 
 def _hand_on(name: str, text: str, load: Callable[[], Any]) -> None:
@@ -175,12 +184,20 @@ def segment(
     cut: Annotated[
         bool, typer.Option(help="Snap the outline to the image's edges with a graph cut.")
     ] = True,
+    window: Annotated[
+        str,
+        typer.Option(
+            metavar="LOW,HIGH",
+            help="The sample values of the file that are shown black and white. Without it: the "
+            "range that samples of more than 8 bits take.",
+        ),
+    ] = "",
 ) -> None:
     """Select an object in one image and write its mask.
 
     Example: clickcut segment photo.jpg --click 320,200 --click 40,30,- --out mask.png
     """
-    from clickcut.client.picture import Picture
+    from clickcut.client.picture import Picture, window_from
     from clickcut.errors import EventError
     from clickcut.images import prepare
     from clickcut.picture_file import check_name, write_picture
@@ -194,8 +211,8 @@ def segment(
     for path in (out, overlay):
         if path is not None:
             check_name(path)
-    data = Picture.of(image).data
-    prepared = prepare(data)
+    data, ends = Picture.of(image).data, parse_window(window)
+    prepared = prepare(data, window=window_from(ends) if ends else None)
     initial = None
     if start_from is not None:
         from clickcut.encoding import from_png
@@ -213,6 +230,7 @@ def segment(
                 start_from=initial,
                 model=model,
                 parameters={"cut": cut},
+                window=ends,
             )
     else:
         mask = _segment_here(prepared, corners, clicks, initial, model, cut)
@@ -260,6 +278,23 @@ def parse_box(text: str) -> Box:
             f"a box is X0,Y0,X1,Y1 and not {text!r}", param_hint="--box"
         ) from None
     return x0, y0, x1, y1
+
+
+def parse_window(text: str) -> tuple[float, float] | None:
+    """LOW,HIGH as two numbers; None for "".
+
+    Raises:
+        typer.BadParameter: another form.
+    """
+    if not text:
+        return None
+    low, _, high = text.partition(",")
+    try:
+        return float(low), float(high)
+    except ValueError:
+        raise typer.BadParameter(
+            f"a window is LOW,HIGH and not {text!r}", param_hint="--window"
+        ) from None
 
 
 def _segment_here(

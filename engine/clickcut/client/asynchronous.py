@@ -37,7 +37,7 @@ from clickcut.client.channel import (
     not_sent,
 )
 from clickcut.client.conversation import Conversation
-from clickcut.client.picture import ImageSource, Picture
+from clickcut.client.picture import ImageSource, Picture, WindowLike
 from clickcut.client.protocol import (
     CLOSE_SECONDS,
     Action,
@@ -88,10 +88,11 @@ class AsyncClient:
         *,
         model: str = "",
         parameters: ParameterValues | None = None,
+        window: WindowLike | None = None,
     ) -> AsyncSession:
         """Open a session on an image; see `Client.open`."""
         driver = self._driver.another()
-        picture = await asyncio.to_thread(Picture.of, image)
+        picture = await asyncio.to_thread(Picture.of, image, window)
         conversation = Conversation(
             picture, text_of(model, "model"), parameters_message(parameters), self._limits
         )
@@ -109,16 +110,17 @@ class AsyncClient:
         start_from: NDArray[np.bool_] | None = None,
         model: str = "",
         parameters: ParameterValues | None = None,
+        window: WindowLike | None = None,
     ) -> Mask:
         """The mask (H, W) bool of an image, a box, if given, and all clicks, without a session."""
-        picture = await asyncio.to_thread(Picture.of, image)
+        picture = await asyncio.to_thread(Picture.of, image, window)
         request = segment_request(clicks, box, start_from, model, parameters)
         talk = segmenting(picture, request, self._limits.start())
         return mask_of(await self._driver.have(talk))
 
-    async def upload(self, image: ImageSource) -> str:
+    async def upload(self, image: ImageSource, *, window: WindowLike | None = None) -> str:
         """Send an image ahead, unless the server has it; returns its digest."""
-        picture = await asyncio.to_thread(Picture.of, image)
+        picture = await asyncio.to_thread(Picture.of, image, window)
         await self._driver.have(uploading(picture, self._limits.start()))
         return picture.digest
 

@@ -14,8 +14,8 @@ from typing import Any, Generic, TypeVar
 import grpc
 
 from clickcut.client.replies import InvalidReplyError
-from clickcut.errors import ClickcutError, EventError, LimitError, UnavailableError
-from clickcut.grpc_status import ERROR_KEY, error_of, printable
+from clickcut.errors import ClickcutError, EventError, LimitError, UnavailableError, printable
+from clickcut.grpc_status import ERROR_KEY, MAX_MESSAGE, error_of
 from clickcut.v1 import clickcut_pb2_grpc
 
 C = TypeVar("C")
@@ -210,7 +210,7 @@ def error_of_rpc(error: grpc.RpcError, target: Target) -> ClickcutError:
     metadata: Any = error.trailing_metadata() or ()
     trailing: dict[str, Any] = dict(tuple(pair) for pair in metadata)
     name = str(trailing.get(ERROR_KEY, ""))
-    code, details = error.code(), printable(error.details() or "")
+    code, details = error.code(), printable(error.details() or "", MAX_MESSAGE)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
         return LimitError(f"a message to or from {target.address} is too large ({details})")
     if name or code not in _TRANSPORT:

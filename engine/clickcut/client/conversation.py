@@ -236,6 +236,7 @@ class Conversation:
             model=self._model,
             parameters=self._parameters,
             output=_DELTA,
+            window=self._picture.window,
         )
         try:
             yield from self._open(opening)

@@ -231,7 +231,7 @@ def uploading(picture: Picture, deadline: Deadline) -> Talk[pb.UploadImageReply]
     """Send an image in chunks, unless the server has it."""
     data = picture.data
     requests = [
-        pb.UploadImageRequest(digest=picture.digest),
+        pb.UploadImageRequest(digest=picture.digest, window=picture.window),
         *(pb.UploadImageRequest(chunk=data[at : at + CHUNK]) for at in range(0, len(data), CHUNK)),
     ]
 
@@ -247,6 +247,8 @@ def segmenting(
 ) -> Talk[pb.SegmentReply]:
     """Ask for a mask; the image travels only when the server lacks it."""
     request.image_digest = picture.digest
+    if picture.window is not None:
+        request.window.CopyFrom(picture.window)
     reply: pb.SegmentReply
     try:
         reply = yield from calling("Segment", request, deadline)

@@ -250,6 +250,12 @@ class SessionBase(Generic[M, P, L]):
         return self._conversation.image.model_version
 
     @property
+    def window(self) -> tuple[float, float] | None:
+        """The sample values of the file that became 0 and 255; None for 8 bits as they are."""
+        image = self._conversation.image
+        return (image.window.low, image.window.high) if image.HasField("window") else None
+
+    @property
     def estimated_sigma(self) -> float:
         """Sigma of the contrast term as estimated from the image, grey levels."""
         return self._conversation.image.estimated_sigma

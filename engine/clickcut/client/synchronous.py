@@ -41,7 +41,7 @@ from clickcut.client.channel import (
     not_sent,
 )
 from clickcut.client.conversation import Conversation
-from clickcut.client.picture import ImageSource, Picture
+from clickcut.client.picture import ImageSource, Picture, WindowLike
 from clickcut.client.protocol import (
     Action,
     Call,
@@ -108,6 +108,7 @@ class Client:
         *,
         model: str = "",
         parameters: ParameterValues | None = None,
+        window: WindowLike | None = None,
     ) -> Session:
         """Open a session on an image.
 
@@ -115,6 +116,8 @@ class Client:
             image: path, file content, or (H, W, 3) uint8 RGB; sent only when the server lacks it.
             model: a name of `models()`, or NAME@VERSION; "" for the server's default.
             parameters: other than the model's defaults, by name.
+            window: (low, high), the sample values of the file that are shown black and white; None
+                for the range that samples of more than 8 bits take.
 
         Raises:
             ImageError: the image cannot be used.
@@ -123,7 +126,7 @@ class Client:
             UnreachableError: there is no server.
         """
         conversation = Conversation(
-            Picture.of(image),
+            Picture.of(image, window),
             text_of(model, "model"),
             parameters_message(parameters),
             self._limits,
@@ -142,15 +145,16 @@ class Client:
         start_from: NDArray[np.bool_] | None = None,
         model: str = "",
         parameters: ParameterValues | None = None,
+        window: WindowLike | None = None,
     ) -> Mask:
         """The mask (H, W) bool of an image, a box, if given, and all clicks, without a session."""
         request = segment_request(clicks, box, start_from, model, parameters)
-        talk = segmenting(Picture.of(image), request, self._limits.start())
+        talk = segmenting(Picture.of(image, window), request, self._limits.start())
         return mask_of(self._driver.have(talk))
 
-    def upload(self, image: ImageSource) -> str:
+    def upload(self, image: ImageSource, *, window: WindowLike | None = None) -> str:
         """Send an image ahead, unless the server has it; returns its digest."""
-        picture = Picture.of(image)
+        picture = Picture.of(image, window)
         self._driver.have(uploading(picture, self._limits.start()))
         return picture.digest
 

@@ -98,29 +98,20 @@ def list_models(
 
 
 def _rows_of_server(server: str, tls: bool, ca: Path | None) -> list[_Row]:
-    from pydantic import ValidationError
-
-    from clickcut.bundle import BundleMetadata
+    from clickcut.bundle import check_metadata
     from clickcut.client import Client
     from clickcut.client.channel import tls_credentials
-    from clickcut.errors import ServerError
+    from clickcut.errors import printable
 
     with Client(server, credentials=tls_credentials(tls, ca)) as client:
-        listed = client.models()
-    try:
         return [
             _Row(
-                m.name if m.share == 1 else f"{m.name}@{m.version}",
-                BundleMetadata.model_validate(m.metadata),
+                printable(m.name if m.share == 1 else f"{m.name}@{m.version}", 256),
+                check_metadata(m.metadata, f"{server}, model {m.name}"),
                 m.share,
             )
-            for m in listed
+            for m in client.models()
         ]
-    except ValidationError as error:
-        raise ServerError(
-            f"{server} describes a model in a way that this version does not know: "
-            f"{error.error_count()} faults"
-        ) from error
 
 
 def _console() -> Console:
@@ -226,6 +217,7 @@ def verify(
     Exit code 2 when one of them cannot be used.
     """
     from clickcut.backends import load_predictor
+    from clickcut.backends.probe import probe
     from clickcut.bundle.repository import check_place, find_models, read_model
     from clickcut.errors import ClickcutError
 
@@ -234,6 +226,7 @@ def verify(
         try:
             file = read_model(path)
             check_place(path, folder, file.metadata)
+            probe(path)
             predictor = load_predictor(path, backend=backend)
             predictor.warm_up()
         except ClickcutError as error:

@@ -73,6 +73,15 @@ class ComputePool:
         self._lock = threading.Lock()
         self._waiting: FairQueue[_Job[Any]] = FairQueue()
         self._unfinished = 0
+        self._running: dict[_Job[Any], float] = {}
+        """Jobs in a step, and since when."""
+
+    @property
+    def running(self) -> list[tuple[Peer, float]]:
+        """Whose work is in a step now, and for how many seconds it has been."""
+        now = time.perf_counter()
+        with self._lock:
+            return [(job.peer, now - since) for job, since in self._running.items()]
 
     @property
     def unfinished(self) -> int:
@@ -184,18 +193,17 @@ class ComputePool:
         """Run one step of the job whose turn it is."""
         with self._lock:
             job = self._waiting.take()
-        if job is None:  # taken out meanwhile
-            return
-        job.waited += time.perf_counter() - job.asked
+            if job is None:  # taken out meanwhile
+                return
+            now = self._running[job] = time.perf_counter()
+        job.waited += now - job.asked
         job.started = True
         try:
             next(job.steps)
         except StopIteration as stop:
-            self._count_down()
-            job.settle(stop.value, None)
+            self._finish(job, stop.value, None)
         except BaseException as raised:  # for the caller, whatever it is
-            self._count_down()
-            job.settle(None, raised)
+            self._finish(job, None, raised)
         else:
             self._go_on(job)
         finally:
@@ -204,16 +212,18 @@ class ComputePool:
     def _go_on(self, job: _Job[Any]) -> None:
         with self._lock, contextlib.suppress(RuntimeError):  # shut down
             if not job.given_up and not job.late:
+                del self._running[job]
                 job.asked = time.perf_counter()
                 self._enqueue(job)
                 return
         job.steps.close()
-        self._count_down()
-        job.settle(None, _too_late(job))
+        self._finish(job, None, _too_late(job))
 
-    def _count_down(self) -> None:
+    def _finish(self, job: _Job[Any], result: Any, error: BaseException | None) -> None:
         with self._lock:
             self._unfinished -= 1
+            self._running.pop(job, None)
+        job.settle(result, error)
 
 
 def _one_step(work: Callable[[], T]) -> Steps[T]:

@@ -18,6 +18,7 @@ from clickcut.v1 import clickcut_pb2 as pb
 
 def image_info(image: PreparedImage, model: BundleMetadata | None = None) -> pb.ImageInfo:
     """What a client learns of its image and of the model in use."""
+    window = image.window
     return pb.ImageInfo(
         width=image.width,
         height=image.height,
@@ -25,6 +26,7 @@ def image_info(image: PreparedImage, model: BundleMetadata | None = None) -> pb.
         model=model.name if model else "",
         model_version=model.version if model else "",
         estimated_sigma=image.edges.sigma,
+        window=pb.Window(low=window.low, high=window.high) if window else None,
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from clickcut.encoding import from_png, from_rle
 from clickcut.errors import EventError
+from clickcut.image_file import Window
 from clickcut.parameters import Parameters
 from clickcut.session import ClickSession, Step
 from clickcut.v1 import clickcut_pb2 as pb
@@ -120,6 +121,17 @@ def parameters_of(message: pb.Parameters, defaults: Parameters) -> Parameters:
         EventError: one is out of range.
     """
     return defaults.changed(**changes_of(message))
+
+
+def window_of(message: pb.Open | pb.SegmentRequest | pb.UploadImageRequest) -> Window | None:
+    """The window that a request asks for; None when it asks for none.
+
+    Raises:
+        ImageError: not finite, or empty.
+    """
+    if not message.HasField("window"):
+        return None
+    return Window(message.window.low, message.window.high)
 
 
 def check_output(output: pb.Output) -> None:

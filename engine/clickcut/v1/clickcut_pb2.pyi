@@ -143,6 +143,7 @@ class Open(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
     image: _builtins.bytes
     """The whole encoded image file (JPEG, PNG, WebP, BMP, TIFF, a GIF of one frame). A file that
     exceeds the server's message limit (64 MiB by default) goes through UploadImage.
@@ -166,6 +167,12 @@ class Open(_message.Message):
     def output(self) -> Global___Output:
         """What replies hold unless a request says otherwise."""
 
+    @_builtins.property
+    def window(self) -> Global___Window:
+        """Which sample values of the image are shown; ignored when resuming. An `image_digest` finds only
+        what was decoded through the same window, or through none.
+        """
+
     def __init__(
         self,
         *,
@@ -175,16 +182,48 @@ class Open(_message.Message):
         model: _builtins.str = ...,
         parameters: Global___Parameters | None = ...,
         output: Global___Output | None = ...,
+        window: Global___Window | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "image_digest", b"image_digest", "output", b"output", "parameters", b"parameters", "session_id", b"session_id", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "image_digest", b"image_digest", "output", b"output", "parameters", b"parameters", "session_id", b"session_id", "source", b"source", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "image_digest", b"image_digest", "model", b"model", "output", b"output", "parameters", b"parameters", "session_id", b"session_id", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "image_digest", b"image_digest", "model", b"model", "output", b"output", "parameters", b"parameters", "session_id", b"session_id", "source", b"source", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["image", "image_digest", "session_id"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
 
 Global___Open: _TypeAlias = Open  # noqa: Y015
+
+@_typing.final
+class Window(_message.Message):
+    """Sample values as stored in the file: `low` and below become 0, `high` and above 255, linear
+    between; all channels alike. Where 0 is white (TIFF), `low` becomes 255 and `high` 0.
+
+    Without a window, samples of 8 bits stay as they are. Those of more bits (10 to 16, 32-bit integers,
+    floating-point numbers) are stretched to the range that they take: from the 0.1th to the 99.9th
+    percentile of all samples of the image.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    low: _builtins.float
+    high: _builtins.float
+    """Above `low`."""
+    def __init__(
+        self,
+        *,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Window: _TypeAlias = Window  # noqa: Y015
 
 @_typing.final
 class Click(_message.Message):
@@ -756,6 +795,7 @@ class ImageInfo(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     ESTIMATED_SIGMA_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
     width: _builtins.int
     height: _builtins.int
     digest: _builtins.str
@@ -766,6 +806,10 @@ class ImageInfo(_message.Message):
     """sigma of the contrast term as estimated from this image, in grey levels."""
     model_version: _builtins.str
     """Version of the model in use."""
+    @_builtins.property
+    def window(self) -> Global___Window:
+        """Which sample values became 0 and 255; unset for samples of 8 bits that stay as they are."""
+
     def __init__(
         self,
         *,
@@ -775,10 +819,11 @@ class ImageInfo(_message.Message):
         model: _builtins.str = ...,
         estimated_sigma: _builtins.float = ...,
         model_version: _builtins.str = ...,
+        window: Global___Window | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "estimated_sigma", b"estimated_sigma", "height", b"height", "model", b"model", "model_version", b"model_version", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "estimated_sigma", b"estimated_sigma", "height", b"height", "model", b"model", "model_version", b"model_version", "width", b"width", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1101,21 +1146,27 @@ class UploadImageRequest(_message.Message):
 
     CHUNK_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
     chunk: _builtins.bytes
     """The next part of the encoded file, at most 1 MiB (1,048,576 bytes)."""
     digest: _builtins.str
     """In the first message, optional: the SHA-256 of the whole file, hex. Checked when the data is
     complete.
     """
+    @_builtins.property
+    def window(self) -> Global___Window:
+        """In the first message, optional: as in `Open`, which must then ask for the same window."""
+
     def __init__(
         self,
         *,
         chunk: _builtins.bytes = ...,
         digest: _builtins.str = ...,
+        window: Global___Window | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "digest", b"digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "digest", b"digest", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1160,6 +1211,7 @@ class SegmentRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
     image: _builtins.bytes
     image_digest: _builtins.str
     model: _builtins.str
@@ -1182,6 +1234,8 @@ class SegmentRequest(_message.Message):
     def parameters(self) -> Global___Parameters: ...
     @_builtins.property
     def output(self) -> Global___Output: ...
+    @_builtins.property
+    def window(self) -> Global___Window: ...
     def __init__(
         self,
         *,
@@ -1193,10 +1247,11 @@ class SegmentRequest(_message.Message):
         model: _builtins.str = ...,
         parameters: Global___Parameters | None = ...,
         output: Global___Output | None = ...,
+        window: Global___Window | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "image", b"image", "image_digest", b"image_digest", "initial_mask", b"initial_mask", "output", b"output", "parameters", b"parameters", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "image", b"image", "image_digest", b"image_digest", "initial_mask", b"initial_mask", "output", b"output", "parameters", b"parameters", "source", b"source", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "clicks", b"clicks", "image", b"image", "image_digest", b"image_digest", "initial_mask", b"initial_mask", "model", b"model", "output", b"output", "parameters", b"parameters", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "clicks", b"clicks", "image", b"image", "image_digest", b"image_digest", "initial_mask", b"initial_mask", "model", b"model", "output", b"output", "parameters", b"parameters", "source", b"source", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["image", "image_digest"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
