@@ -19,7 +19,8 @@ test-without-jit: .venv/dev.done  ## every kernel as plain Python, against the s
 lint: .venv/dev.done  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy engine/clickcut benchmarks/clickcut_eval benchmarks/clickcut_bench train/clickcut_train export/clickcut_export
+	$(BIN)/mypy engine/clickcut benchmarks/clickcut_eval benchmarks/clickcut_bench train/clickcut_train export/clickcut_export \
+	  $(wildcard integrations/clickcut_*)
 
 format: .venv/dev.done
 	$(BIN)/ruff format .

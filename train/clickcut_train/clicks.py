@@ -22,11 +22,11 @@ Mask = NDArray[np.bool_]
 
 RING_WIDTH = 40
 """d: width of the surroundings, pixels."""
-MOST_POSITIVE = 5
+MAX_POSITIVE = 5
 """N_pos: positive clicks are 1 to this many."""
-MOST_IN_RING = 10
+MAX_IN_RING = 10
 """N_neg1: clicks of strategy 1 are 0 to this many."""
-MOST_ON_OTHERS = 5
+MAX_ON_EACH_OTHER = 5
 """N_neg2: clicks of strategy 2 are 0 to this many on each other object."""
 AROUND = 10
 """N_neg3: clicks of strategy 3."""
@@ -109,15 +109,15 @@ def negatives_in_ring(
 
 def negatives_on_others(
     others: Iterable[NDArray[Any]],
-    most: int,
+    max_on_each: int,
     rng: np.random.Generator,
     step: int = STEP,
     margin: int = MARGIN,
 ) -> list[Click]:
-    """Strategy 2: on each other object, 0 to `most` clicks, drawn as positive ones are."""
+    """Strategy 2: on each other object, 0 to `max_on_each` clicks, drawn as positive ones are."""
     clicks: list[Click] = []
     for other in others:
-        clicks += positive_clicks(other, int(rng.integers(0, most + 1)), rng, step, margin)
+        clicks += positive_clicks(other, int(rng.integers(0, max_on_each + 1)), rng, step, margin)
     return clicks
 
 

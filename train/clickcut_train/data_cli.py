@@ -55,7 +55,7 @@ def pack(
         int, typer.Option(min=64, max=8192, help="Larger photos are scaled down to it, pixels.")
     ] = 480,
     quality: Annotated[
-        int, typer.Option(min=1, max=100, help="Of JPEGs that are encoded anew.")
+        int, typer.Option(min=1, max=100, help="Quality of JPEGs that are encoded again.")
     ] = 90,
     min_area: MinArea = 400,
     shard_mib: Annotated[float, typer.Option(min=0.01, help="Most MiB of a shard.")] = 256.0,

@@ -1,0 +1,52 @@
+"""`clickcut page`: serve the page, with an engine of its own unless one is named."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def page(
+    server: Annotated[
+        str,
+        typer.Option(metavar="HOST:PORT", help="Engine to use. Without it, one is started."),
+    ] = "",
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; 0.0.0.0 for every interface.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 for a free one.", min=0, max=65535)] = 8321,
+    token: Annotated[
+        str,
+        typer.Option(
+            help="Secret that a browser must know. Made up where other machines can reach the "
+            "page and none is given.",
+            envvar="CLICKCUT_PAGE_TOKEN",
+            show_default=False,
+        ),
+    ] = "",
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="Another name by which the page may be reached, as behind a proxy."),
+    ] = None,
+    max_image_mib: Annotated[int, typer.Option(help="Largest image file, MiB.", min=1)] = 128,
+    open_browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = False,
+) -> None:
+    """Select objects in the browser. Prints the page's address; Ctrl-C stops it."""
+    from clickcut_page.serving import serve
+    from clickcut_page.settings import MIB, PageSettings, is_loopback
+
+    if not token and not is_loopback(host):
+        token = secrets.token_urlsafe(16)
+    settings = PageSettings(
+        server=server,
+        host=host,
+        token=token,
+        allowed_hosts=tuple(name.lower() for name in allow_host or ()),
+        max_image_bytes=max_image_mib * MIB,
+    )
+    raise typer.Exit(serve(settings, port, open_browser))

@@ -1,0 +1,107 @@
+"""Start and stop of the page's server, and of its engine where it has one of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import webbrowser
+from dataclasses import replace
+from urllib.parse import quote
+
+import uvicorn
+
+from clickcut.errors import ClickcutError
+from clickcut_page.app import build
+from clickcut_page.engine import Engine
+from clickcut_page.own_engine import OwnEngine
+from clickcut_page.settings import MAX_FRAME_BYTES, PageSettings
+
+_POLL_SECONDS = 0.25
+
+
+def serve(settings: PageSettings, port: int, open_browser: bool) -> int:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        settings: `server` empty: an engine of its own is started.
+        port: 0 for a free one.
+        open_browser: open the page in a browser once it is ready.
+
+    Returns:
+        The exit code: 0, or 2 when it cannot start; stderr then says why.
+    """
+    try:
+        listener = socket.create_server((settings.host, port))
+    except OSError as error:
+        print(
+            f"clickcut page: cannot listen at {settings.host}:{port} ({error.strerror}); "
+            "name another --port",
+            file=sys.stderr,
+        )
+        return 2
+    own = None
+    try:
+        if not settings.server:
+            own = OwnEngine()
+            settings = replace(settings, server=own.address)
+        asyncio.run(_run(settings, listener, open_browser, own is not None))
+    except ClickcutError as error:
+        print(f"clickcut page: {error}", file=sys.stderr)
+        return 2
+    finally:
+        listener.close()
+        if own is not None:
+            own.stop()
+    return 0
+
+
+async def _run(
+    settings: PageSettings, listener: socket.socket, open_browser: bool, owns_engine: bool
+) -> None:
+    server = uvicorn.Server(
+        uvicorn.Config(
+            build(settings),
+            ws="websockets-sansio",
+            ws_max_size=MAX_FRAME_BYTES,
+            ws_per_message_deflate=False,  # replies are small, and time counts
+            log_level="warning",
+            lifespan="on",
+            timeout_graceful_shutdown=2,
+        )
+    )
+    announcing = asyncio.create_task(_announce(settings, listener, open_browser, owns_engine))
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        announcing.cancel()
+
+
+async def _announce(
+    settings: PageSettings, listener: socket.socket, open_browser: bool, owns_engine: bool
+) -> None:
+    """Print where the page is; "ready" once the engine serves."""
+    url = page_url(settings, listener.getsockname()[1])
+    print(f"page      {url}", flush=True)
+    engine = Engine(settings.server)
+    try:
+        if not await engine.is_serving():
+            waiting = "it starts" if owns_engine else "not there yet; the page waits for it"
+            print(f"engine    {settings.server}: {waiting}", flush=True)
+        while not await engine.is_serving():
+            await asyncio.sleep(_POLL_SECONDS)
+        print("ready     open the page; Ctrl-C stops it", flush=True)
+        if open_browser:
+            await asyncio.to_thread(webbrowser.open, url)
+    finally:
+        await engine.close()
+
+
+def page_url(settings: PageSettings, port: int) -> str:
+    """The address to open, with the token where there is one."""
+    host = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(
+        settings.host, settings.host
+    )
+    host = f"[{host}]" if ":" in host else host
+    query = f"?token={quote(settings.token)}" if settings.token else ""
+    return f"http://{host}:{port}/{query}"

@@ -1,0 +1,182 @@
+"""The page's server as a process, and a window of a browser with the page in it."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from server.harness import DEADLINE, START_SECONDS, server_environment, wait_until
+
+ASTRONAUT = (resources.files("clickcut") / "assets" / "astronaut.jpg").read_bytes()
+WAIT_MS = 1000 * DEADLINE
+
+
+class PageProcess:
+    """`clickcut page` on a free port.
+
+    Args:
+        options: of the command.
+        wait: for "ready".
+    """
+
+    def __init__(self, *options: str, wait: bool = True, command: str = "clickcut_page") -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", command, "--port", "0", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=server_environment(),
+        )
+        self.lines: list[str] = []
+        self.errors: list[str] = []
+        self._readers = [
+            threading.Thread(target=self._read, args=pair, daemon=True)
+            for pair in ((self.process.stdout, self.lines), (self.process.stderr, self.errors))
+        ]
+        for reader in self._readers:
+            reader.start()
+        try:
+            self.wait_for("page")
+            self.url = next(x for x in self.lines if x.startswith("page")).split()[1]
+            self.port = int(self.url.split(":")[2].partition("/")[0])
+            if wait:
+                self.wait_for("ready", START_SECONDS)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _read(self, pipe: Any, lines: list[str]) -> None:
+        for line in pipe:
+            lines.append(line.rstrip("\n"))
+
+    def wait_for(self, start: str, seconds: float = DEADLINE) -> None:
+        def said() -> bool:
+            assert self.process.poll() is None, "\n".join(self.errors)
+            return any(line.startswith(start) for line in self.lines)
+
+        wait_until(said, f"the page's server says {start!r}", seconds)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(DEADLINE)
+        for reader in self._readers:
+            reader.join(DEADLINE)
+        for pipe in (self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()
+
+    def __enter__(self) -> PageProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class Window:
+    """A window: clicks in image coordinates, and what the page shows."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.faults: list[str] = []
+        page.set_default_timeout(WAIT_MS)
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+
+    @staticmethod
+    @contextmanager
+    def of(browser: Any, url: str, **options: Any) -> Iterator[Window]:
+        settings = {"viewport": {"width": 1440, "height": 900}} | options
+        context = browser.new_context(**settings)
+        try:
+            window = Window(context.new_page())
+            window.go(url)
+            yield window
+            assert not window.faults, window.faults
+        finally:
+            context.close()
+
+    def go(self, url: str) -> None:
+        self.page.goto(url)
+        self.page.wait_for_selector("body.ready")
+
+    def reload(self) -> None:
+        self.page.reload()
+        self.page.wait_for_selector("body.ready")
+
+    def open_sample(self) -> None:
+        self.page.click("#sample")
+        self.wait_online()
+
+    def open_file(self, name: str, data: bytes, kind: str = "image/png") -> None:
+        self.page.set_input_files("#file", {"name": name, "mimeType": kind, "buffer": data})
+
+    def wait_online(self) -> None:
+        self.page.wait_for_selector('#connection[data-state="online"]')
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until everything asked for is answered and drawn."""
+        self.page.wait_for_selector("body:not(.busy):not(.opening)")
+        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => done()))")
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Where a pixel of the image is on the screen."""
+        found = self.page.evaluate(
+            """([x, y]) => {
+                const picture = document.querySelector(".picture");
+                const box = picture.getBoundingClientRect();
+                const scale = box.width / picture.naturalWidth;
+                return [box.left + (x + 0.5) * scale, box.top + (y + 0.5) * scale];
+            }""",
+            [x, y],
+        )
+        return found[0], found[1]
+
+    def click(self, x: float, y: float, button: str = "left") -> None:
+        self.page.mouse.click(*self.at(x, y), button=button)
+        self.settle()
+
+    def drag(self, *points: tuple[float, float], button: str = "left") -> None:
+        self.page.mouse.move(*self.at(*points[0]))
+        self.page.mouse.down(button=button)
+        for point in points[1:]:
+            self.page.mouse.move(*self.at(*point), steps=8)
+        self.page.mouse.up(button=button)
+        self.settle()
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+            self.settle()
+
+    def area(self, number: int = 1) -> int:
+        """Pixels of an object as the list shows them; 0 when nothing is selected."""
+        text = self.page.inner_text(f"#objects li:nth-child({number}) .area")
+        return int(text.split()[0].replace(",", "")) if text[0].isdigit() else 0
+
+    def names(self) -> list[str]:
+        inputs = self.page.query_selector_all("#objects li .name")
+        return [one.input_value() for one in inputs]
+
+    def notice(self) -> str:
+        return str(self.page.wait_for_selector(".notice:last-child").inner_text())
+
+    def save(self, format_name: str) -> tuple[str, bytes]:
+        """Save in a format; the file's name and content."""
+        self.page.click("#save")
+        self.page.check(f'input[name="format"][value="{format_name}"]')
+        with self.page.expect_download() as download:
+            self.page.click("#save-now")
+        return download.value.suggested_filename, Path(download.value.path()).read_bytes()
+
+
+def unzipped(data: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
