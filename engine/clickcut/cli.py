@@ -29,8 +29,22 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="Select an object in an image with a few clicks: a gRPC server, and tools around it.",
 )
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Select an object in an image with a few clicks: a gRPC server, and tools around it."""
+    if version:
+        import clickcut
+
+        print(f"clickcut {clickcut.__version__}")
+        raise typer.Exit
+
 
 Clicks = list[tuple[float, float, bool]]
 Box = tuple[float, float, float, float]

@@ -40,4 +40,4 @@ def whole_file(path: Path, unique: bool = False) -> Iterator[BinaryIO]:
 
 
 def _open(path: Path) -> BinaryIO:
-    return path.open("wb")
+    return path.open("w+b")

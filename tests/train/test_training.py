@@ -109,7 +109,7 @@ def test_a_loss_that_is_not_finite_stops_with_advice(tmp_path):
     run = Trainer(config(), tmp_path, data(), ALONE)
     with torch.no_grad():
         run.learner.network.head.score.bias.fill_(math.nan)
-    with pytest.raises(TrainingError, match=r"optimizer\.rate=0\.001"):
+    with pytest.raises(TrainingError, match=r"optimizer\.lr=0\.001"):
         run.step()
     run.close()
 
@@ -150,7 +150,7 @@ class FullDisk:
     """Opens files that take `room` bytes and then no more."""
 
     def __init__(self, path, room):
-        self._file, self._room = path.open("wb"), room
+        self._file, self._room = path.open("w+b"), room
 
     def write(self, data):
         self._room -= len(data)

@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, BinaryIO, cast
 
 import torch
 from torch import Tensor, nn
@@ -130,21 +130,18 @@ def _check_bytes(path: Path) -> bool:
     return False
 
 
-def _seal(path: Path) -> None:
-    """Give a zip archive its checksum as a comment."""
-    with path.open("r+b") as file:
-        file.seek(-_END_LENGTH, os.SEEK_END)
-        end = file.read()
-        if not end.startswith(_END_RECORD) or end[-2:] != b"\0\0":
-            raise CheckpointError(f"{path}: PyTorch wrote no plain zip archive")
-        file.seek(-2, os.SEEK_END)
-        file.write(_COMMENT_LENGTH.to_bytes(2, "little"))
-        file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(0, os.SEEK_END)
-        file.write(_COMMENT + digest.encode())
-        file.flush()
-        os.fsync(file.fileno())
+def _seal(file: BinaryIO, path: Path) -> None:
+    """Give a zip archive, just written, its checksum as a comment."""
+    file.seek(-_END_LENGTH, os.SEEK_END)
+    end = file.read()
+    if not end.startswith(_END_RECORD) or end[-2:] != b"\0\0":
+        raise CheckpointError(f"{path}: PyTorch wrote no plain zip archive")
+    file.seek(-2, os.SEEK_END)
+    file.write(_COMMENT_LENGTH.to_bytes(2, "little"))
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    file.seek(0, os.SEEK_END)
+    file.write(_COMMENT + digest.encode())
 
 
 def _load(path: Path) -> Any:
@@ -233,5 +230,4 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         torch.save(state, cast(IO[bytes], guarded))
         if guarded.error is not None:
             raise guarded.error
-        file.flush()
-        _seal(Path(file.name))
+        _seal(file, path)

@@ -111,7 +111,7 @@ def preview(
     seed: Seed = 0,
     old: Old = None,
 ) -> None:
-    """Draw a sheet of training samples: image with clicks, both distance maps, target.
+    """Draw a sheet of training samples: image with clicks, both guidance maps, target.
 
     A random sample of each data set is read; --seed takes another one.
 
@@ -119,7 +119,7 @@ def preview(
     """
     require("scipy", "urllib3")
     from clickcut_train.data.open import open_sources
-    from clickcut_train.preview import sample_sheet, strategy_sheet
+    from clickcut_train.preview import DISCS, sample_sheet, strategy_sheet
     from clickcut_train.samples import SampleOptions
 
     config = _config(data, min_area, max_faulty, any_ids)
@@ -130,7 +130,7 @@ def preview(
         straight = SampleOptions.paper().model_copy(update={"flip": False})
         sheet = strategy_sheet(source, straight, count, size, seed)
     else:
-        sheet = sample_sheet(source, SampleOptions.mixed(), count, size, seed)
+        sheet = sample_sheet(source, SampleOptions.mixed(), DISCS, count, size, seed)
     _write(out, sheet)
     print(out)
 
