@@ -64,8 +64,12 @@ def run(
     rule: Annotated[str, typer.Option(help="Where clicks go: deepest or xu2016.")] = "deepest",
     max_clicks: Annotated[int, typer.Option(min=1, help="After so many the user gives up.")] = 20,
     stop_at: Annotated[
-        float, typer.Option(help="IoU at which the user is content; 2 makes all clicks.")
-    ] = 0.9,
+        float,
+        typer.Option(
+            help="IoU at which the user stops: 0.9 saves time, and NoC@95 and the IoU after the "
+            "last click are then not known."
+        ),
+    ] = 1.0,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only so many objects of each set, evenly chosen.")
     ] = None,
