@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint format stubs clean
+.PHONY: demo test test-fast test-without-jit lint format stubs clean
 
 demo: .venv/cpu.done  ## select an object on a photograph through the real server; pictures in demo-output/
 	$(BIN)/clickcut demo --out demo-output
@@ -9,10 +9,17 @@ demo: .venv/cpu.done  ## select an object on a photograph through the real serve
 test: .venv/dev.done  ## install what the tests need and run them all
 	$(BIN)/python -m pytest
 
+test-fast: .venv/dev.done  ## without the slow tests: under a minute
+	$(BIN)/python -m pytest -m "not slow"
+
+test-without-jit: .venv/dev.done  ## every kernel as plain Python, against the slow code
+	NUMBA_DISABLE_JIT=1 PYTHONPATH=tests $(BIN)/python -m pytest -p without_jit -m kernels \
+	  tests/test_maps.py tests/cut tests/eval
+
 lint: .venv/dev.done  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy engine/clickcut benchmarks/clickcut_bench benchmarks/clickcut_eval
+	$(BIN)/mypy engine/clickcut benchmarks/clickcut_eval benchmarks/clickcut_bench train/clickcut_train export/clickcut_export
 
 format: .venv/dev.done
 	$(BIN)/ruff format .

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from clickcut.picture_file import write_picture
 from clickcut_eval.datasets.rle import encode_mask
 from clickcut_train.data import Photo
 from clickcut_train.preview import sheet, strategy_cells
@@ -56,7 +57,7 @@ def main() -> None:
     """Write the picture beside this file."""
     picture = sheet(strategy_cells(photograph(), SampleOptions(flip=False), SIZE, SEED), SIZE)
     out = Path(__file__).with_suffix(".png")
-    cv2.imwrite(str(out), picture[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    write_picture(out, picture)
 
 
 if __name__ == "__main__":

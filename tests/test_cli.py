@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -124,6 +125,19 @@ def test_segment_starts_from_a_mask(model: Path, photo: Path, tmp_path: Path) ->
     assert cv2.imread(str(second), cv2.IMREAD_UNCHANGED)[20, 20] == 0
 
 
+def test_segment_takes_a_box(model: Path, photo: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mask.png"
+    session = ClickSession(prepare(image_file()), load_predictor(model))
+    for words, text in (([], "with a box"), (["--click", "60,50"], "with a box and 1 click")):
+        box = ("--box", "20,10,100,90", "--model", model, "--out", out)
+        done = run("segment", photo, *box, *words)
+        assert done.returncode == 0, done.stderr
+        assert text in done.stdout
+        session.click(60, 50) if words else session.box(20, 10, 100, 90)
+        mask = cv2.imread(str(out), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(mask > 0, session.mask)
+
+
 def test_segment_on_a_server_gives_the_same(model: Path, photo: Path, tmp_path: Path) -> None:
     out = tmp_path / "mask.png"
     with ServerProcess(model) as server:
@@ -135,11 +149,55 @@ def test_segment_on_a_server_gives_the_same(model: Path, photo: Path, tmp_path: 
     np.testing.assert_array_equal(mask > 0, masks_of(model, [(80, 60, True)]))
 
 
+def test_any_file_name_can_be_written_and_printed(model: Path, photo: Path) -> None:
+    for name in ("m\udce9.png", "h\u00e9 \u4f60.jpg", "-.png"):
+        out = photo.parent / name
+        done = run("segment", photo, "--click", "80,60", "--model", model, "--out", out)
+        assert done.returncode == 0, done.stderr
+        assert cv2.imdecode(np.fromfile(out, np.uint8), cv2.IMREAD_GRAYSCALE).shape == (120, 160)
+    refused = run("segment", photo, "--click", "8,6", "--model", model, "--out", "m.p\udce9g")
+    assert refused.returncode == 2
+    assert "must end in" in refused.stderr
+    missing = run("segment", "m\udce9.jpg", "--click", "8,6", "--out", "x.png")
+    assert missing.returncode == 2
+    assert "m\\udce9.jpg: cannot be read" in missing.stderr
+
+
+def test_segment_and_models_speak_tls(photo: Path, model: Path, tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("makes a certificate with openssl")
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    subprocess.run(["openssl", *words.split(), *names], check=True, capture_output=True)
+    out = tmp_path / "mask.png"
+    with ServerProcess(model, tls_key=key, tls_cert=certificate) as server:
+        to_it = ("--server", server.address)
+        trusted = (*to_it, "--ca", certificate)
+        done = run("segment", photo, "--click", "80,60", *trusted, "--out", out)
+        assert done.returncode == 0, done.stderr
+        assert cv2.imread(str(out), cv2.IMREAD_UNCHANGED).any()
+        assert "toy" in run("models", "list", *trusted).stdout
+        for extra, message in (
+            ((), "speaks TLS"),
+            (("--tls",), "not signed by"),
+            (("--ca", photo), "no certificate"),
+            (("--ca", "no.pem"), "cannot be read"),
+        ):
+            refused = run("models", "list", *to_it, *extra)
+            assert refused.returncode == 2
+            assert message in refused.stderr
+            assert "Traceback" not in refused.stderr
+
+
 BAD_COMMANDS: dict[str, tuple[list[str], str]] = {
     "nothing to write": (["--click", "80,60"], "--out"),
     "no such image": (["--click", "80,60", "--out", "x.png"], "cannot be read"),
     "a bad click": (["--click", "80;60", "--out", "x.png"], "X,Y"),
     "a bad sign": (["--click", "80,60,minus", "--out", "x.png"], "X,Y"),
+    "no prompt": (["--out", "x.png"], "--box"),
+    "a bad box": (["--box", "1,2,3", "--out", "x.png"], "X0,Y0,X1,Y1"),
+    "a box outside": (["--box", "1,2,300,40", "--out", "x.png"], "beyond the image"),
     "outside": (["--click", "999,60", "--out", "x.png"], "outside"),
     "a bad name": (["--click", "80,60", "--out", "mask"], "must end in"),
     "no such folder": (["--click", "80,60", "--out", "no/such/mask.png"], "cannot be written"),
@@ -206,6 +264,14 @@ def test_models_of_a_repository(repository: Path) -> None:
     )
     assert (document["protected"], document["version"]) == ("yes", "1")
     assert document["training"] == {"data": "none"}
+
+
+def test_a_list_in_a_file_has_a_line_for_each_model(tmp_path: Path) -> None:
+    name = "a-model-with-a-name-that-is-quite-long-and-then-some"
+    path = write_bundle(tmp_path / "m.onnx", name)
+    lines = run("models", "list", path).stdout.splitlines()
+    assert len(lines) == 1 + len(bundled_models()) + 1
+    assert name in lines[-1]
 
 
 def test_models_verify_names_what_is_wrong(repository: Path) -> None:

@@ -94,7 +94,7 @@ def test_reset_and_initial_mask_take_earlier_clicks_away():
     for event in (Reset(), InitialMask(np.zeros(1, np.uint8))):
         start = event if isinstance(event, InitialMask) else None
         assert Prompts.of([click, event]) == Prompts(start)
-        assert Prompts.of([click, event, click]) == Prompts(start, (click,))
+        assert Prompts.of([click, event, click]) == Prompts(start, clicks=(click,))
 
 
 def test_a_click_holds_its_points_in_eight_bytes_each():

@@ -21,6 +21,30 @@ MAY_IMPORT = {
 }
 """Package -> our other packages that it may use. Those of `integrations/` may use the engine."""
 
+ENGINE = (
+    {"errors", "whole_file"},
+    {
+        "clicks",
+        "extras",
+        "grpc_status",
+        "image_file",
+        "parameters",
+        "polygons",
+        "processor",
+        "region",
+    },
+    {"bundle", "cut", "encoding", "maps", "overlay", "resample", "selection"},
+    {"backends", "images"},
+    {"bundle.repository", "region_cut"},
+    {"session"},
+    {"client", "warm_up"},
+    {"server"},
+    {"commands"},
+    {"cli"},
+    {"__main__"},
+)
+"""Parts of the engine from the bottom up; each may import those of earlier rows only."""
+
 TORCH = {"torch", "torchvision", "tensorboard"}
 
 
@@ -64,10 +88,17 @@ def executed(body: list[ast.stmt]) -> Iterator[ast.stmt]:
                 yield from executed(handler.body)
 
 
-def used(path: Path, known: Container[str]) -> set[str]:
-    """Modules of `known` that must be complete before this one: `from a import b` uses a.b or a."""
+def used(path: Path, known: Container[str], everywhere: bool = False) -> set[str]:
+    """Modules of `known` that one imports: `from a import b` uses a.b or a.
+
+    Args:
+        path: of the module.
+        known: modules that count.
+        everywhere: inside functions and for type checkers as well, not only when it is loaded.
+    """
+    tree = ast.parse(path.read_text())
     out = set()
-    for module, names, _ in imported(executed(ast.parse(path.read_text()).body)):
+    for module, names, _ in imported(ast.walk(tree) if everywhere else executed(tree.body)):
         inner = {f"{module}.{name}" for name in names if f"{module}.{name}" in known}
         out |= inner | ({module} if module in known and len(inner) < max(1, len(names)) else set())
     return out
@@ -101,3 +132,26 @@ def test_no_modules_import_each_other_in_a_circle(package):
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+def level(module: str) -> tuple[int, str] | None:
+    """Row and name of the part that a module of the engine lies in; None of `clickcut` itself."""
+    name = module.removeprefix("clickcut").removeprefix(".")
+    rows = [(row, part) for row, parts in enumerate(ENGINE) for part in parts]
+    found = [r for r in rows if name == r[1] or name.startswith(f"{r[1]}.")]
+    return max(found, key=lambda r: len(r[1]), default=None)
+
+
+def test_nothing_in_the_engine_knows_what_is_above_it():
+    known = modules("clickcut")
+    unplaced = [m for m in known if m != "clickcut" and level(m) is None]
+    assert not unplaced, "say in ENGINE where these belong"
+    upward = []
+    for module, path in known.items():
+        if (own := level(module)) is None:
+            continue
+        for name in used(path, known, everywhere=True):
+            other = level(name)
+            if other is not None and other[1] != own[1] and other[0] >= own[0]:
+                upward.append(f"{module} imports {name}")
+    assert not upward

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from clickcut import maps
 from clickcut.maps import DiscMap, DistanceMap, guidance_map
 
+pytestmark = pytest.mark.kernels
+
 shapes = st.tuples(st.integers(1, 14), st.integers(1, 14))
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from clickcut.region import Region
-from clickcut.selection import EMPTY, Selection, bounding_box, paint
+from clickcut.selection import EMPTY, Selection, bounding_box, paint, union
 
 masks = arrays(np.bool_, (9, 13), elements=st.booleans())
 sparse = arrays(np.bool_, (9, 13), elements=st.sampled_from([False] * 30 + [True]))
@@ -40,3 +40,15 @@ def test_the_position_of_a_region_is_kept():
     selection = Selection.of(np.ones((2, 3), np.bool_), 10, 20)
     assert selection.box == Region(10, 20, 13, 22)
     assert EMPTY.cropped().size == 0
+
+
+@given(masks | sparse, masks | sparse)
+def test_set_operations(one, two):
+    first, second = Selection.of(one), Selection.of(two)
+    whole = Region(0, 0, 13, 9)
+    np.testing.assert_array_equal(first.without(second).inside(whole), one & ~two)
+    np.testing.assert_array_equal(union([first, second], 13, 9).inside(whole), one | two)
+    assert first.equals(second) == np.array_equal(one, two)
+    assert [[first.contains(x, y) for x in range(13)] for y in range(9)] == one.tolist()
+    assert not first.contains(-1, 0)
+    assert not first.contains(0, 9)

@@ -13,9 +13,10 @@ from clickcut.errors import EventError, LimitError
 from clickcut.images import prepare_pixels
 from clickcut.region import Region
 from clickcut.session import ClickSession
+from clickcut.session import click_session as session_module
 from clickcut.session import history as history_module
 from clickcut.session import pipeline as pipeline_module
-from clickcut.session.events import SetParameters
+from clickcut.session.events import Prompts, SetParameters
 from clickcut.session.history import UNDO_BYTES
 from clickcut.session.pipeline import Pipeline, State
 
@@ -61,6 +62,13 @@ actions = st.lists(
         st.tuples(st.sampled_from(["undo", "redo", "reset", "mask", "stroke"])),
         st.tuples(st.just("move"), st.integers(0, 6), st.integers(0, 159), st.integers(0, 119)),
         st.tuples(st.just("remove"), st.integers(0, 6)),
+        st.tuples(
+            st.just("box"),
+            st.integers(0, 60),
+            st.integers(0, 50),
+            st.integers(60, 159),
+            st.integers(50, 119),
+        ),
         st.tuples(st.just("cut_lambda"), st.sampled_from([0.2, 1.0, 5.0])),
         st.tuples(st.just("cut_sigma"), st.sampled_from([0.0, 8.0])),
         st.tuples(st.just("cut"), st.booleans()),
@@ -75,6 +83,8 @@ def perform(session, action):
     name, *rest = action
     if name == "click":
         session.click(*rest)
+    elif name == "box":
+        session.box(*rest)
     elif name == "stroke":
         session.stroke(np.array([(30.0, 50.0), (60.0, 70.0)]))
     elif name == "mask":
@@ -137,6 +147,8 @@ def test_the_list_of_clicks_follows_a_naive_model(sequence):
             then.append(PlacedClick(30, 50, True, 31))
         elif name in ("mask", "reset"):
             then = []
+        elif name == "box":
+            pass
         elif name == "move" and rest[0] < len(clicks) and clicks[rest[0]].num_points == 1:
             then[rest[0]] = PlacedClick(rest[1], rest[2], clicks[rest[0]].positive)
         elif name == "remove" and rest[0] < len(clicks):
@@ -347,6 +359,8 @@ def test_a_failing_event_leaves_everything_as_it_was():
         lambda: session.click(-5, 3),
         lambda: session.click(float("nan"), 3),
         lambda: session.stroke(np.zeros((0, 2))),
+        lambda: session.stroke([("a", 5)]),
+        lambda: session.stroke(None),
         lambda: session.start_from(np.zeros((3, 3), bool)),
         lambda: session.set_parameters(cut_lambda=-1.0),
         lambda: session.set_parameters(sharpness=1.0),
@@ -377,6 +391,225 @@ def test_an_initial_mask_is_shown_as_given_and_then_repaired():
     np.testing.assert_array_equal(session.mask, mask)
     session.undo()
     assert not session.mask.any()
+
+
+def test_a_box_selects_what_is_in_it_and_counts_as_drawn_first():
+    session, other = start(), start()
+    session.box(30, 30, 77, 90)
+    assert session.mask[OBJECT[1], OBJECT[0]]
+    assert not session.mask[BOX[1], BOX[0]]
+    assert session.num_clicks == 0
+    session.click(OBJECT[0] + 9, OBJECT[1])
+    clicked = session.mask.copy()
+    other.click(OBJECT[0] + 9, OBJECT[1])
+    other.box(5, 5, 20, 20)
+    other.box(30, 30, 77, 90)
+    np.testing.assert_array_equal(other.mask, clicked)
+    np.testing.assert_array_equal(other.mask, replayed(other))
+    other.undo()
+    other.undo()
+    alone = start()
+    alone.click(OBJECT[0] + 9, OBJECT[1])
+    np.testing.assert_array_equal(other.mask, alone.mask)
+    other.undo()
+    assert not other.mask.any()
+    session.reset()
+    assert not session.mask.any()
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ((5, 5, float("nan"), 9), "finite"),
+        ((5, 5, 9, float("inf")), "finite"),
+        ((9, 5, 5, 9), "x0 <= x1"),
+        ((5, 9, 9, 5), "x0 <= x1"),
+        ((-0.6, 0, 5, 5), "beyond the image"),
+        ((0, 0, 159.6, 5), "beyond the image"),
+        ((0, 0, 5, 1e300), "beyond the image"),
+        ((5.2, 5, 5.8, 9), "centre of no pixel"),
+    ],
+)
+def test_boxes_that_cannot_be_are_refused(box, message):
+    session = start()
+    session.click(*OBJECT)
+    mask = session.mask.copy()
+    with pytest.raises(EventError, match=message):
+        session.box(*box)
+    np.testing.assert_array_equal(session.mask, mask)
+    assert len(session.events) == 1
+
+
+@pytest.mark.parametrize("box", [(-0.5, -0.5, 159.5, 119.5), (0, 0, 0, 0), (159, 0, 159, 119)])
+def test_boxes_at_the_edge_of_the_image(box):
+    session = start()
+    session.box(*box)
+    session.click(*OBJECT)
+    assert session.mask[OBJECT[1], OBJECT[0]]
+
+
+def discs():
+    """Two touching discs of one colour, and where they are."""
+    pixels = np.full((120, 160, 3), 60, np.uint8)
+    y, x = np.mgrid[:120, :160]
+    large = (x - 60) ** 2 + (y - 60) ** 2 <= 35**2
+    small = (x - 112) ** 2 + (y - 60) ** 2 <= 17**2
+    pixels[large | small] = (200, 180, 90)
+    noise = np.random.default_rng(0).integers(-12, 13, pixels.shape)
+    return np.clip(pixels + noise, 0, 255).astype(np.uint8), large, small
+
+
+def test_finished_objects_can_be_excluded():
+    pixels, large, small = discs()
+    session = ClickSession(prepare_pixels(pixels), FakePredictor())
+    session.start_from(large)
+    session.next_object()
+    session.click(112, 60)
+    assert (session.mask & large).any()  # as if the other disc were not taken
+    session.reset()
+    session.edit_object(0)
+    session.next_object(exclude_finished=True)
+    for action in (
+        lambda: session.click(60, 60),
+        lambda: session.stroke([(40, 60), (70, 60)]),
+    ):
+        with pytest.raises(EventError, match="excluded"):
+            action()
+    session.click(112, 60)
+    assert not (session.mask & large).any()
+    assert (session.mask & small).sum() / (session.mask | small).sum() > 0.6
+    with pytest.raises(EventError, match="excluded"):
+        session.move_click(0, 60, 60)
+    session.stroke(np.array([(80.0, 60.0), (112.0, 60.0)]))  # a part of it lies on the other disc
+    session.click(60, 60, positive=False)
+    session.box(70, 20, 140, 100)
+    session.set_parameters(cut=False)
+    session.undo()
+    assert not (session.mask & large).any()
+    session.start_from(large | small)
+    np.testing.assert_array_equal(session.mask, small & ~large)
+    session.undo()
+    np.testing.assert_array_equal(session.mask, replayed(session))
+    session.reset()
+    session.click(112, 60)
+    assert not (session.mask & large).any()
+
+
+def test_an_object_that_is_edited_again_may_exclude_the_others():
+    pixels, _, small = discs()
+    session = ClickSession(prepare_pixels(pixels), FakePredictor())
+    session.click(60, 60)
+    assert (session.mask & small).any()
+    everything = session.mask.copy()
+    session.next_object()
+    session.start_from(small)
+    session.edit_object(0)
+    np.testing.assert_array_equal(session.mask, everything)
+    step = session.edit_object(0, exclude_finished=True)
+    assert step.changed is not None
+    assert not (session.mask & small).any()
+    assert session.edit_object(0, exclude_finished=True).changed is None
+    np.testing.assert_array_equal(session.mask, replayed(session))
+    session.undo()
+    session.redo()
+    np.testing.assert_array_equal(session.mask, replayed(session))
+    assert not (session.mask & small).any()
+
+
+object_actions = st.lists(
+    st.one_of(
+        st.tuples(st.just("click"), st.integers(0, 159), st.integers(0, 119), st.booleans()),
+        st.tuples(st.just("next"), st.booleans()),
+        st.tuples(st.just("edit"), st.integers(0, 3), st.booleans()),
+        st.tuples(st.sampled_from(["undo", "redo", "reset"])),
+        st.tuples(st.just("cut_lambda"), st.sampled_from([0.2, 1.0, 5.0])),
+    ),
+    min_size=3,
+    max_size=14,
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(object_actions)
+def test_objects_stay_as_they_were_left(sequence):
+    session = start()
+    left = {0: session.mask.copy()}
+    for name, *rest in sequence:
+        if name == "next":
+            session.next_object(*rest)
+        elif name == "edit":
+            if rest[0] < len(left):
+                session.edit_object(rest[0])
+                np.testing.assert_array_equal(session.mask, left[rest[0]])
+                session.edit_object(*rest)
+        else:
+            excluded = Prompts.of(session.events).excluded
+            if name == "click" and rest[2] and excluded.contains(*rest[:2]):
+                with pytest.raises(EventError, match="excluded"):
+                    perform(session, (name, *rest))
+            else:
+                perform(session, (name, *rest))
+        left[session.object_index] = session.mask.copy()
+        np.testing.assert_array_equal(session.mask, replayed(session))
+        excluded = Prompts.of(session.events).excluded.inside(Region(0, 0, 160, 120))
+        assert not (session.mask & excluded).any()
+    found = session.objects()
+    assert [o.index for o in found] == list(range(session.num_objects)) == sorted(left)
+    for item in found:
+        mask = item.selection.inside(Region(0, 0, 160, 120))
+        np.testing.assert_array_equal(mask, left[item.index])
+    assert found[session.object_index].num_clicks == session.num_clicks
+
+
+def test_an_object_keeps_its_clicks_parameters_undo_and_redo():
+    session = start()
+    session.click(*OBJECT)
+    session.click(*GROUND, positive=False)
+    session.set_parameters(cut_lambda=0.3)
+    session.undo()
+    first, clicks = session.mask.copy(), session.clicks
+    session.next_object()
+    session.set_parameters(cut_lambda=5.0)
+    session.click(*BOX)
+    second = session.mask.copy()
+    step = session.edit_object(0)
+    assert step.changed is not None
+    np.testing.assert_array_equal(session.mask, first)
+    assert (session.object_index, session.num_objects) == (0, 2)
+    assert session.clicks == clicks
+    assert session.can_redo
+    assert session.parameters.cut_lambda == 0.3
+    session.redo()
+    session.undo()
+    session.undo()
+    assert not session.mask.any()
+    session.edit_object(1)
+    np.testing.assert_array_equal(session.mask, second)
+    assert session.parameters.cut_lambda == 5.0
+    session.next_object()
+    assert (session.object_index, session.num_objects) == (2, 3)
+    for index in (3, 10**30, -1, True, "0"):
+        with pytest.raises(EventError):
+            session.edit_object(index)
+
+
+def test_objects_are_counted_and_limited(monkeypatch):
+    session = start()
+    session.stroke(np.array([(0.0, 0.0), (159.0, 119.0), (0.0, 119.0)]))
+    before = session.nbytes
+    session.next_object()
+    held = session.nbytes
+    assert held > 300 * 8
+    assert held < before
+    monkeypatch.setattr(session_module, "MAX_OBJECT_BYTES", 2000)
+    with pytest.raises(LimitError, match="finished objects"):
+        session.next_object()
+    monkeypatch.setattr(session_module, "MAX_OBJECT_BYTES", 2**20)
+    monkeypatch.setattr(session_module, "MAX_OBJECTS", 3)
+    session.next_object()
+    with pytest.raises(LimitError, match="at most 3 objects"):
+        session.next_object()
+    assert session.object_index == 2
 
 
 def test_several_objects_on_one_image():

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from clickcut.extras import require
 from clickcut_eval.data_spec import EVALUATED, WITH_SPLITS, evaluated
 
 app = typer.Typer(
@@ -190,12 +191,7 @@ def report(
 
     The plot is also written as PNG and SVG, the tables as Markdown.
     """
-    import importlib.util
-
-    from clickcut_eval.errors import MethodError
-
-    if importlib.util.find_spec("matplotlib") is None:
-        raise MethodError("reports need matplotlib: pip install 'clickcut[eval]'")
+    require("eval", "matplotlib")
     from clickcut_eval.report.page import write_report
 
     for path in write_report(

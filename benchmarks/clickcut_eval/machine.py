@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from pathlib import Path
+
+from clickcut.processor import available_cpus
 
 
 def cpu_name() -> str:
@@ -19,5 +20,8 @@ def cpu_name() -> str:
 
 def describe() -> dict[str, str | int]:
     """Processor, cores available to this process, and Python version."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"cpu": cpu_name(), "cores": cores or 1, "python": platform.python_version()}
+    return {
+        "cpu": cpu_name(),
+        "cores": available_cpus(),
+        "python": platform.python_version(),
+    }

@@ -7,6 +7,8 @@ looking at them.
 
 from __future__ import annotations
 
+import io
+import signal
 import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
@@ -27,16 +29,35 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="Select an object in an image with a few clicks: a gRPC server, and tools around it.",
 )
 
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Select an object in an image with a few clicks: a gRPC server, and tools around it."""
+    if version:
+        import clickcut
+
+        print(f"clickcut {clickcut.__version__}")
+        raise typer.Exit
+
+
 Clicks = list[tuple[float, float, bool]]
+Box = tuple[float, float, float, float]
 
 
 def main() -> None:
     """Run the command line; errors that are meant for the user end in one line and exit code 2."""
     from clickcut.errors import ClickcutError
+    from clickcut.processor import limit_library_threads
 
+    limit_library_threads()
+    _print_any_name()
+    _end_in_order()
     add_commands()
     try:
         app()
@@ -45,11 +66,30 @@ def main() -> None:
         raise SystemExit(2) from error
 
 
+def _print_any_name() -> None:
+    """Let names that are not valid Unicode be printed: their bytes as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _end_in_order() -> None:
+    """Let SIGTERM and SIGHUP unwind the command, so that what it has started ends with it."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # else someone wants it ignored: nohup
+            signal.signal(number, end)
+
+
 def add_commands() -> None:
-    """Add `serve`, `models` and the commands of other packages, without importing them."""
-    taken = {"serve", "segment", "models", "demo"}
+    """Add the commands that are applications of their own, without importing them."""
+    taken = {"serve", "segment", "models", "demo", "warm-up"}
     _hand_on("serve", "Start the gRPC server.", _load_serve)
     _hand_on("models", "List, inspect, verify, seal and reload models.", _load_models)
+    _hand_on("warm-up", "Compile everything now, for images and packages.", _load_warm_up)
     for point in sorted(entry_points(group=COMMANDS), key=lambda p: p.name):
         if point.name not in taken:
             taken.add(point.name)
@@ -67,6 +107,12 @@ def _load_models() -> Any:
     from clickcut.commands.models import app as models
 
     return models
+
+
+def _load_warm_up() -> Any:
+    from clickcut.commands.warm_up import app as warm_up
+
+    return warm_up
 
 
 def _hand_on(name: str, text: str, load: Callable[[], Any]) -> None:
@@ -93,13 +139,17 @@ def _hand_on(name: str, text: str, load: Callable[[], Any]) -> None:
 def segment(
     image: Annotated[Path, typer.Argument(help="Image file: JPEG, PNG, WebP, BMP, TIFF.")],
     click: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             metavar="X,Y[,-]",
             help="A click at column X, row Y on the object, or with ',-' on the background. Give "
             "it several times; the order counts.",
         ),
-    ],
+    ] = None,
+    box: Annotated[
+        str | None,
+        typer.Option(metavar="X0,Y0,X1,Y1", help="A box around the object: its corners."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Where to write the mask: a PNG, white on black.")
     ] = None,
@@ -116,23 +166,47 @@ def segment(
     server: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Let a running server do it.")
     ] = "",
+    tls: Annotated[bool, typer.Option("--tls", help="Speak TLS to the server.")] = False,
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Certificates of the authorities to trust, PEM; with TLS. Without it: those "
+            "that gRPC brings.",
+        ),
+    ] = None,
     cut: Annotated[
         bool, typer.Option(help="Snap the outline to the image's edges with a graph cut.")
     ] = True,
+    window: Annotated[
+        str,
+        typer.Option(
+            metavar="LOW,HIGH",
+            help="The sample values of the file that are shown black and white. Without it: the "
+            "range that samples of more than 8 bits take.",
+        ),
+    ] = "",
 ) -> None:
     """Select an object in one image and write its mask.
 
     Example: clickcut segment photo.jpg --click 320,200 --click 40,30,- --out mask.png
     """
-    from clickcut.client.picture import Picture
+    from clickcut.client.picture import Picture, window_from
     from clickcut.errors import EventError
     from clickcut.images import prepare
+    from clickcut.picture_file import check_name, write_picture
 
-    clicks = [parse_click(text) for text in click]
+    clicks = [parse_click(text) for text in click or []]
+    corners = None if box is None else parse_box(box)
+    if not clicks and corners is None:
+        raise EventError("say where the object is: --click X,Y, --box X0,Y0,X1,Y1, or both")
     if out is None and overlay is None:
         raise EventError("say what to write: --out MASK.png, --overlay PICTURE.png, or both")
-    data = Picture.of(image).data
-    prepared = prepare(data)
+    for path in (out, overlay):
+        if path is not None:
+            check_name(path)
+    data, ends = Picture.of(image).data, parse_window(window)
+    prepared = prepare(data, window=window_from(ends) if ends else None)
     initial = None
     if start_from is not None:
         from clickcut.encoding import from_png
@@ -140,20 +214,32 @@ def segment(
         initial = from_png(Picture.of(start_from).data, prepared.height, prepared.width)
     if server:
         from clickcut.client import Client
+        from clickcut.client.channel import tls_credentials
 
-        with Client(server) as client:
+        with Client(server, credentials=tls_credentials(tls, ca)) as client:
             mask = client.segment(
-                data, clicks, start_from=initial, model=model, parameters={"cut": cut}
+                data,
+                clicks,
+                box=corners,
+                start_from=initial,
+                model=model,
+                parameters={"cut": cut},
+                window=ends,
             )
     else:
-        mask = _segment_here(prepared, clicks, initial, model, cut)
+        mask = _segment_here(prepared, corners, clicks, initial, model, cut)
     if out is not None:
-        _write(out, mask.astype("uint8") * 255)
+        write_picture(out, mask.astype("uint8") * 255)
     if overlay is not None:
         from clickcut.overlay import draw_overlay
 
-        _write(overlay, draw_overlay(prepared.pixels, mask, clicks)[:, :, ::-1])
-    print(f"{int(mask.sum()):,} of {mask.size:,} pixels selected with {len(clicks)} clicks")
+        write_picture(overlay, draw_overlay(prepared.pixels, mask, clicks))
+    print(f"{int(mask.sum()):,} of {mask.size:,} pixels selected with {_count(clicks, corners)}")
+
+
+def _count(clicks: Clicks, box: Box | None) -> str:
+    made = f"{len(clicks)} click{'' if len(clicks) == 1 else 's'}"
+    return made if box is None else f"a box and {made}" if clicks else "a box"
 
 
 def parse_click(text: str) -> tuple[float, float, bool]:
@@ -173,8 +259,45 @@ def parse_click(text: str) -> tuple[float, float, bool]:
     return (*place, sign.strip() != "-")
 
 
+def parse_box(text: str) -> Box:
+    """X0,Y0,X1,Y1 as numbers.
+
+    Raises:
+        typer.BadParameter: another form.
+    """
+    try:
+        x0, y0, x1, y1 = (float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"a box is X0,Y0,X1,Y1 and not {text!r}", param_hint="--box"
+        ) from None
+    return x0, y0, x1, y1
+
+
+def parse_window(text: str) -> tuple[float, float] | None:
+    """LOW,HIGH as two numbers; None for "".
+
+    Raises:
+        typer.BadParameter: another form.
+    """
+    if not text:
+        return None
+    low, _, high = text.partition(",")
+    try:
+        return float(low), float(high)
+    except ValueError:
+        raise typer.BadParameter(
+            f"a window is LOW,HIGH and not {text!r}", param_hint="--window"
+        ) from None
+
+
 def _segment_here(
-    image: Any, clicks: Clicks, initial: NDArray[np.bool_] | None, model: str, cut: bool
+    image: Any,
+    box: Box | None,
+    clicks: Clicks,
+    initial: NDArray[np.bool_] | None,
+    model: str,
+    cut: bool,
 ) -> NDArray[np.bool_]:
     from clickcut.backends import load_predictor
     from clickcut.session import ClickSession
@@ -183,6 +306,8 @@ def _segment_here(
     session = ClickSession(image, predictor, predictor.metadata.parameters.changed(cut=cut))
     if initial is not None:
         session.start_from(initial)
+    if box is not None:
+        session.box(*box)
     for x, y, positive in clicks:
         session.click(x, y, positive)
     return session.mask
@@ -197,20 +322,6 @@ def find_model(name: str) -> Path:
     from clickcut.bundle.repository import find_models
 
     return find_models([name] if name else [])[0]
-
-
-def _write(path: Path, pixels: Any) -> None:
-    import cv2
-
-    from clickcut.errors import ImageError
-
-    if not cv2.haveImageWriter(path.name):
-        raise ImageError(f"{path}: the name must end in .png, .jpg or another image format")
-    data = cv2.imencode(path.suffix, pixels)[1]
-    try:
-        path.write_bytes(data.tobytes())
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 # ---- demo

@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 
+def printable(text: str, limit: int | None = None) -> str:
+    r"""Text that is safe on a terminal and in a log: control characters written as \x1b and so on.
+
+    Args:
+        text: from anywhere.
+        limit: characters to keep; None: all.
+    """
+    if limit is not None and len(text) > limit:
+        text = f"{text[:limit]}..."
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class ClickcutError(Exception):
-    """Base of all errors below.
+    """Base of all errors below. As text it has no control characters but line breaks.
 
     Attributes:
         reason: a word under which a server counts it; "" when it is not counted apart.
@@ -13,6 +27,9 @@ class ClickcutError(Exception):
     def __init__(self, message: str = "", *, reason: str = "") -> None:
         super().__init__(message)
         self.reason = reason
+
+    def __str__(self) -> str:
+        return "\n".join(printable(line) for line in super().__str__().split("\n"))
 
 
 class ImageError(ClickcutError):
@@ -29,6 +46,14 @@ class DroppedEventError(EventError):
 
 class LimitError(ClickcutError):
     """A configured limit would be exceeded: too many clicks, sessions or bytes."""
+
+
+class BusyError(LimitError):
+    """There is no room just now: too many requests, sessions or bytes; later there may be."""
+
+
+class UsageError(ClickcutError):
+    """A client or session is used where it cannot be: another event loop or process."""
 
 
 class BundleError(ClickcutError):

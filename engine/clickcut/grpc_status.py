@@ -22,7 +22,9 @@ ERROR_KEY = "clickcut-error"
 # with a code is what the client raises when the server names none.
 CODES: tuple[tuple[type[ClickcutError], StatusCode], ...] = (
     (errors.EventError, StatusCode.INVALID_ARGUMENT),
+    (errors.DroppedEventError, StatusCode.INVALID_ARGUMENT),
     (errors.ImageError, StatusCode.INVALID_ARGUMENT),
+    (errors.BusyError, StatusCode.RESOURCE_EXHAUSTED),
     (errors.LimitError, StatusCode.RESOURCE_EXHAUSTED),
     (errors.SessionNotFoundError, StatusCode.NOT_FOUND),
     (errors.ImageNotFoundError, StatusCode.NOT_FOUND),
@@ -64,10 +66,4 @@ def error_of(code: StatusCode | int, message: str, name: str = "") -> ClickcutEr
     """
     status = code if isinstance(code, StatusCode) else _BY_NUMBER.get(code, StatusCode.UNKNOWN)
     kind = _BY_NAME.get(name) or _BY_CODE.get(status, errors.ServerError)
-    return kind(printable(message) or status.name)
-
-
-def printable(text: str) -> str:
-    """Text from outside, shortened, control characters replaced by "?"."""
-    shown = "".join(c if c.isprintable() or c == "\n" else "?" for c in text[:MAX_MESSAGE])
-    return shown + ("..." if len(text) > MAX_MESSAGE else "")
+    return kind(message[:MAX_MESSAGE] or status.name)

@@ -11,9 +11,18 @@ from numpy.typing import NDArray
 
 from clickcut.cut import EdgeWeights
 from clickcut.errors import ImageError
-from clickcut.image_file import ImageLimits, decode
+from clickcut.image_file import ImageLimits, Window, decode, examine, render
 
-__all__ = ["ImageLimits", "PreparedImage", "decode", "digest_of", "prepare", "prepare_pixels"]
+__all__ = [
+    "ImageLimits",
+    "PreparedImage",
+    "Window",
+    "decode",
+    "digest_of",
+    "key_of",
+    "prepare",
+    "prepare_pixels",
+]
 
 
 class PreparedImage:
@@ -22,12 +31,22 @@ class PreparedImage:
     Attributes:
         pixels: (H, W, 3) uint8, RGB, as displayed (EXIF rotation applied).
         digest: SHA-256 of the encoded file, hex.
+        window: which sample values became 0 and 255; None for samples of 8 bits as they are.
+        key: tells it from other images, and from the same file with another window asked for.
         edges: edge weights of the graph cut, filled in where they are needed.
     """
 
-    def __init__(self, pixels: NDArray[np.uint8], digest: str) -> None:
+    def __init__(
+        self,
+        pixels: NDArray[np.uint8],
+        digest: str,
+        window: Window | None = None,
+        asked: Window | None = None,
+    ) -> None:
         self.pixels = pixels
         self.digest = digest
+        self.window = window
+        self.key = key_of(digest, asked)
         self.edges = EdgeWeights(pixels)
         self._reduced: dict[tuple[int, int], EdgeWeights] = {(1, 1): self.edges}
         self._lock = threading.Lock()
@@ -82,13 +101,26 @@ def digest_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def prepare(data: bytes, limits: ImageLimits | None = None) -> PreparedImage:
+def key_of(digest: str, window: Window | None) -> str:
+    """What tells an image file, seen through a window that was asked for, from others."""
+    return digest if window is None else f"{digest} {window.low!r} {window.high!r}"
+
+
+def prepare(
+    data: bytes, limits: ImageLimits | None = None, window: Window | None = None
+) -> PreparedImage:
     """Decode an image file and prepare it for sessions.
+
+    Args:
+        data: the encoded file.
+        limits: what to accept; the defaults of `ImageLimits` when None.
+        window: which sample values become 0 and 255; None for those that `decode` chooses.
 
     Raises:
         ImageError: see `decode`.
     """
-    return PreparedImage(decode(data, limits), digest_of(data))
+    decoded = render(examine(data, limits), window)
+    return PreparedImage(decoded.pixels, digest_of(data), decoded.window, window)
 
 
 def prepare_pixels(pixels: NDArray[np.uint8]) -> PreparedImage:

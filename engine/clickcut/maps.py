@@ -14,10 +14,10 @@ from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from clickcut.clicks import Point
+from clickcut.kernels import kernel
 
 TRUNCATION = np.float32(255.0)
 NOBODY = -1
@@ -27,7 +27,7 @@ REBUILD_FROM = 12
 """From this many changed points on, one pass over the whole map is cheaper than single updates."""
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def add_to_distance(
     distance: NDArray[np.float32],
     nearest: NDArray[np.int32],
@@ -57,7 +57,7 @@ def add_to_distance(
                 nearest[row, col] = ident
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def remove_from_distance(
     distance: NDArray[np.float32],
     nearest: NDArray[np.int32],
@@ -90,7 +90,7 @@ def remove_from_distance(
             nearest[row, col] = who
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def build_distance(
     distance: NDArray[np.float32],
     nearest: NDArray[np.int32],
@@ -126,7 +126,7 @@ def build_distance(
     _lower_envelopes(distance, nearest, column)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _lower_envelopes(
     distance: NDArray[np.float32], nearest: NDArray[np.int32], column: NDArray[np.int32]
 ) -> None:
@@ -166,13 +166,13 @@ def _lower_envelopes(
                 nearest[row, col] = _ident_at(nearest, column[row, site[k]], site[k], inside)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _ident_at(nearest: NDArray[np.int32], row: int, col: int, inside: bool) -> int:
     # A pixel that holds a point keeps that point's identity, whatever the order of the rows.
     return nearest[row, col] if inside else -1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def stamp_disc(
     channel: NDArray[np.float32], count: NDArray[np.int32], x: int, y: int, radius: int, step: int
 ) -> None:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from clickcut.errors import EventError
 
-# Lowest and highest accepted value, both included.
-_RANGES = {
+RANGES = {
     "cut_lambda": (0.0, 1e4),
     "cut_sigma": (0.0, 1e4),
     "seed_radius": (0.0, 100.0),
     "threshold": (1e-3, 1 - 1e-3),
 }
+"""Lowest and highest accepted value of each number, both included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,10 @@ class Parameters:
                 if not isinstance(value, bool):
                     raise EventError(f"cut must be true or false, got {value!r}")
                 continue
-            if name not in _RANGES:
+            if name not in RANGES:
                 known = ", ".join(f.name for f in dataclasses.fields(self))
                 raise EventError(f"unknown parameter {name!r}; there are {known}")
-            low, high = _RANGES[name]
+            low, high = RANGES[name]
             if not math.isfinite(value) or not low <= value <= high:
                 raise EventError(f"{name} must lie in [{low:g}, {high:g}], got {value}")
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,17 +42,30 @@ class Selection:
         bits = np.unpackbits(self.bits, count=self.box.area)
         return bits.reshape(self.box.height, self.box.width).view(np.bool_)
 
+    def contains(self, x: int, y: int) -> bool:
+        """Whether the pixel in column x, row y is selected."""
+        box = self.box
+        if box is None or not (box.x0 <= x < box.x1 and box.y0 <= y < box.y1):
+            return False
+        at = (y - box.y0) * box.width + x - box.x0
+        return bool(self.bits[at >> 3] >> (7 - (at & 7)) & 1)
+
+    def equals(self, other: Selection) -> bool:
+        """Whether both hold the same pixels."""
+        return self.box == other.box and np.array_equal(self.bits, other.bits)
+
+    def without(self, other: Selection) -> Selection:
+        """The pixels that are not in another selection."""
+        if self.box is None or other.box is None:
+            return self
+        return Selection.of(self.cropped() & ~other.inside(self.box), self.box.x0, self.box.y0)
+
     def inside(self, region: Region) -> NDArray[np.bool_]:
         """The mask inside any region: (region.height, region.width) bool."""
         out = np.zeros((region.height, region.width), np.bool_)
         if self.box is not None:
-            common = Region(
-                max(region.x0, self.box.x0),
-                max(region.y0, self.box.y0),
-                min(region.x1, self.box.x1),
-                min(region.y1, self.box.y1),
-            )
-            if common.width > 0 and common.height > 0:
+            common = region.intersection(self.box)
+            if common.area:
                 ours = self.cropped()[common.relative_to(self.box).slices]
                 out[common.relative_to(region).slices] = ours
         return out
@@ -63,6 +77,30 @@ class Selection:
 
 
 EMPTY = Selection(None, np.zeros(0, np.uint8), 0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SelectedObject:
+    """One of the objects of a session.
+
+    Attributes:
+        index: as in `object_index` of the session.
+        selection: its mask.
+        num_clicks: clicks and strokes in force for it.
+    """
+
+    index: int
+    selection: Selection
+    num_clicks: int
+
+
+def union(selections: Iterable[Selection], width: int, height: int) -> Selection:
+    """The pixels that are in any of the selections on an image of `width` x `height` pixels."""
+    mask = np.zeros((height, width), np.bool_)
+    for selection in selections:
+        if selection.box is not None:
+            mask[selection.box.slices] |= selection.cropped()
+    return Selection.of(mask)
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> Region | None:

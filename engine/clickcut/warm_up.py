@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
-from clickcut import cut
+from clickcut import cut, kernels
 from clickcut.backends import Predictor
 from clickcut.images import prepare_pixels
 from clickcut.maps import REBUILD_FROM, DiscMap, DistanceMap
 from clickcut.session import ClickSession
+
+SAY_EVERY = 1.0
+"""Seconds between two lines of progress."""
 
 
 def warm_up(predictor: Predictor, solver: str = "grid") -> None:
@@ -41,3 +47,28 @@ def warm_up(predictor: Predictor, solver: str = "grid") -> None:
     session.click(80, 60)
     session.click(20, 20, positive=False)
     session.undo()
+
+
+def warm_up_all(predictors: Sequence[Predictor], solver: str, say: Callable[[str], None]) -> None:
+    """Warm up several models and say how far it is, at most once in `SAY_EVERY` seconds.
+
+    Args:
+        predictors: to be warmed.
+        solver: of the cut.
+        say: called with a line; never when everything is ready at once.
+
+    Raises:
+        BundleError, CutError: as `warm_up`.
+    """
+    said = time.monotonic()
+
+    def tell() -> None:
+        nonlocal said
+        if time.monotonic() - said >= SAY_EVERY:
+            said = time.monotonic()
+            done, total = kernels.ready()
+            say(f"warming up: {done} of at most {total} kernels are ready")
+
+    with kernels.watched(tell):
+        for predictor in predictors:
+            warm_up(predictor, solver)

@@ -192,10 +192,10 @@ def training_facts(config: TrainConfig, seen: int) -> dict[str, str | int | floa
         "batch": config.schedule.batch,
         "loss": config.loss.kind,
         "clicks": config.samples.first,
-        "corrections": config.sessions.go_on,
+        "corrections": config.sessions.next_click_probability,
         "previous_probability": "yes" if config.model.previous else "no",
-        "optimiser": config.optimiser.kind,
-        "learning_rate": config.optimiser.rate,
+        "optimizer": config.optimizer.kind,
+        "learning_rate": config.optimizer.lr,
         "seed": config.schedule.seed,
     }
 

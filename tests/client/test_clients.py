@@ -27,14 +27,16 @@ from clickcut.backends import load_predictor
 from clickcut.clicks import PlacedClick
 from clickcut.client import (
     AsyncClient,
+    BusyError,
     Client,
     StalledError,
     TakenOverError,
     UnavailableError,
     UnreachableError,
 )
-from clickcut.errors import EventError, ImageError, LimitError, SessionNotFoundError
+from clickcut.errors import EventError, ImageError, SessionNotFoundError
 from clickcut.images import digest_of, prepare, prepare_pixels
+from clickcut.region import Region
 from clickcut.session import ClickSession
 from clickcut.v1 import clickcut_pb2 as pb
 
@@ -59,7 +61,13 @@ def everything(mask: np.ndarray[Any, Any]) -> Events:
         lambda s: s.click(100, 30),
         lambda s: s.set_parameters(cut_lambda=2.0, threshold=0.4),
         lambda s: s.next_object(),
+        lambda s: s.box(30, 20, 90, 80),
         lambda s: s.click(50, 50),
+        lambda s: s.next_object(exclude_finished=True),
+        lambda s: s.click(70, 100),
+        lambda s: s.edit_object(0),
+        lambda s: s.undo(),
+        lambda s: s.edit_object(1, exclude_finished=True),
         lambda s: s.set_parameters(cut=False),
     ]
 
@@ -137,6 +145,55 @@ def test_what_a_session_tells(server: ServerProcess) -> None:
         assert session.mask is mask  # asking changed nothing
         session.undo()
         assert session.can_redo
+
+
+def test_the_objects_are_listed(server: ServerProcess) -> None:
+    with Client(server.address) as client, client.open(image_file()) as session:
+        masks = [session.click(80, 60)]
+        session.next_object()
+        masks.append(session.mask)
+        session.next_object(exclude_finished=True)
+        masks.append(session.box(10, 60, 60, 110))
+        assert (session.object_index, session.num_objects) == (2, 3)
+        assert not (masks[2] & masks[0]).any()
+        found = session.objects()
+        assert [o.num_clicks for o in found] == [1, 0, 0]
+        for item, mask in zip(found, masks, strict=True):
+            whole = item.selection.inside(Region(0, 0, WIDTH, HEIGHT))
+            np.testing.assert_array_equal(whole, mask)
+            assert item.selection.area == mask.sum()
+        np.testing.assert_array_equal(session.edit_object(0), masks[0])
+        for refused in (
+            lambda: session.edit_object(3),
+            lambda: session.edit_object(-1),
+            lambda: session.box(10, 60, 5, 110),
+            lambda: session.box(10, 60, float("nan"), 110),
+        ):
+            with pytest.raises(EventError):
+                refused()
+        assert session.object_index == 0
+
+    async def listed() -> list[int]:
+        async with (
+            AsyncClient(server.address) as client,
+            await client.open(image_file()) as session,
+        ):
+            await session.box(10, 60, 60, 110)
+            await session.next_object()
+            return [o.selection.area for o in await session.objects()]
+
+    area, empty = asyncio.run(listed())
+    assert (area > 0, empty) == (True, 0)
+
+
+def test_a_box_without_a_session(server: ServerProcess) -> None:
+    with Client(server.address) as client, client.open(image_file()) as session:
+        boxed = client.segment(image_file(), box=(10, 60, 60, 110))
+        np.testing.assert_array_equal(boxed, session.box(10, 60, 60, 110))
+        both = client.segment(image_file(), [(30, 80, False)], box=(10, 60, 60, 110))
+        np.testing.assert_array_equal(both, session.click(30, 80, positive=False))
+        with pytest.raises(EventError, match="beyond the image"):
+            client.segment(image_file(), box=(10, 60, 600, 110))
 
 
 def test_the_clicks_in_force_are_listed(server: ServerProcess) -> None:
@@ -334,23 +391,30 @@ def test_another_client_takes_a_session_over(server: ServerProcess) -> None:
         assert session.num_clicks == 2
 
 
-def test_a_busy_server_is_a_limit_error(bundle: Path, tmp_path: Path) -> None:
+def test_a_busy_server_is_tried_again(bundle: Path, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     with (
         ServerProcess(bundle, prelude=gate.prelude, workers=1, queue=0) as server,
         Client(server.address) as client,
+        Client(server.address, retry_seconds=0.3) as hasty,
     ):
         first, second = client.open(image_file()), client.open(image_file())
+        third = hasty.open(image_file())
         gate.close()
-        clicking = threading.Thread(target=first.click, args=(80, 60))
-        clicking.start()
+        clicking = [threading.Thread(target=first.click, args=(80, 60))]
+        clicking[0].start()
         gate.wait()
-        with pytest.raises(LimitError, match="busy"):
-            second.click(80, 60)
+        with pytest.raises(BusyError, match="busy"):
+            third.click(80, 60)
+        with pytest.raises(BusyError, match="busy"):
+            hasty.open(image_file(40, 30))
+        clicking.append(threading.Thread(target=second.click, args=(80, 60)))
+        clicking[1].start()
         gate.open()
-        clicking.join()
-        assert first.num_clicks == 1
-        assert second.click(80, 60).any()
+        for thread in clicking:
+            thread.join()
+        assert [first.num_clicks, second.num_clicks, third.num_clicks] == [1, 1, 0]
+        assert third.click(80, 60).any()
 
 
 def test_an_answer_that_does_not_come(bundle: Path, tmp_path: Path) -> None:

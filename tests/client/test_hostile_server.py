@@ -222,7 +222,7 @@ ClickSession.click = click
             with pytest.raises(DroppedEventError):
                 session.click(POISON, 60)
             np.testing.assert_array_equal(session.click(90, 60), wanted.mask)
-            assert session.clicks == 2
+            assert session.num_clicks == 2
         wait_until(lambda: len(servers) == 3, "the server was started a third time")
     finally:
         servers[-1].process.kill()

@@ -15,6 +15,7 @@ from server.harness import Gate, Line, ServerProcess, image_file, random_clicks
 
 from clickcut.backends import load_predictor
 from clickcut.client import AsyncClient, Client, DroppedEventError, UnavailableError
+from clickcut.client.protocol import Limits
 from clickcut.images import prepare
 from clickcut.session import ClickSession
 
@@ -92,8 +93,7 @@ def test_a_connection_that_stays_down_is_an_error_and_no_loss(
             session.click(*CLICKS[1])
         assert session.mask is before
         line.mend()
-        client._retry_seconds = 30.0
-        session._conversation._retry_seconds = 30.0
+        session._conversation._limits = Limits(timeout=60.0, retry_seconds=30.0)
         np.testing.assert_array_equal(session.click(*CLICKS[1]), masks[1])
 
 
@@ -232,7 +232,10 @@ def test_a_line_that_breaks_all_the_time_and_a_killed_server(bundle: Path) -> No
                     except DroppedEventError:  # cut twice while it was on its way; say it again
                         mask = getattr(session, name)(*arguments)
                     np.testing.assert_array_equal(mask, here.mask)
-                    assert (session.clicks, session.can_undo) == (here.clicks, here.can_undo)
+                    assert (session.num_clicks, session.can_undo) == (
+                        here.num_clicks,
+                        here.can_undo,
+                    )
                     if k == 30:
                         first.kill()
                         second = ServerProcess(bundle, wait=False, address=first.address)

@@ -38,6 +38,8 @@ from clickcut.cut.weights import TILE, missing_tiles
 from clickcut.errors import CutError
 from clickcut.region import Region
 
+pytestmark = pytest.mark.kernels
+
 
 def field_of(problem: Problem, edges: EdgeWeights) -> Field:
     region = problem.region

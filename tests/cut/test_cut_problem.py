@@ -119,6 +119,7 @@ def test_weights_take_memory_only_where_used() -> None:
     assert 16 * image[..., 0].size <= edges.nbytes <= 16.2 * image[..., 0].size
 
 
+@pytest.mark.kernels
 def test_pages() -> None:
     array = reserve(10 * PAGE)
     assert array.size == 10 * PAGE

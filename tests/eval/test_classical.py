@@ -244,6 +244,7 @@ def test_random_walker_without_object_seeds_selects_nothing():
 # ---- star convexity
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("seed", range(8))
 def test_the_star_cut_is_the_best_admissible_mask(seed):
     rng = np.random.default_rng(seed)
@@ -261,6 +262,7 @@ def test_the_star_cut_is_the_best_admissible_mask(seed):
     assert energy(mask) == least
 
 
+@pytest.mark.kernels
 @given(st.integers(0, 2**32 - 1))
 @settings(deadline=None, max_examples=30)
 def test_labels_that_follow_from_seeds(seed):

@@ -9,6 +9,8 @@ import pytest
 from clickcut.cut.problem import DX, DY
 from clickcut_eval.methods.paths import FAR, MAX_COST, NO_PARENT, PathForest, difference_costs
 
+pytestmark = pytest.mark.kernels
+
 
 def random_case(seed, most):
     rng = np.random.default_rng(seed)

@@ -21,6 +21,7 @@ def features(height, width, space, colour, seed=0):
     return out.reshape(-1, 5).astype(np.float32)
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize(("space", "colour"), [(8.0, 40.0), (20.0, 15.0)])
 def test_the_lattice_filters_like_a_gaussian(space, colour):
     points = features(18, 24, space, colour)
@@ -33,6 +34,7 @@ def test_the_lattice_filters_like_a_gaussian(space, colour):
     assert np.corrcoef(ours[:, 0], theirs[:, 0])[0, 1] > 0.9
 
 
+@pytest.mark.kernels
 def test_the_lattice_keeps_sums_symmetric():
     points = features(10, 12, 5.0, 30.0)
     lattice = Lattice(points)

@@ -20,7 +20,7 @@ def checkpoint(tmp_path_factory):
     return write_random(
         tmp_path_factory.mktemp("run") / "last.pt",
         architecture="fcn8s",
-        trunk="vgg16",
+        backbone="vgg16",
         width=1 / 64,
         encoding="distance",
         previous=False,

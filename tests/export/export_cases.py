@@ -109,7 +109,7 @@ def lively(network):
                 module.bias.normal_(0, 0.3, generator=generator)
             elif isinstance(module, nn.Conv2d) and not module.weight.any():
                 module.weight.normal_(0, 0.2, generator=generator)
-        network.trunk.first.weight[:, 3:].normal_(0, 0.2, generator=generator)
+        network.backbone.first.weight[:, 3:].normal_(0, 0.2, generator=generator)
     return network
 
 

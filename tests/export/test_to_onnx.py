@@ -23,8 +23,8 @@ from clickcut_export.to_onnx import OnnxOptions, export_onnx, fold_batchnorm
 from clickcut_train.checkpoint import load_model
 from clickcut_train.errors import CheckpointError
 
-NARROW_VGG = {"trunk": "vgg16", "width": 1 / 64, "encoding": "distance", "previous": False}
-NARROW_MOBILE = {"trunk": "mobilenet_v2", "width": 0.125, "head_channels": 8}
+NARROW_VGG = {"backbone": "vgg16", "width": 1 / 64, "encoding": "distance", "previous": False}
+NARROW_MOBILE = {"backbone": "mobilenet_v2", "width": 0.125, "head_channels": 8}
 
 
 def pytorch(checkpoint, batch):
@@ -41,7 +41,7 @@ def pytorch(checkpoint, batch):
         {"architecture": "fcn4s", **NARROW_MOBILE},
         {"architecture": "topdown", **NARROW_MOBILE},
     ],
-    ids=lambda m: f"{m['architecture']}-{m['trunk']}",
+    ids=lambda m: f"{m['architecture']}-{m['backbone']}",
 )
 def test_networks_say_the_same_as_in_pytorch(tmp_path, model):
     checkpoint, path = write_random(tmp_path / "last.pt", **model), tmp_path / "model.onnx"

@@ -81,10 +81,17 @@ def test_a_good_image_can_be_clicked_on(raw: RawStream, data: bytes, size: tuple
 
 
 def huge_png() -> bytes:
-    """A valid header of 100,000 x 100,000 pixels with nothing behind it."""
-    body = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
-    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + b"\0" * 100
+    """A whole file whose header says 100,000 x 100,000 pixels."""
+
+    def chunk(kind: bytes, data: bytes = b"") -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(b"\0" * 100)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        (chunk(b"IHDR", header), chunk(b"IDAT", pixels), chunk(b"IEND"))
+    )
 
 
 def animated() -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -264,6 +265,22 @@ def test_told_twice_it_stops_at_once(bundle: Path) -> None:
         assert server.join() == 0
 
 
+def test_work_that_does_not_end_is_cut_off(bundle: Path, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    flags = {"prelude": gate.prelude, "drain_seconds": 0.2, "stop_seconds": 0.2}
+    with ServerProcess(bundle, **flags) as server:  # type: ignore[arg-type]
+        with RawStream(server.address) as raw:
+            raw.ask(OPEN)
+            gate.close()
+            raw.send(CLICK)
+            gate.wait()
+            server.terminate()
+            assert server.join() == 0  # the gate stays closed
+        assert "stopped" in server.lines
+        assert any("cut off a request of ipv4:127.0.0.1" in line for line in server.errors)
+        assert not any("Traceback" in line for line in server.errors), "\n".join(server.errors)
+
+
 # ---- expiry and limits
 
 
@@ -415,6 +432,39 @@ def test_a_bad_certificate(bundle: Path, tmp_path: Path) -> None:
     assert ended.returncode == 2
     assert "certificate" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_metrics_port_in_use(bundle: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = run_serve("--model", bundle, "--address", FREE, "--metrics-port", port)
+    assert ended.returncode == 2
+    assert len(ended.stderr.splitlines()) == 1, ended.stderr
+    assert "--metrics-port" in ended.stderr
+
+
+def threads_of(server: ServerProcess) -> int:
+    return len(list(Path(f"/proc/{server.process.pid}/task").iterdir()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads in /proc")
+def test_silent_connections_to_the_metrics(bundle: Path) -> None:
+    with ServerProcess(bundle, metrics_port=0) as server, contextlib.ExitStack() as stack:
+        port = int(server.line("metrics").split()[1].split("/")[2].rpartition(":")[2])
+        gauge(server, "clickcut_sessions")
+        before = threads_of(server)
+        for k in range(200):
+            silent = stack.enter_context(socket.create_connection(("127.0.0.1", port), DEADLINE))
+            silent.sendall(b"GET / HTTP/1.1\r\n"[: k % 8])
+        assert gauge(server, "clickcut_sessions") == 0
+        assert threads_of(server) < before + 20
+        with socket.create_connection(("127.0.0.1", port), DEADLINE) as other:
+            other.sendall(b"POST / HTTP/1.1\r\n\r\n")
+            assert b"405" in other.recv(100)
+        with socket.create_connection(("127.0.0.1", port), DEADLINE) as other:
+            other.sendall(b"x" * 100_000)
+            assert b"400" in other.recv(100)
+        assert not any("Traceback" in line for line in server.errors)
 
 
 def test_metrics_count(bundle: Path) -> None:

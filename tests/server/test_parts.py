@@ -6,16 +6,15 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 
-import numpy as np
 import pytest
 from grpc import StatusCode
-from numpy.typing import NDArray
 from pydantic import ValidationError
 from server.harness import image_file, wait_until
 
 from clickcut import errors
 from clickcut import grpc_status as status
 from clickcut.errors import ClickcutError, EventError, ImageError, ImageNotFoundError, LimitError
+from clickcut.image_file import Decoded, Window
 from clickcut.image_file.process import Cancellation, Decoder
 from clickcut.images import ImageLimits, digest_of
 from clickcut.server.image_store import ImageStore
@@ -201,14 +200,15 @@ class SlowDecoder(Decoder):
         data: bytes,
         limits: ImageLimits | None = None,
         cancellation: Cancellation | None = None,
-    ) -> NDArray[np.uint8]:
+        window: Window | None = None,
+    ) -> Decoded:
         assert cancellation is not None
         with cancellation.stopping(self.go.set):
             self.begun.set()
             assert self.go.wait(30)
         self.stopped += cancellation.cancelled
         cancellation.check()
-        return super().decode(data, limits, cancellation)
+        return super().decode(data, limits, cancellation, window)
 
 
 @pytest.mark.parametrize("gone", [1, 2])

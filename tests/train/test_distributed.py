@@ -14,7 +14,7 @@ from train_cases import ALONE, config, data
 from clickcut_train.checkpoint import read_checkpoint
 from clickcut_train.distributed import world
 from clickcut_train.errors import ConfigError
-from clickcut_train.run import Run
+from clickcut_train.trainer import Trainer
 from clickcut_train.validation import held_out
 
 STEPS = 3
@@ -50,12 +50,12 @@ def precise_run(folder, here):
     try:
         photos = data()
         photos.validation = held_out(photos.train, 3)
-        run = Run(config(), folder, photos, here)
+        run = Trainer(config(), folder, photos, here)
     finally:
         torch.set_default_dtype(torch.float32)
     to_device = run.learner.to_device
     run.learner.to_device = lambda x: to_device(x).double()
-    run.learner.average.register_forward_pre_hook(lambda _, inputs: inputs[0].double())
+    run.learner.ema.register_forward_pre_hook(lambda _, inputs: inputs[0].double())
     return run
 
 

@@ -22,8 +22,8 @@ def fresh():
     return fresh_samples(data().train, SETTINGS.samples, 64, BATCH, seed=3)
 
 
-def lanes(fresh, indices=range(BATCH), workers=1, go_on=0.7):
-    return Lanes(fresh, indices, PER_LANE, 3, go_on, workers)
+def lanes(fresh, indices=range(BATCH), workers=1, next_click_probability=0.7):
+    return Lanes(fresh, indices, PER_LANE, 3, next_click_probability, workers)
 
 
 def answers(samples, step):
@@ -111,7 +111,7 @@ def test_a_restored_group_goes_on_as_the_first_one(fresh):
 
 
 def test_sessions_end_after_about_as_many_corrections_as_wanted(fresh):
-    never = lanes(fresh, go_on=0.0)
+    never = lanes(fresh, next_click_probability=0.0)
     never.begin()
     before = [s.k for lane in never.lanes for s in lane.sessions]
     trace(never, 10)

@@ -44,11 +44,11 @@ def test_the_focal_loss_equals_its_definition(gamma, alpha):
 def test_a_soft_target_is_best_met_by_its_own_probability(loss):
     target, valid = torch.full((1, 4, 4), 0.7), torch.ones(1, 4, 4)
     logits = torch.zeros(1, 4, 4, requires_grad=True)
-    optimiser = torch.optim.Adam([logits], lr=0.05)
+    optimizer = torch.optim.Adam([logits], lr=0.05)
     for _ in range(200):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss(logits, target, valid).backward()
-        optimiser.step()
+        optimizer.step()
     assert torch.sigmoid(logits).mean().item() == pytest.approx(0.7, abs=0.02)
 
 

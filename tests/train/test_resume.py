@@ -17,8 +17,7 @@ from train_cases import ALONE, config, data
 from clickcut_train.checkpoint import read_checkpoint
 from clickcut_train.errors import CheckpointError, ConfigError
 from clickcut_train.logbook import Logbook
-from clickcut_train.loop import Loop
-from clickcut_train.run import Run
+from clickcut_train.trainer import Trainer
 
 
 def run_steps(run, steps):
@@ -49,8 +48,8 @@ def assert_same(a, b):
     "changes",
     [
         {},
-        {"model": {"trunk": "vgg16", "width": 0.03, "architecture": "fcn8s"}},  # has dropout
-        {"optimiser": {"kind": "sgd"}, "samples": {"first": "paper", "pairs_per_object": 5}},
+        {"model": {"backbone": "vgg16", "width": 0.03, "architecture": "fcn8s"}},  # has dropout
+        {"optimizer": {"kind": "sgd"}, "samples": {"first": "paper", "pairs_per_object": 5}},
     ],
     ids=["adamw", "dropout", "sgd"],
 )
@@ -58,20 +57,20 @@ def test_a_run_stopped_in_mid_epoch_ends_bit_for_bit_as_an_uninterrupted_one(
     tmp_path, changes, precision
 ):
     settings = config(**changes, machine={"precision": precision, "workers": 2})
-    run_steps(Run(settings, tmp_path / "whole", data(), ALONE), 9)
-    run_steps(Run(settings, tmp_path / "parts", data(), ALONE), 4)
+    run_steps(Trainer(settings, tmp_path / "whole", data(), ALONE), 9)
+    run_steps(Trainer(settings, tmp_path / "parts", data(), ALONE), 4)
     torch.manual_seed(99)
-    again = Run(settings, tmp_path / "parts", data(), ALONE)
+    again = Trainer(settings, tmp_path / "parts", data(), ALONE)
     assert again.learner.seen == 16
     run_steps(again, 5)
     whole, parts = (read_checkpoint(tmp_path / n / "last.pt") for n in ("whole", "parts"))
     assert whole.seen == parts.seen == 36
-    for field in ("model_state", "average_state", "optimiser_state", "lanes"):
+    for field in ("model_state", "ema_state", "optimizer_state", "lanes"):
         assert_same(getattr(whole, field), getattr(parts, field))
 
 
 def test_a_resumed_run_cannot_have_other_samples_or_another_network(tmp_path):
-    run_steps(Run(config(), tmp_path, data(), ALONE), 1)
+    run_steps(Trainer(config(), tmp_path, data(), ALONE), 1)
     for changes in (
         {"schedule": {"seed": 1}},
         {"model": {"head_channels": 24}},
@@ -79,21 +78,21 @@ def test_a_resumed_run_cannot_have_other_samples_or_another_network(tmp_path):
         {"sessions": {"pool": 16}},
     ):
         with pytest.raises(ConfigError, match=next(iter(changes))):
-            Run(config(**changes), tmp_path, data(), ALONE)
+            Trainer(config(**changes), tmp_path, data(), ALONE)
 
 
 def test_a_resumed_run_may_be_longer_and_says_so(tmp_path):
-    run_steps(Run(config(), tmp_path, data(), ALONE), 1)
-    longer = Run(config(schedule={"samples": 999}), tmp_path, data(), ALONE)
+    run_steps(Trainer(config(), tmp_path, data(), ALONE), 1)
+    longer = Trainer(config(schedule={"samples": 999}), tmp_path, data(), ALONE)
     longer.close()
     assert any("schedule.samples: 480 -> 999" in note for note in longer.notes)
 
 
 def test_other_photographs_are_noticed(tmp_path):
-    run_steps(Run(config(model={"input_size": 64}), tmp_path, data(), ALONE), 1)
+    run_steps(Trainer(config(model={"input_size": 64}), tmp_path, data(), ALONE), 1)
     checkpoint = read_checkpoint(tmp_path / "last.pt")
     checkpoint.lanes["sessions"].pop(0)
-    other = Run(config(), tmp_path / "other", data(), ALONE)
+    other = Trainer(config(), tmp_path / "other", data(), ALONE)
     with pytest.raises(CheckpointError, match="samplers do not fit"):
         other.lanes.restore(checkpoint.lanes["sessions"])
     other.close()
@@ -111,9 +110,28 @@ def test_lines_of_the_log_after_the_checkpoint_are_dropped(tmp_path):
     assert [line.split(",")[0] for line in lines] == ["seen", "10", "20", "25"]
 
 
+@pytest.mark.parametrize("content", [b"what is this\n1,2\n", b"\xff\xfe\x00seen,loss\n", b""])
+def test_a_file_that_is_no_log_is_set_aside_and_named(tmp_path, capsys, content):
+    (tmp_path / "log.csv").write_bytes(content)
+    book = Logbook(tmp_path, 100, 0, tensorboard=False)
+    book.steps(10, 0.5, 1e-3, 2.0)
+    book.close()
+    lines = (tmp_path / "log.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["seen", "10"]
+    assert (tmp_path / "log.csv.unreadable").read_bytes() == content
+    assert "moved to log.csv.unreadable" in capsys.readouterr().out
+
+
+def test_lines_of_an_earlier_version_keep_their_learning_rate(tmp_path):
+    (tmp_path / "log.csv").write_text("seen,loss,rate\n8,0.5,0.001\nbroken\n")
+    Logbook(tmp_path, 100, 8, tensorboard=False).close()
+    header, line = (tmp_path / "log.csv").read_text().splitlines()
+    assert dict(zip(header.split(","), line.split(","), strict=True))["lr"] == "0.001"
+
+
 def test_a_stop_leaves_a_checkpoint_and_an_incomplete_run(tmp_path):
     stop = threading.Event()
-    run = Run(config(), tmp_path, data(), ALONE)
+    run = Trainer(config(), tmp_path, data(), ALONE)
     step = run.step
 
     def stop_after_three(watch=None):
@@ -122,7 +140,7 @@ def test_a_stop_leaves_a_checkpoint_and_an_incomplete_run(tmp_path):
         return step(watch)
 
     run.step = stop_after_three
-    assert not Loop(run, None).until_done(stop)
+    assert not run.train(stop)
     run.close()
     assert read_checkpoint(tmp_path / "last.pt").seen == 12
 
@@ -134,13 +152,13 @@ sys.path[:0] = [{tests!r}, {here!r}]
 import torch
 torch.set_num_threads(1)
 from train_cases import ALONE, config, data
-from clickcut_train.loop import Loop, stop_on_signals
-from clickcut_train.run import Run
+from clickcut_train.signals import stop_on_signals
+from clickcut_train.trainer import Trainer
 settings = config(schedule={{"samples": 10**6}}, output={{"checkpoint_seconds": 1e-6}})
-run = Run(settings, Path({folder!r}), data(), ALONE)
+run = Trainer(settings, Path({folder!r}), data(), ALONE)
 print("ready", flush=True)
 with stop_on_signals() as stop:
-    print(Loop(run, None).until_done(stop), flush=True)
+    print(run.train(stop), flush=True)
 run.close()
 """
 

@@ -16,7 +16,7 @@ from clickcut_train.samples import SampleOptions, draw
 from clickcut_train.target import choose_target
 
 EVERYTHING = SampleOptions.mixed().model_copy(
-    update={"merge": 0.5, "part": 0.3, "damaged": 0.2, "others_most": 3}
+    update={"merge": 0.5, "part": 0.3, "damaged": 0.2, "max_on_each_other": 3}
 )
 
 
@@ -151,7 +151,7 @@ def test_the_three_strategies_have_equal_probability():
     """Told apart by number and place: ten, all on the other object, or else in the ring."""
     near, far = box(50, 20, 80, 50), box(2, 70, 126, 95)
     first = cv2.resize(far, (96, 96), interpolation=cv2.INTER_NEAREST)
-    options = SampleOptions(flip=False, ring_most=6, ring_width=12, margin=2)
+    options = SampleOptions(flip=False, max_in_ring=6, ring_width=12, margin=2)
     counts = np.zeros(3)
     for seed in range(240):
         sample = draw(photo(near, far, chosen=0), 96, options, np.random.default_rng(seed))
@@ -183,10 +183,11 @@ def test_the_chosen_object_is_taken():
 
 def test_larger_objects_more_often_or_every_one_alike():
     big, small = box(0, 0, 100, 90), box(110, 0, 120, 10)
-    for choose, share in (("uniform", 0.5), ("area", 90 / 91)):
+    areas = np.array([9000, 100])
+    for exponent in (0.0, 0.25, 0.5):
         rng = np.random.default_rng(0)
-        picked = [choose_target(photo(big, small), rng, choose).instances[0] for _ in range(600)]
-        share = 0.5 if choose == "uniform" else np.sqrt(9000) / (np.sqrt(9000) + np.sqrt(100))
+        picked = [choose_target(photo(big, small), rng, exponent).instances[0] for _ in range(600)]
+        share = areas[0] ** exponent / (areas**exponent).sum()
         assert np.mean(np.array(picked) == 0) == pytest.approx(share, abs=0.06)
 
 
@@ -294,3 +295,33 @@ def test_wrong_sources_are_errors():
         source(2, [1.0])
     with pytest.raises(DataError, match="above 0"):
         source(2, [1.0, 0.0])
+
+
+def test_old_configurations_name_how_objects_are_chosen():
+    assert SampleOptions.model_validate({"choose": "area"}) == SampleOptions(area_exponent=0.5)
+    assert SampleOptions.model_validate({"choose": "uniform"}) == SampleOptions()
+    with pytest.raises(ValidationError):
+        SampleOptions.model_validate({"choose": "other"})
+
+
+def test_small_targets_are_drawn_when_min_area_allows_them():
+    tiny = box(60, 40, 66, 46)
+    drawn = {}
+    for least in (64, 8):
+        options = SampleOptions(min_area=least)
+        samples = [draw(photo(tiny), 64, options, np.random.default_rng(s)) for s in range(10)]
+        drawn[least] = [s for s in samples if s is not None]
+    assert not drawn[64]
+    assert len(drawn[8]) == 10
+    assert all(s.positive for s in drawn[8])
+
+
+def test_zoomed_crops_reach_as_far_around_the_object_as_zoom_max_says():
+    spot = box(56, 40, 72, 56)
+    shares = {}
+    for reach in (2.0, 6.0):
+        options = SampleOptions(zoom=True, zoom_max=reach, first="mixed")
+        drawn = [draw(photo(spot), 128, options, np.random.default_rng(s)) for s in range(80)]
+        shares[reach] = np.sqrt([s.target.mean() for s in drawn if s is not None])
+    # A crop is at least 64 pixels of the photo wide, four sides of this object.
+    assert shares[6.0].min() < 0.85 * shares[2.0][shares[2.0] > 0.2].min()

@@ -18,7 +18,7 @@ from scipy.io import savemat
 
 from clickcut_eval.errors import DatasetError
 from clickcut_train.data.config import DataConfig, SourceConfig, parse_source
-from clickcut_train.data.open import open_sources
+from clickcut_train.data.open import list_entries, open_sources
 
 
 def read(kind, path, splits=(), **options):
@@ -248,6 +248,26 @@ def test_coco_annotations_of_unknown_images_are_named(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("optimised", [False, True])
+def test_a_jpeg_with_a_hole_is_skipped_and_an_even_one_is_not(tmp_path, optimised):
+    trees.folder(tmp_path, 4)
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_OPTIMIZE, int(optimised)]
+
+    def save(name, pixels, hole=0):
+        data = bytearray(cv2.imencode(".jpg", pixels, options)[1].tobytes())
+        middle = len(data) * 3 // 4
+        data[middle : middle + hole] = bytes(hole)
+        (tmp_path / "images" / name).write_bytes(data)
+
+    save("p0.jpg", trees.picture(0))
+    save("p1.jpg", trees.picture(1), hole=400)
+    save("p2.jpg", np.full((*trees.SHAPE, 3), 255, np.uint8))
+    photos, report = read("folder", tmp_path)
+    assert len(photos) == 3
+    assert [name for name, _ in report.faulty] == ["p1.jpg"]
+    assert "a hole of zero bytes" in report.faulty[0][1]
+
+
 def test_masks_without_a_photo_are_named(tmp_path):
     trees.folder(tmp_path, 3)
     trees.write_map(tmp_path / "masks/z.png", trees.ids(), palette=False)
@@ -390,3 +410,24 @@ def test_a_configuration_takes_the_spelling_of_the_command_line():
     assert config.sources[0].weight == 2
     with pytest.raises(ValidationError, match="names no data set"):
         DataConfig.model_validate({"sources": ["a/b"]})
+
+
+def test_a_held_out_share_is_the_same_photos_for_every_reader_and_never_trained_on(tmp_path):
+    trees.folder(tmp_path / "few", 12)
+    trees.folder(tmp_path / "many", 40)
+
+    def names(folder, **options):
+        return {e.name for e in list_entries(SourceConfig(kind="folder", path=folder, **options))}
+
+    every = names(str(tmp_path / "many"))
+    kept = names(str(tmp_path / "many"), hold_out=0.5)
+    held = names(str(tmp_path / "many"), hold_out=0.5, held_out=True)
+    assert kept | held == every
+    assert not kept & held
+    assert 10 < len(held) < 30
+    few = names(str(tmp_path / "few"), hold_out=0.5, held_out=True)
+    assert few == held & names(str(tmp_path / "few"))  # whatever else a set holds
+    with pytest.raises(ValidationError, match="held_out needs hold_out"):
+        SourceConfig(kind="folder", path="x", held_out=True)
+    with pytest.raises(ValidationError, match="before they are packed"):
+        SourceConfig(kind="shards", path="x", hold_out=0.5)

@@ -11,9 +11,8 @@ from train_cases import ALONE, config, data
 
 from clickcut_train.checkpoint import read_checkpoint
 from clickcut_train.config import ModelConfig
-from clickcut_train.loop import Loop
 from clickcut_train.metadata import bundle_metadata
-from clickcut_train.run import Run
+from clickcut_train.trainer import Trainer
 from clickcut_train.validation import TorchPredictor, clicks_per_object, held_out
 
 EVERY = {"every": 16, "source": {"kind": "folder", "path": "not read here"}, "target": 0.8}
@@ -64,9 +63,9 @@ def test_the_best_checkpoint_is_kept(tmp_path, monkeypatch):
         seen.append(self.learner.seen)
         return next(counts)
 
-    monkeypatch.setattr(Run, "validate", clicks)
-    run = Run(config(schedule={"samples": 48}, validation=EVERY), tmp_path, data(), ALONE)
-    assert Loop(run, None).until_done(threading.Event())
+    monkeypatch.setattr(Trainer, "validate", clicks)
+    run = Trainer(config(schedule={"samples": 48}, validation=EVERY), tmp_path, data(), ALONE)
+    assert run.train(threading.Event())
     run.close()
     assert seen == [16, 32, 48]
     best = read_checkpoint(tmp_path / "best.pt")

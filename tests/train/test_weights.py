@@ -18,7 +18,7 @@ from clickcut_train.models.vgg16 import VGG16
 from clickcut_train.weights import load_initial
 from clickcut_train.weights.caffe import net_parameter
 
-VGG = ModelConfig(architecture="fcn8s", trunk="vgg16", width=1 / 64)
+VGG = ModelConfig(architecture="fcn8s", backbone="vgg16", width=1 / 64)
 BILINEAR = {"mode": "bilinear", "align_corners": False}
 CAFFE_MEAN_BGR = torch.tensor([103.939, 116.779, 123.68])
 LAYERS = [f"conv{b}_{n}" for b, count in enumerate((2, 2, 3, 3, 3), 1) for n in range(1, count + 1)]
@@ -78,16 +78,16 @@ def test_torchvision_vgg16(tmp_path, origin, pixels):
 def assert_convolutions_agree(network, origin, pixels, x):
     full = torch.cat([pixels / 127.5 - 1, torch.rand(1, 3, *pixels.shape[2:])], 1)
     torch.testing.assert_close(
-        first_features(network.trunk, full), first_features(origin, x), rtol=1e-4, atol=1e-3
+        first_features(network.backbone, full), first_features(origin, x), rtol=1e-4, atol=1e-3
     )
-    for a, b in list(zip(convolutions(network.trunk), convolutions(origin), strict=True))[1:]:
+    for a, b in list(zip(convolutions(network.backbone), convolutions(origin), strict=True))[1:]:
         assert torch.equal(a.weight, b.weight)
         assert torch.equal(a.bias, b.bias)
 
 
 def assert_fully_connected_agree(network, origin):
     for name in ("fc6", "fc7"):
-        a, b = getattr(network.trunk, name), getattr(origin, name)
+        a, b = getattr(network.backbone, name), getattr(origin, name)
         assert torch.equal(a.weight, b.weight)
         assert torch.equal(a.bias, b.bias)
 
@@ -120,7 +120,7 @@ def test_keras_notop(tmp_path, origin, pixels, layout):
         root["predictions/kernel:0"] = np.zeros((4, 4), np.float32)
     network, report = load(VGG, "keras_vgg16", tmp_path / "notop.h5")
     assert_convolutions_agree(network, origin, pixels, in_caffe_colours(pixels))
-    assert {"trunk.fc6.weight", "trunk.fc7.bias"} <= set(report.missing)
+    assert {"backbone.fc6.weight", "backbone.fc7.bias"} <= set(report.missing)
     assert [n.removeprefix("model_weights/") for n in report.unused] == ["predictions/kernel:0"]
 
 
@@ -188,14 +188,14 @@ def test_the_caffe_fields_have_their_wire_numbers(tmp_path):
 
 
 def mobilenet_state(model, prefix=""):
-    trunk = build(model).trunk
-    for module in trunk.modules():
+    backbone = build(model).backbone
+    for module in backbone.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias)
             nn.init.normal_(module.running_mean)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
-    state = {prefix + n: v.clone() for n, v in trunk.state_dict().items()}
+    state = {prefix + n: v.clone() for n, v in backbone.state_dict().items()}
     first = prefix + "features.0.0.weight"
     state[first] = torch.randn_like(state[first][:, :3])
     return state
@@ -220,7 +220,7 @@ def test_mobilenet_v2(tmp_path, pixels, expand):
     full = torch.cat([pixels / 127.5 - 1, torch.rand(1, 3, 96, 96)], 1)
     network.eval()
     with torch.no_grad():
-        got = network.trunk.features[0][:2](full)
+        got = network.backbone.features[0][:2](full)
     torch.testing.assert_close(got[..., 1:, 1:], expected[..., 1:, 1:], rtol=1e-4, atol=1e-4)
     wrong = MOBILE.model_copy(update={"expand_first": not expand})
     with pytest.raises(WeightsError, match=f"expand_first = {str(expand).lower()}"):
@@ -230,13 +230,13 @@ def test_mobilenet_v2(tmp_path, pixels, expand):
 def test_guidance_channels_start_at_zero_whatever_the_file(tmp_path):
     torch.save(mobilenet_state(MOBILE, "backbone."), tmp_path / "d.pth")
     network, _ = load(MOBILE, "deeplab_fused", tmp_path / "d.pth")
-    assert (network.trunk.first.weight[:, 3:] == 0).all()
-    assert (network.trunk.first.weight[:, :3] != 0).any()
+    assert (network.backbone.first.weight[:, 3:] == 0).all()
+    assert (network.backbone.first.weight[:, :3] != 0).any()
     x = torch.randn(2, 6, 64, 64)
     other = x.clone()
     other[:, 3:] = 7
     with torch.no_grad():
-        for a, b in zip(network.eval().trunk(x), network.trunk(other), strict=True):
+        for a, b in zip(network.eval().backbone(x), network.backbone(other), strict=True):
             torch.testing.assert_close(a, b)
 
 
@@ -248,10 +248,10 @@ def test_the_real_files_load(shared_weights):
     x = torch.rand(4, 6, 64, 64) * 2 - 1
     network.eval()
     with torch.no_grad():
-        before = network.trunk(x)
-        restore_batchnorm(network.trunk, x)
+        before = network.backbone(x)
+        restore_batchnorm(network.backbone, x)
         network.eval()
-        for a, b in zip(before, network.trunk(x), strict=True):
+        for a, b in zip(before, network.backbone(x), strict=True):
             torch.testing.assert_close(a, b, atol=2e-3, rtol=1e-3)
     imagenet = shared_weights / "mobilenet_v2_imagenet_features.pth"
     _, report = load(ModelConfig(expand_first=True), "mobilenet_v2", imagenet)
@@ -278,7 +278,7 @@ def test_wrong_files_are_named_errors(tmp_path, origin):
     torch.save([1, 2], path)
     with pytest.raises(WeightsError, match="flat dict"):
         load(MOBILE, "mobilenet_v2", path)
-    with pytest.raises(WeightsError, match="another trunk"):
+    with pytest.raises(WeightsError, match="another backbone"):
         load(VGG, "mobilenet_v2", path)
 
 
@@ -333,7 +333,7 @@ def test_checkpoints_of_another_network_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="damaged"):
         load(MOBILE, "checkpoint", path)
     torch.save({"model": {}}, path)
-    with pytest.raises(CheckpointError, match="format 2"):
+    with pytest.raises(CheckpointError, match="format 3"):
         load(MOBILE, "checkpoint", path)
     whole = {"format": 2, "seen": 1, "model": {}, "average": {}}
     torch.save(whole, path)

@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 from clickcut_train.config import validated
 from clickcut_train.data import MemorySource, Photo
 from clickcut_train.distributed import World
-from clickcut_train.run import Data
+from clickcut_train.trainer import Data
 
 ALONE = World(0, 1, torch.device("cpu"))
 
@@ -32,7 +32,7 @@ def data(photos=3, held_out=()):
 MIXED = {
     "first": "mixed",
     "pairs_per_object": 0,
-    "choose": "area",
+    "area_exponent": 0.5,
     "zoom": True,
     "augment": True,
     "merge": 0.12,
@@ -44,9 +44,9 @@ PLAIN = {"augment": False, "zoom": False, "merge": 0.0, "flip": False}
 TINY = {
     "model": {"width": 0.25, "head_channels": 16, "input_size": 64},
     "samples": MIXED,
-    "sessions": {"pool": 8, "go_on": 0.7},
+    "sessions": {"pool": 8, "next_click_probability": 0.7},
     "schedule": {"samples": 480, "batch": 4, "warmup": 16, "decay": 0.3},
-    "optimiser": {"rate": 3e-3, "trunk_rate": 1.0, "average": 0.9},
+    "optimizer": {"lr": 3e-3, "backbone_lr_mult": 1.0, "ema_decay": 0.9},
     "output": {"tensorboard": False, "log_steps": 10},
     "machine": {"precision": "fp32"},
 }

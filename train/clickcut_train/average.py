@@ -25,7 +25,7 @@ def average(paths: Sequence[Path], shares: Sequence[float] = ()) -> Checkpoint:
         shares: relative weight of each, above 0; equal when left out.
 
     Returns:
-        A checkpoint to start from or to export, not one to resume: it has no optimiser. Its
+        A checkpoint to start from or to export, not one to resume: it has no optimizer. Its
         provenance names every parent with its hash, share, samples and own provenance.
 
     Raises:
@@ -48,8 +48,8 @@ def average(paths: Sequence[Path], shares: Sequence[float] = ()) -> Checkpoint:
                 f"{path} has another network than {paths[0]}: {each.config.model!r}, "
                 f"not {first.config.model!r}"
             )
-        load_state(build(each.config.model), each.average_state, str(path))
-        for name, value in each.average_state.items():
+        load_state(build(each.config.model), each.ema_state, str(path))
+        for name, value in each.ema_state.items():
             part = value.double() * (share / total)
             sums[name] = sums[name] + part if name in sums else part
         parents.append(
@@ -62,11 +62,11 @@ def average(paths: Sequence[Path], shares: Sequence[float] = ()) -> Checkpoint:
             }
         )
     assert first is not None
-    state = {n: v.to(first.average_state[n].dtype) for n, v in sums.items()}
+    state = {n: v.to(first.ema_state[n].dtype) for n, v in sums.items()}
     return Checkpoint(
         config=first.config,
         seen=max(p["seen"] for p in parents),
         model_state=state,
-        average_state=state,
+        ema_state=state,
         provenance={"average": parents},
     )

@@ -1,7 +1,9 @@
 """Checkpoints: everything that a run needs to go on exactly, in one file written atomically.
 
-Format 2 is a dict that `torch.load(weights_only=True)` reads: `format`, `config`, `seen`, `model`,
-`average`, `optimiser`, `lanes`, `best`, `provenance`.
+A dict that `torch.load(weights_only=True)` reads: `format`, `config`, `seen`, `model`, `ema`,
+`optimizer`, `lanes`, `best`, `provenance`. PyTorch writes it as a zip archive; the archive's
+comment holds the SHA-256 of all bytes before it. Format 2, without it and with older names, is read
+as well.
 """
 
 from __future__ import annotations
@@ -9,19 +11,29 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, BinaryIO, cast
 
 import torch
 from torch import Tensor, nn
 
+from clickcut.whole_file import whole_file
 from clickcut_train.config import TrainConfig, validated
 from clickcut_train.errors import CheckpointError, ConfigError
 from clickcut_train.models import build
+from clickcut_train.old_keys import new_tensor_names
 
-FORMAT = 2
+FORMAT = 3
+
+_OLD_NAMES = {"average": "ema", "optimiser": "optimizer"}
+_COMMENT = b"clickcut-sha256:"
+_COMMENT_LENGTH = len(_COMMENT) + 64
+_END_RECORD = b"PK\x05\x06"
+_END_LENGTH = 22
+"""Of a zip archive's last record without a comment; its last two bytes are the comment's length."""
 
 
 @dataclass
@@ -32,8 +44,8 @@ class Checkpoint:
         config: of the run.
         seen: samples learned from.
         model_state: the weights that are trained.
-        average_state: their exponential moving average: what is exported.
-        optimiser_state: of the optimiser; empty in an average of checkpoints.
+        ema_state: their exponential moving average: what is exported.
+        optimizer_state: of the optimizer; empty in an average of checkpoints.
         lanes: sampler and random state (see `lanes`); empty in an average of checkpoints.
         best: `clicks` and `seen` of the best validation so far, or None.
         provenance: where the weights come from: files with their hashes.
@@ -42,8 +54,8 @@ class Checkpoint:
     config: TrainConfig
     seen: int
     model_state: dict[str, Tensor]
-    average_state: dict[str, Tensor]
-    optimiser_state: dict[str, Any] = field(default_factory=dict)
+    ema_state: dict[str, Tensor]
+    optimizer_state: dict[str, Any] = field(default_factory=dict)
     lanes: dict[str, Any] = field(default_factory=dict)
     best: dict[str, float] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -59,17 +71,21 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
-        CheckpointError: no such file, damaged, foreign, of an old format, or its configuration
+        CheckpointError: no such file, damaged, foreign, of another format, or its configuration
             is not understood.
     """
+    sealed = _check_bytes(path)
     state = _load(path)
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not isinstance(state, dict) or state.get("format") not in (2, FORMAT):
         found = state.get("format") if isinstance(state, dict) else type(state).__name__
         raise CheckpointError(
             f"{path}: not a checkpoint of format {FORMAT} (found: {found}); it is a file of plain "
             "weights or of another version of clickcut"
         )
-    missing = {"config", "seen", "model", "average"} - state.keys()
+    if state["format"] == FORMAT and not sealed:
+        raise CheckpointError(f"{path}: damaged: its checksum is missing")
+    state = {_OLD_NAMES.get(name, name): value for name, value in state.items()}
+    missing = {"config", "seen", "model", "ema"} - state.keys()
     if missing:
         raise CheckpointError(f"{path}: incomplete checkpoint, without {sorted(missing)}")
     try:
@@ -79,18 +95,56 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(
         config=config,
         seen=int(state["seen"]),
-        model_state=state["model"],
-        average_state=state["average"],
-        optimiser_state=state.get("optimiser", {}),
+        model_state=new_tensor_names(state["model"]),
+        ema_state=new_tensor_names(state["ema"]),
+        optimizer_state=state.get("optimizer", {}),
         lanes=state.get("lanes", {}),
         best=state.get("best"),
         provenance=state.get("provenance", {}),
     )
 
 
-def _load(path: Path) -> Any:
+def _check_bytes(path: Path) -> bool:
+    """Compare a file with its checksum; without one, its members with their CRC-32.
+
+    Returns:
+        Whether there is a checksum.
+
+    Raises:
+        CheckpointError: no such file, unreadable, or damaged.
+    """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
+    try:
+        data = path.read_bytes()
+        if data[-_COMMENT_LENGTH:].startswith(_COMMENT):
+            found = hashlib.sha256(data[:-_COMMENT_LENGTH]).hexdigest().encode()
+            if data[-64:] != found:
+                raise CheckpointError(f"{path}: damaged: its checksum does not match")
+            return True
+        with zipfile.ZipFile(path) as archive:
+            if (name := archive.testzip()) is not None:
+                raise CheckpointError(f"{path}: damaged in {name}")
+    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: damaged or not a checkpoint ({error})") from error
+    return False
+
+
+def _seal(file: BinaryIO, path: Path) -> None:
+    """Give a zip archive, just written, its checksum as a comment."""
+    file.seek(-_END_LENGTH, os.SEEK_END)
+    end = file.read()
+    if not end.startswith(_END_RECORD) or end[-2:] != b"\0\0":
+        raise CheckpointError(f"{path}: PyTorch wrote no plain zip archive")
+    file.seek(-2, os.SEEK_END)
+    file.write(_COMMENT_LENGTH.to_bytes(2, "little"))
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    file.seek(0, os.SEEK_END)
+    file.write(_COMMENT + digest.encode())
+
+
+def _load(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=False)
     except (OSError, EOFError, KeyError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
@@ -121,14 +175,14 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], where: str) -> Non
 
 
 def load_model(path: Path) -> tuple[nn.Module, TrainConfig, int]:
-    """The averaged weights of a checkpoint as a model in eval mode, its config, samples seen.
+    """The averaged (EMA) weights of a checkpoint as a model in eval mode, its config, samples seen.
 
     Raises:
         CheckpointError: as `read_checkpoint`; the weights do not fit the configuration.
     """
     checkpoint = read_checkpoint(path)
     model = build(checkpoint.config.model)
-    load_state(model, checkpoint.average_state, str(path))
+    load_state(model, checkpoint.ema_state, str(path))
     return model.eval(), checkpoint.config, checkpoint.seen
 
 
@@ -154,10 +208,6 @@ class _FirstError:
         """Nothing: the caller flushes."""
 
 
-def _open(path: Path) -> IO[bytes]:
-    return path.open("wb")
-
-
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint so that a crash at any moment leaves either the old or the new file.
 
@@ -169,27 +219,15 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "config": checkpoint.config.model_dump(mode="json"),
         "seen": checkpoint.seen,
         "model": checkpoint.model_state,
-        "average": checkpoint.average_state,
-        "optimiser": checkpoint.optimiser_state,
+        "ema": checkpoint.ema_state,
+        "optimizer": checkpoint.optimizer_state,
         "lanes": checkpoint.lanes,
         "best": checkpoint.best,
         "provenance": checkpoint.provenance,
     }
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with _open(partial) as file:
-            guarded = _FirstError(file)
-            torch.save(state, cast(IO[bytes], guarded))
-            if guarded.error is not None:
-                raise guarded.error
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name itself must survive a power cut
-    finally:
-        os.close(folder)
+    with whole_file(path) as file:
+        guarded = _FirstError(file)
+        torch.save(state, cast(IO[bytes], guarded))
+        if guarded.error is not None:
+            raise guarded.error
+        _seal(file, path)

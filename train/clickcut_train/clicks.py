@@ -15,16 +15,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut_eval.clicker import depth
+
 Click = tuple[int, int]
 Mask = NDArray[np.bool_]
 
 RING_WIDTH = 40
 """d: width of the surroundings, pixels."""
-MOST_POSITIVE = 5
+MAX_POSITIVE = 5
 """N_pos: positive clicks are 1 to this many."""
-MOST_IN_RING = 10
+MAX_IN_RING = 10
 """N_neg1: clicks of strategy 1 are 0 to this many."""
-MOST_ON_OTHERS = 5
+MAX_ON_EACH_OTHER = 5
 """N_neg2: clicks of strategy 2 are 0 to this many on each other object."""
 AROUND = 10
 """N_neg3: clicks of strategy 3."""
@@ -34,19 +36,6 @@ discs of radius 5, as clicks are shown to a network, then touch at most."""
 MARGIN = 5
 """d_margin: least distance of a click from the object's outline, pixels. The paper gives no value:
 the disc of a click then stays on its side of the outline."""
-
-
-def depth(mask: NDArray[Any]) -> NDArray[np.float32]:
-    """Distance of every set pixel to the nearest unset one or to the outside of the image.
-
-    Args:
-        mask: (H, W) bool or uint8.
-
-    Returns:
-        (H, W) float32, pixels; 0 where the mask is unset.
-    """
-    padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    return _distance_to_unset(padded)[1:-1, 1:-1]
 
 
 def _distance_to_unset(mask: NDArray[Any]) -> NDArray[np.float32]:
@@ -120,15 +109,15 @@ def negatives_in_ring(
 
 def negatives_on_others(
     others: Iterable[NDArray[Any]],
-    most: int,
+    max_on_each: int,
     rng: np.random.Generator,
     step: int = STEP,
     margin: int = MARGIN,
 ) -> list[Click]:
-    """Strategy 2: on each other object, 0 to `most` clicks, drawn as positive ones are."""
+    """Strategy 2: on each other object, 0 to `max_on_each` clicks, drawn as positive ones are."""
     clicks: list[Click] = []
     for other in others:
-        clicks += positive_clicks(other, int(rng.integers(0, most + 1)), rng, step, margin)
+        clicks += positive_clicks(other, int(rng.integers(0, max_on_each + 1)), rng, step, margin)
     return clicks
 
 

@@ -21,14 +21,16 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from clickcut_train.data.config import DataConfig, SourceConfig
 from clickcut_train.errors import ConfigError
 from clickcut_train.models import ModelConfig
+from clickcut_train.old_keys import new_config_keys
 from clickcut_train.samples import SampleOptions
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
@@ -42,6 +44,7 @@ WeightsKind = Literal[
     "keras_vgg16",
     "caffe_vgg16",
     "checkpoint",
+    "bundle",
 ]
 
 
@@ -64,11 +67,11 @@ class SessionsConfig(BaseModel):
 
     model_config = _STRICT
     pool: int = Field(default=192, ge=1, le=100_000, description="sessions in progress at once")
-    go_on: float = Field(
+    next_click_probability: float = Field(
         default=0.72,
         ge=0,
         lt=1,
-        description="probability of one more simulated correction; 0: none ever",
+        description="probability that a session goes on with a simulated correction; 0: never",
     )
 
 
@@ -108,27 +111,42 @@ class ScheduleConfig(BaseModel):
         le=1,
         description="last part of the run, in which the rate falls as a cosine",
     )
+    until: datetime | None = Field(
+        default=None,
+        description="local time at which the run ends, if it has not seen all samples by then",
+    )
+    decay_minutes: float = Field(
+        default=20.0, gt=0, description="before `until`, in which the rate falls as a cosine"
+    )
     seed: int = Field(default=0, ge=0)
 
 
-class OptimiserConfig(BaseModel):
+class OptimizerConfig(BaseModel):
     """How weights are changed."""
 
     model_config = _STRICT
     kind: Literal["adamw", "sgd"] = "adamw"
-    rate: float = Field(default=1e-3, gt=0, description="learning rate of the head")
-    trunk_rate: float = Field(
-        default=0.25, ge=0, description="of the trunk, relative to the head's"
+    lr: float = Field(default=1e-3, gt=0, description="learning rate of the head")
+    backbone_lr_mult: float = Field(
+        default=0.25, ge=0, description="learning rate of the backbone, relative to the head's"
     )
     weight_decay: float = Field(default=1e-2, ge=0)
     momentum: float = Field(default=0.9, ge=0, lt=1, description="of SGD")
-    clip: float = Field(default=5.0, gt=0, description="largest norm of the gradient")
-    average: float = Field(
-        default=0.998, ge=0, lt=1, description="of the exponential moving average"
+    clip: float = Field(default=5.0, gt=0, description="maximum norm of the gradient")
+    ema_decay: float = Field(
+        default=0.998,
+        ge=0,
+        lt=1,
+        description="of the exponential moving average of the weights, which is exported",
     )
-    frozen_batchnorm: bool = Field(
-        default=False, description="keep the statistics of the trunk's initial weights"
+    frozen_batchnorm: Literal["none", "backbone", "all"] = Field(
+        default="none", description="where BatchNorm keeps the statistics of the initial weights"
     )
+
+    @field_validator("frozen_batchnorm", mode="before")
+    @classmethod
+    def _was_a_switch(cls, value: Any) -> Any:
+        return {True: "backbone", False: "none"}[value] if isinstance(value, bool) else value
 
 
 class ValidationConfig(BaseModel):
@@ -168,7 +186,9 @@ class MachineConfig(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(default=0, ge=0, description="of PyTorch on the CPU; 0: one per core")
     workers: int = Field(default=1, ge=1, le=64, description="threads that draw samples ahead")
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        default="auto", description="auto: bf16 where the device computes in it, else fp32"
+    )
     channels_last: bool = True
 
 
@@ -183,7 +203,7 @@ class TrainConfig(BaseModel):
     sessions: SessionsConfig = SessionsConfig()
     loss: LossConfig = LossConfig()
     schedule: ScheduleConfig = ScheduleConfig()
-    optimiser: OptimiserConfig = OptimiserConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
     validation: ValidationConfig = ValidationConfig()
     output: OutputConfig = OutputConfig()
     machine: MachineConfig = MachineConfig()
@@ -283,7 +303,7 @@ def validated(document: Mapping[str, Any], where: str) -> TrainConfig:
         ConfigError: names `where` and every key at fault.
     """
     try:
-        return TrainConfig.model_validate(document)
+        return TrainConfig.model_validate(new_config_keys(document, where))
     except ValidationError as error:
         faults = "\n  ".join(
             f"{'.'.join(map(str, e['loc'])) or 'as a whole'}: {e['msg']}" for e in error.errors()
@@ -304,12 +324,15 @@ def read_stages(path: Path, assignments: Iterable[str] = ()) -> list[Stage]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML ({error})") from error
     stages = document.pop("stages", {"": {}})
+    document = new_config_keys(document, str(path))
     if not isinstance(stages, dict) or not all(isinstance(s, dict) for s in stages.values()):
         raise ConfigError(f"{path}: stages must be tables, such as [stages.fcn32s]")
     over: dict[str, Any] = {}
     for text in assignments:
-        over = _merged(over, _assignment(text))
-    return [
-        Stage(name, validated(_merged(_merged(document, stage), over), f"{path} {name}".strip()))
-        for name, stage in stages.items()
-    ]
+        over = _merged(over, new_config_keys(_assignment(text), f"--set {text}"))
+    out = []
+    for name, stage in stages.items():
+        where = f"{path} {name}".strip()
+        document_of_stage = _merged(document, new_config_keys(stage, where))
+        out.append(Stage(name, validated(_merged(document_of_stage, over), where)))
+    return out

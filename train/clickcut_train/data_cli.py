@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -56,7 +55,7 @@ def pack(
         int, typer.Option(min=64, max=8192, help="Larger photos are scaled down to it, pixels.")
     ] = 480,
     quality: Annotated[
-        int, typer.Option(min=1, max=100, help="Of JPEGs that are encoded anew.")
+        int, typer.Option(min=1, max=100, help="Quality of JPEGs that are encoded again.")
     ] = 90,
     min_area: MinArea = 400,
     shard_mib: Annotated[float, typer.Option(min=0.01, help="Most MiB of a shard.")] = 256.0,
@@ -74,6 +73,7 @@ def pack(
     Example: clickcut train pack --data voc:VOC2012:train --data coco:coco:train2017@2 -o packed
     """
     require("scipy", "urllib3")
+    from clickcut.processor import available_cpus
     from clickcut_train.data.manifest import PackOptions
     from clickcut_train.data.pack import pack as make
 
@@ -82,7 +82,7 @@ def pack(
         long_side=long_side, quality=quality, min_area=min_area, shard_mib=shard_mib, seed=seed
     )
     with _Bar("Packing") as bar:
-        manifest, reports = make(config, out, options, bar.show, workers or os.cpu_count() or 1)
+        manifest, reports = make(config, out, options, bar.show, workers or available_cpus())
     for report in reports:
         print(report)
     print(
@@ -111,7 +111,7 @@ def preview(
     seed: Seed = 0,
     old: Old = None,
 ) -> None:
-    """Draw a sheet of training samples: image with clicks, both distance maps, target.
+    """Draw a sheet of training samples: image with clicks, both guidance maps, target.
 
     A random sample of each data set is read; --seed takes another one.
 
@@ -119,7 +119,7 @@ def preview(
     """
     require("scipy", "urllib3")
     from clickcut_train.data.open import open_sources
-    from clickcut_train.preview import sample_sheet, strategy_sheet
+    from clickcut_train.preview import DISCS, sample_sheet, strategy_sheet
     from clickcut_train.samples import SampleOptions
 
     config = _config(data, min_area, max_faulty, any_ids)
@@ -130,7 +130,7 @@ def preview(
         straight = SampleOptions.paper().model_copy(update={"flip": False})
         sheet = strategy_sheet(source, straight, count, size, seed)
     else:
-        sheet = sample_sheet(source, SampleOptions.mixed(), count, size, seed)
+        sheet = sample_sheet(source, SampleOptions.mixed(), DISCS, count, size, seed)
     _write(out, sheet)
     print(out)
 

@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from clickcut_train.data import PhotoSource, order
 from clickcut_train.errors import CheckpointError, DataError
+from clickcut_train.paste import paste
 from clickcut_train.samples import Sample, SampleOptions, draw
 
-MOST_EMPTY = 1000
+MAX_EMPTY = 1000
 """Photographs in a row without a usable object after which a run stops."""
 
 Fresh = Callable[[int, int], tuple[int, Sample]]
@@ -46,13 +47,17 @@ def fresh_samples(
     numbers = order(source, seed)
 
     def fresh(lane: int, k: int) -> tuple[int, Sample]:
-        for attempt in range(k, k + MOST_EMPTY):
+        for attempt in range(k, k + MAX_EMPTY):
             photo = source.photo(numbers[attempt * lanes + lane])
-            sample = draw(photo, size, options, np.random.default_rng([seed, lane, attempt]))
+            rng = np.random.default_rng([seed, lane, attempt])
+            if options.paste and rng.random() < options.paste:
+                onto = source.photo(numbers[int(rng.integers(numbers.epoch_length))])
+                photo = paste(photo, onto, rng, options.area_exponent) or photo
+            sample = draw(photo, size, options, rng)
             if sample is not None:
                 return attempt, sample
         raise DataError(
-            f"{MOST_EMPTY} photographs in a row gave no usable object; look at "
+            f"{MAX_EMPTY} photographs in a row gave no usable object; look at "
             "`clickcut train preview`, and at data.min_area"
         )
 
@@ -102,15 +107,15 @@ class Lane:
         self._chosen = int(self.rng.integers(len(self.sessions)))
         return self.sessions[self._chosen].sample
 
-    def advance(self, probability: NDArray[np.float32], go_on: float) -> None:
+    def advance(self, probability: NDArray[np.float32], next_click: float) -> None:
         """Give the chosen session its next click, or replace it.
 
         Args:
             probability: (S, S) float32, the network's answer.
-            go_on: probability of one more correction.
+            next_click: probability of one more correction.
         """
         session = self.sessions[self._chosen]
-        if self.rng.random() < go_on:
+        if self.rng.random() < next_click:
             session.sample.probability = probability.astype(np.float16)
             if session.sample.correct(self.rng):
                 return
@@ -177,14 +182,20 @@ class Lanes:
         indices: the lanes of this process.
         per_lane: sessions in progress in each.
         seed: of the run.
-        go_on: probability of one more correction.
+        next_click: probability of one more correction.
         workers: threads that draw ahead; as many advance the sessions.
     """
 
     def __init__(
-        self, fresh: Fresh, indices: range, per_lane: int, seed: int, go_on: float, workers: int
+        self,
+        fresh: Fresh,
+        indices: range,
+        per_lane: int,
+        seed: int,
+        next_click: float,
+        workers: int,
     ) -> None:
-        self._go_on, self._per_lane = go_on, per_lane
+        self._next_click, self._per_lane = next_click, per_lane
         self._draw = ThreadPoolExecutor(workers, "draw")
         self.threads = ThreadPoolExecutor(workers, "advance")
         self.lanes = [Lane(j, seed, fresh, self._draw) for j in indices]
@@ -202,7 +213,7 @@ class Lanes:
     def advance(self, probabilities: NDArray[np.float32]) -> None:
         """Bring the chosen sessions forward; `probabilities` is (lanes, S, S) float32."""
         jobs = zip(self.lanes, probabilities, strict=True)
-        list(self.threads.map(lambda job: job[0].advance(job[1], self._go_on), jobs))
+        list(self.threads.map(lambda job: job[0].advance(job[1], self._next_click), jobs))
 
     @property
     def mean_clicks(self) -> float:

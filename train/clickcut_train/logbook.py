@@ -20,7 +20,8 @@ from clickcut_train.samples import Sample
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-COLUMNS = ("seen", "loss", "rate", "samples_per_second", "clicks", "validation_clicks")
+COLUMNS = ("seen", "loss", "lr", "samples_per_second", "clicks", "validation_clicks")
+_OLD_COLUMNS = {"rate": "lr"}
 
 
 def _duration(seconds: float) -> str:
@@ -34,24 +35,40 @@ class MetricsFile:
     Args:
         path: the file.
         seen: samples at which the run goes on; later lines of a run that was killed are dropped.
+
+    Attributes:
+        set_aside: where a file of that name was moved that is not such a log; else None.
     """
 
     def __init__(self, path: Path, seen: int) -> None:
         self._path = path
-        rows = []
-        if path.exists():
-            with path.open(newline="") as file:
-                rows = [r for r in csv.DictReader(file) if (r["seen"] or "x").isdecimal()]
-            rows = [r for r in rows if int(r["seen"]) <= seen]
-        with path.open("w", newline="") as file:
+        self.set_aside: Path | None = None
+        rows = _read_rows(path) if path.exists() else []
+        if rows is None:
+            self.set_aside = path.with_name(f"{path.name}.unreadable")
+            path.replace(self.set_aside)
+        with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows(r for r in rows or [] if int(r["seen"]) <= seen)
 
     def add(self, **values: float) -> None:
         """Append a line."""
         with self._path.open("a", newline="") as file:
             csv.DictWriter(file, COLUMNS).writerow(values)
+
+
+def _read_rows(path: Path) -> list[dict[str, str]] | None:
+    """The complete lines of a log; None when the file is something else."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if "seen" not in (reader.fieldnames or ()):
+                return None
+            rows = [{_OLD_COLUMNS.get(k, k): v for k, v in row.items()} for row in reader]
+    except (UnicodeDecodeError, csv.Error):
+        return None
+    return [row for row in rows if (row["seen"] or "").isdecimal()]
 
 
 def _tensorboard(folder: Path, seen: int, say: Any) -> SummaryWriter | None:
@@ -110,6 +127,8 @@ class Logbook:
             )
             self._task = self._bar.add_task("", total=total, completed=seen, state="")
             self._bar.start()
+        if moved := self._metrics.set_aside:
+            self.say(f"{folder / 'log.csv'} was not the log of a run: moved to {moved.name}")
         self._board = _tensorboard(folder / "tensorboard", seen, self.say) if tensorboard else None
 
     def say(self, text: str) -> None:
@@ -122,7 +141,7 @@ class Logbook:
         """Time that was not spent on learning."""
         self._paused += seconds
 
-    def steps(self, seen: int, loss: float, rate: float, clicks: float) -> None:
+    def steps(self, seen: int, loss: float, lr: float, clicks: float) -> None:
         """The mean of the last steps."""
         spent = max(time.monotonic() - self._began - self._paused, 1e-6)
         speed = max((seen - self._since) / spent, 1e-6)
@@ -130,11 +149,11 @@ class Logbook:
         self._metrics.add(
             seen=seen,
             loss=round(loss, 5),
-            rate=float(f"{rate:.4g}"),
+            lr=float(f"{lr:.4g}"),
             samples_per_second=round(speed, 2),
             clicks=round(clicks, 2),
         )
-        for name, value in (("loss", loss), ("rate", rate), ("clicks", clicks), ("speed", speed)):
+        for name, value in (("loss", loss), ("lr", lr), ("clicks", clicks), ("speed", speed)):
             if self._board:
                 self._board.add_scalar(f"train/{name}", value, seen)
         state = f"loss {loss:.4f}  {speed:.1f} samples/s  {left} left"

@@ -10,14 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from clickcut_eval.clicker import depth
 from clickcut_train import clicks
 from clickcut_train.augment import damage, damaged_mask
 from clickcut_train.clicks import Click
 from clickcut_train.data.photo import Photo
 from clickcut_train.target import Target, choose_target
-
-MIN_TARGET_AREA = 64
-"""Targets with fewer pixels of the crop are not trained on."""
 
 
 class SampleOptions(BaseModel):
@@ -38,10 +36,22 @@ class SampleOptions(BaseModel):
         ge=0,
         description="samples of every object in an epoch; 0: photos are drawn instead",
     )
-    choose: Literal["uniform", "area"] = Field(
-        default="uniform", description="which object of a photo: any, or larger ones more often"
+    area_exponent: float = Field(
+        default=0.0,
+        ge=0,
+        le=2,
+        description="an object of a photo is drawn with its area to this power; 0: all alike",
+    )
+    min_area: int = Field(
+        default=64, ge=1, description="targets with fewer pixels of the crop are not trained on"
+    )
+    paste: float = Field(
+        default=0.0, ge=0, le=1, description="probability that an object is on another photo"
     )
     zoom: bool = Field(default=False, description="crops around the object as well as whole images")
+    zoom_max: float = Field(
+        default=2.0, ge=1.2, le=16, description="longest side of such a crop, in sides of the box"
+    )
     augment: bool = Field(default=False, description="scale, colour, blur and JPEG damage")
     flip: bool = Field(default=True, description="mirror half of the samples")
     merge: float = Field(
@@ -59,13 +69,22 @@ class SampleOptions(BaseModel):
     strategies: tuple[float, float, float] = Field(
         default=(1.0, 1.0, 1.0), description="weights of the negative strategies 1, 2 and 3"
     )
-    positive_most: int = Field(default=clicks.MOST_POSITIVE, ge=1, description="N_pos")
-    ring_most: int = Field(default=clicks.MOST_IN_RING, ge=0, description="N_neg1")
-    others_most: int = Field(default=clicks.MOST_ON_OTHERS, ge=0, description="N_neg2")
+    max_positive: int = Field(default=clicks.MAX_POSITIVE, ge=1, description="N_pos")
+    max_in_ring: int = Field(default=clicks.MAX_IN_RING, ge=0, description="N_neg1")
+    max_on_each_other: int = Field(default=clicks.MAX_ON_EACH_OTHER, ge=0, description="N_neg2")
     around: int = Field(default=clicks.AROUND, ge=0, description="N_neg3")
     ring_width: int = Field(default=clicks.RING_WIDTH, ge=2, description="d")
     step: int = Field(default=clicks.STEP, ge=1, description="d_step")
     margin: int = Field(default=clicks.MARGIN, ge=1, description="d_margin")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_keys(cls, values: Any) -> Any:
+        """`choose` of older configurations and checkpoints."""
+        if isinstance(values, dict) and values.get("choose") in ("uniform", "area"):
+            values = dict(values)
+            values.setdefault("area_exponent", 0.5 if values.pop("choose") == "area" else 0.0)
+        return values
 
     @model_validator(mode="after")
     def _some_strategy_is_used(self) -> SampleOptions:
@@ -84,7 +103,7 @@ class SampleOptions(BaseModel):
         return cls(
             first="mixed",
             pairs_per_object=0,
-            choose="area",
+            area_exponent=0.5,
             zoom=True,
             augment=True,
             merge=0.12,
@@ -134,10 +153,10 @@ def draw(
     Raises:
         DataError: the photo cannot be decoded.
     """
-    target = choose_target(photo, rng, options.choose, options.merge, options.part)
+    target = choose_target(photo, rng, options.area_exponent, options.merge, options.part)
     crop = Crop.around(target.mask, size, options, rng)
     shown = crop.mask(target.mask)
-    if np.count_nonzero(shown) < MIN_TARGET_AREA:
+    if np.count_nonzero(shown) < options.min_area:
         return None
     void = photo.void_mask()
     ignore = np.zeros_like(shown) if void is None else crop.mask(void) & ~shown
@@ -217,7 +236,7 @@ def _choose_region(
         return 0.0, 0.0, float(width), float(height)
     ys, xs = np.flatnonzero(target.any(1)), np.flatnonzero(target.any(0))
     box_w, box_h = xs[-1] + 1 - xs[0], ys[-1] + 1 - ys[0]
-    side = max(box_w, box_h) * rng.uniform(1.1, 2.0)
+    side = max(box_w, box_h) * np.exp(rng.uniform(np.log(1.1), np.log(options.zoom_max)))
     w = min(width, max(box_w * rng.uniform(1.05, 1.5), side * rng.uniform(0.75, 1.0), 64))
     h = min(height, max(box_h * rng.uniform(1.05, 1.5), side * rng.uniform(0.75, 1.0), 64))
     cx = (xs[0] + xs[-1] + 1) / 2 + rng.uniform(-0.15, 0.15) * w
@@ -231,7 +250,7 @@ def _paper_clicks(
     sample: Sample, target: Target, crop: Crop, options: SampleOptions, rng: np.random.Generator
 ) -> None:
     """Positive clicks, and negative ones by one of the three strategies (section 3.2)."""
-    count = int(rng.integers(1, options.positive_most + 1))
+    count = int(rng.integers(1, options.max_positive + 1))
     sample.positive = clicks.positive_clicks(
         sample.target, count, rng, options.step, options.margin
     )
@@ -251,13 +270,13 @@ def negatives(
     """Negative clicks of the paper's strategy 1, 2 or 3 for a sample."""
     o = options
     if strategy == 1:
-        count = int(rng.integers(0, o.ring_most + 1))
+        count = int(rng.integers(0, o.max_in_ring + 1))
         return clicks.negatives_in_ring(
             sample.target, sample.ignore, count, rng, o.ring_width, o.step, o.margin
         )
     if strategy == 2:
         others = (crop.mask(other) for other in target.others())
-        return clicks.negatives_on_others(others, o.others_most, rng, o.step, o.margin)
+        return clicks.negatives_on_others(others, o.max_on_each_other, rng, o.step, o.margin)
     return clicks.negatives_around(sample.target, sample.ignore, o.around, rng, o.ring_width)
 
 
@@ -266,11 +285,11 @@ def _mixed_clicks(
 ) -> None:
     """Mostly one positive click; sometimes the paper's, fewer of them or none on the background."""
     if rng.random() < 0.7:
-        into = clicks.depth(sample.target)
+        into = depth(sample.target)
         pixel = clicks.random_pixel(into > into.max() * rng.choice([0.25, 0.5, 0.8]), rng)
         sample.positive = [pixel] if pixel else []
         return
-    count = int(rng.integers(1, options.positive_most + 1))
+    count = int(rng.integers(1, options.max_positive + 1))
     sample.positive = clicks.positive_clicks(
         sample.target, count, rng, options.step, options.margin
     )
@@ -278,7 +297,7 @@ def _mixed_clicks(
     if strategy:
         some = options.model_copy(
             update={
-                "others_most": min(2, options.others_most),
+                "max_on_each_other": min(2, options.max_on_each_other),
                 "around": int(rng.integers(min(3, options.around), options.around + 1)),
             }
         )

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
-from clickcut_train.config import InitialConfig, Stage, TrainConfig, read_stages, to_toml
+from clickcut_train.config import (
+    InitialConfig,
+    Stage,
+    TrainConfig,
+    ValidationConfig,
+    read_stages,
+    to_toml,
+)
 from clickcut_train.data.config import DataConfig
 from clickcut_train.data.open import open_sources
 from clickcut_train.distributed import World
 from clickcut_train.errors import ConfigError
 from clickcut_train.logbook import Logbook
-from clickcut_train.loop import Loop, stop_on_signals
-from clickcut_train.run import Data, Run
+from clickcut_train.signals import stop_on_signals
+from clickcut_train.start import find_start, locked_folder
+from clickcut_train.trainer import Data, Trainer
 from clickcut_train.validation import held_out
 
 Say = Callable[[str], None]
@@ -79,48 +88,58 @@ def open_data(config: TrainConfig, say: Say) -> Data:
     return data
 
 
-def run_stage(stage: Stage, config: TrainConfig, out: Path, world: World, data: Data) -> bool:
-    """Run one stage; prints before it starts all that determines it.
+def run_stage(trainer: Trainer, name: str) -> bool:
+    """Train; prints before it starts all that determines it.
 
     Returns:
         Whether it is complete; False after SIGTERM or Ctrl-C.
 
     Raises:
-        ClickcutError: anything that keeps it from running or going on, with advice.
+        ClickcutError: anything that keeps it from going on, with advice.
     """
-    folder = out / stage.name if stage.name else out
-    run = Run(config, folder, data, world)
-    logbook = None
+    config, folder, world = trainer.config, trainer.folder, trainer.world
     try:
         if world.leads:
-            (folder / "config.toml").write_text(to_toml(config))
-            total, seen = config.schedule.samples, run.learner.seen
-            logbook = Logbook(folder, total, seen, config.output.tensorboard)
-            logbook.say(
-                f"stage {stage.name or '(only one)'} in {folder}\n{to_toml(config)}".rstrip()
-            )
-            for note in run.notes:
-                logbook.say(note)
-            logbook.say(
-                f"{config.model.name}: {run.parameters:,} parameters; {world.size} process(es) on "
-                f"{world.device}"
-            )
+            trainer.logbook = _open_logbook(trainer)
+            lines = [
+                f"stage {name or '(only one)'} in {folder}",
+                to_toml(config).rstrip(),
+                *trainer.notes,
+                f"{config.model.name}: {trainer.parameters:,} parameters; {world.size} process(es) "
+                f"on {world.device}",
+            ]
+            trainer.logbook.say("\n".join(lines))
         with stop_on_signals() as stop:
-            complete = Loop(run, logbook).until_done(stop)
-        if logbook:
+            complete = trainer.train(stop)
+        if trainer.logbook:
             how = "complete" if complete else "stopped; the same command goes on from there"
-            logbook.say(f"{how}: {folder / 'last.pt'} after {run.learner.seen} samples")
+            seen = trainer.learner.seen
+            trainer.logbook.say(f"{how}: {folder / 'last.pt'} after {seen} samples")
         return complete
     finally:
-        run.close()
-        if logbook:
-            logbook.close()
+        trainer.close()
+        if trainer.logbook:
+            trainer.logbook.close()
+
+
+def _open_logbook(trainer: Trainer) -> Logbook:
+    config, folder = trainer.config, trainer.folder
+    try:
+        (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
+        total, seen = config.schedule.samples, trainer.learner.seen
+        return Logbook(folder, total, seen, config.output.tensorboard)
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename or folder} cannot be written ({error.strerror}); give another --out"
+        ) from error
 
 
 def run_file(
     path: Path, assignments: list[str], stage: str, out: Path | None, world: World
 ) -> bool:
     """Run a configuration file; arguments as `clickcut train run`.
+
+    What can be checked without the photographs is checked before they are read.
 
     Returns:
         Whether everything that was asked for is complete.
@@ -132,12 +151,15 @@ def run_file(
 
     stages = read_stages(path, assignments)
     data: Data | None = None
-    opened: tuple[DataConfig, object] | None = None
+    opened: tuple[DataConfig, ValidationConfig] | None = None
     for each in select(stages, stage):
-        folder = out or Path(each.config.output.folder)
-        config = start_of(each, stages, folder)
-        if data is None or opened != (config.data, config.validation):
-            data, opened = open_data(config, say), (config.data, config.validation)
-        if not run_stage(each, config, folder, world, data):
-            return False
+        root = out or Path(each.config.output.folder)
+        config = start_of(each, stages, root)
+        folder = root / each.name if each.name else root
+        with locked_folder(folder) if world.leads else nullcontext():
+            start = find_start(config, folder)
+            if data is None or opened != (config.data, config.validation):
+                data, opened = open_data(config, say), (config.data, config.validation)
+            if not run_stage(Trainer(config, folder, data, world, start), each.name):
+                return False
     return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -53,7 +52,7 @@ class Target:
 def choose_target(
     photo: Photo,
     rng: np.random.Generator,
-    choose: Literal["uniform", "area"] = "uniform",
+    area_exponent: float = 0.0,
     merge: float = 0.0,
     part: float = 0.0,
 ) -> Target:
@@ -62,12 +61,12 @@ def choose_target(
     Args:
         photo: with at least one instance; its `chosen` instance is taken where it names one.
         rng: source of randomness.
-        choose: every instance alike, or with the square root of its area.
+        area_exponent: an instance is drawn with its area to this power; 0: all alike.
         merge: probability that an instance and one that touches it are one target.
         part: probability that, of an instance that has any, a part is the target: one of its
             unconnected pieces, or a smaller instance that lies on it.
     """
-    index = _instance(photo, rng, choose)
+    index = _instance(photo, rng, area_exponent)
     mask = photo.mask(index)
     if part and rng.random() < part and (found := _part(photo, index, mask, rng)) is not None:
         return found
@@ -76,13 +75,13 @@ def choose_target(
     return Target(photo, mask, (index,))
 
 
-def _instance(photo: Photo, rng: np.random.Generator, choose: str) -> int:
+def _instance(photo: Photo, rng: np.random.Generator, area_exponent: float) -> int:
     if photo.chosen is not None:
         return photo.chosen
-    if choose == "uniform":
+    if not area_exponent:
         return int(rng.integers(len(photo.rles)))
-    roots = np.sqrt(photo.areas())
-    return int(rng.choice(len(roots), p=roots / roots.sum()))
+    shares = photo.areas() ** area_exponent
+    return int(rng.choice(len(shares), p=shares / shares.sum()))
 
 
 def _touching(photo: Photo, index: int, mask: Mask, rng: np.random.Generator) -> int | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from clickcut_train.batch import network_input
 from clickcut_train.config import TrainConfig
+from clickcut_train.learner import Learner
 from clickcut_train.samples import Sample
 
 
@@ -17,21 +18,19 @@ class Teacher:
 
     Args:
         loaded: what `checkpoint.load_model` gives.
-        to_device: moves its input.
+        learner: says on which device and in which precision it computes.
     """
 
-    def __init__(
-        self, loaded: tuple[nn.Module, TrainConfig, int], to_device: Callable[[Tensor], Tensor]
-    ) -> None:
+    def __init__(self, loaded: tuple[nn.Module, TrainConfig, int], learner: Learner) -> None:
         network, config, _ = loaded
-        self._model, self._to_device = config.model, to_device
+        self._model, self._learner = config.model, learner
         self._network = network
 
     @torch.no_grad()
     def probabilities(self, samples: Sequence[Sample]) -> Tensor:
         """(N, S, S) float32, on the CPU."""
-        x = self._to_device(network_input(samples, self._model))
+        x = self._learner.to_device(network_input(samples, self._model))
         self._network.to(x.device)
-        with torch.autocast(x.device.type, torch.bfloat16):
+        with self._learner.autocast():
             logits = self._network(x)[:, 0]
         return torch.sigmoid(logits.float()).cpu()

@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from clickcut.kernels import kernel
 
 D = 5
 """Dimensions."""
@@ -49,7 +50,7 @@ class Lattice:
         return _filter(self._corner, self._weight, self._neighbours, values)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _embed(
     features: NDArray[np.float32],
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
@@ -122,13 +123,14 @@ def _embed(
     return corner, weight, keys[:found].copy()
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _hash(key: np.int64, size: int) -> np.int64:
-    mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
-    return np.int64(mixed >> np.uint64(33)) & np.int64(size - 1)
+    """A place in a table; no product exceeds 63 bits, so it is the same without the compiler."""
+    folded = (key ^ (key >> np.int64(29))) & np.int64(0x7FFFFFFF)
+    return ((folded * np.int64(0x9E3779B1)) >> np.int64(24)) & np.int64(size - 1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _neighbours(keys: NDArray[np.int64]) -> NDArray[np.int32]:
     """Both neighbours of every lattice point in each direction, (6, M, 2) int32; -1 = none."""
     count = keys.size
@@ -156,7 +158,7 @@ def _neighbours(keys: NDArray[np.int64]) -> NDArray[np.int32]:
     return out
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _filter(
     corner: NDArray[np.int32],
     weight: NDArray[np.float32],

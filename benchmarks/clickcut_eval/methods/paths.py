@@ -8,10 +8,10 @@ only pixels that come closer to a seed are visited again.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from clickcut.cut.problem import DX, DY
+from clickcut.kernels import kernel
 
 MAX_COST = 1 << 13
 """Costs of an edge lie below this."""
@@ -53,7 +53,7 @@ class PathForest:
         _grow(self._costs, label, self.distance, self.label, self.parent)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _grow(
     costs: NDArray[np.int32],
     seeds: NDArray[np.uint8],
@@ -103,7 +103,7 @@ def _grow(
                 _push(head, following, before, reached & (MAX_COST - 1), other)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _push(
     head: NDArray[np.int32],
     following: NDArray[np.int32],
@@ -117,7 +117,7 @@ def _push(
     head[place] = at
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _remove(
     head: NDArray[np.int32],
     following: NDArray[np.int32],
@@ -133,7 +133,7 @@ def _remove(
         before[following[at]] = before[at]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def difference_costs(
     values: NDArray[np.float32],
     scale: float,

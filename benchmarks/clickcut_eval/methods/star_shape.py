@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from clickcut.cut.problem import DX, DY
+from clickcut.kernels import kernel
 from clickcut_eval.methods.base import BACKGROUND, OBJECT
 from clickcut_eval.methods.paths import NO_PARENT
 
@@ -16,7 +16,7 @@ FORBIDDEN = 1 << 30
 _FREE = 3
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def line_parents(centres: NDArray[np.int32], height: int, width: int) -> NDArray[np.uint8]:
     """The neighbour nearest to the straight line from each pixel to its nearest centre.
 
@@ -49,7 +49,7 @@ def line_parents(centres: NDArray[np.int32], height: int, width: int) -> NDArray
     return out
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def fixed_labels(label: NDArray[np.uint8], parents: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Labels that follow from the seeds alone.
 
@@ -140,7 +140,7 @@ def star_cut(
     return mask
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _problem(
     unary: NDArray[np.int32],
     weights: NDArray[np.int32],

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from clickcut.bundle.metadata import BundleMetadata
 from clickcut.bundle.reference import CPU_TOLERANCE, GPU_TOLERANCE, ReferenceAnswer
-from clickcut.errors import BundleError, ClickcutError
+from clickcut.errors import BundleError, ClickcutError, printable
 
 
 class Predictor(Protocol):
@@ -82,7 +82,8 @@ def _checked(predictor: Predictor, batch: NDArray[np.float32], what: str) -> NDA
         raise
     except Exception as error:  # whatever the back-end raises for a graph that does not work
         raise BundleError(
-            f"model {predictor.metadata.name}: its first prediction failed ({error})"
+            f"model {predictor.metadata.name}: its first prediction failed "
+            f"({printable(str(error).partition(chr(10))[0], 500)})"
         ) from error
     size = predictor.metadata.input_size
     if logits.shape != (1, size, size) or not np.isfinite(logits).all():

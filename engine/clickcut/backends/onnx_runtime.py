@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clickcut.backends.base import check_first_prediction, check_reference_answer
 from clickcut.backends.saturation import saturates
 from clickcut.bundle.file import read_bundle
-from clickcut.errors import BackendError, BundleError
+from clickcut.errors import BackendError, BundleError, printable
 from clickcut.processor import available_cores
 
 _CPU = "CPUExecutionProvider"
@@ -74,11 +74,17 @@ def _probe(onnxruntime: Any, backend: str) -> None:
         if provider in session.get_providers():
             return
     except Exception as error:  # ONNX Runtime's errors share no public base class
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = _first_line(error)
     raise BackendError(
         f"the back-end {backend} is built in but does not work on this machine; it needs an NVIDIA "
         f"GPU, its driver and libraries: {_INSTALL[provider]} (ONNX Runtime: {reason})"
     )
+
+
+def _first_line(error: Exception) -> str:
+    """Of a message that may quote names from a file."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return printable(lines[0], 500)
 
 
 class OnnxPredictor:
@@ -130,7 +136,7 @@ class OnnxPredictor:
                 data, options, providers=providers, enable_fallback=0
             )
         except Exception as error:  # ONNX Runtime's errors share no public base class
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = _first_line(error)
             if any(words in reason for words in _UNSUPPORTED):
                 raise BundleError(
                     f"{path}: its graph has an operator that {self.backend} does not support "
@@ -173,15 +179,21 @@ class OnnxPredictor:
         size, channels = self.metadata.input_size, len(self.metadata.channels)
         if len(inputs) != 1 or len(outputs) != 1:
             raise BundleError(f"{path}: has {len(inputs)} inputs and {len(outputs)} outputs, not 1")
+        for value in (inputs[0], outputs[0]):  # others, such as sequences, have no shape
+            if value.type != "tensor(float)":
+                raise BundleError(
+                    f"{path}: {printable(value.name, 80)!r} of the graph is {value.type}; input "
+                    "and output must be float32 tensors"
+                )
         shape = list(inputs[0].shape)
         # A dimension without a number is symbolic: it takes any.
         fits = len(shape) == 4 and all(
             not isinstance(given, int) or given == wanted
             for given, wanted in zip(shape[1:], (channels, size, size), strict=True)
         )
-        if inputs[0].type != "tensor(float)" or not fits:
+        if not fits:
             raise BundleError(
-                f"{path}: the graph takes {inputs[0].type} {shape}, "
+                f"{path}: the graph takes float32 {shape}, "
                 f"the metadata says float32 [N, {channels}, {size}, {size}]"
             )
         self._input, self._output = inputs[0].name, outputs[0].name

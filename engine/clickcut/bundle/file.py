@@ -4,21 +4,22 @@ The *seal* is the SHA-256 of all other bytes of the file. It is one more entry o
 `metadata_props`, key `clickcut_sha256`, so a bundle stays one file that any ONNX runtime loads.
 Whatever byte of a sealed bundle changes, the file is refused before a parser of graphs sees it.
 
-Only the outermost layer of the file is decoded here, a run of protobuf fields
-(https://protobuf.dev/programming-guides/encoding); field numbers from onnx.proto, `ModelProto`.
+Field numbers are those of onnx.proto; the graph is checked by `clickcut.bundle.graph`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from clickcut.bundle.graph import check_graph
 from clickcut.bundle.metadata import METADATA_KEY, BundleMetadata, parse_metadata
 from clickcut.bundle.reference import REFERENCE_KEY, ReferenceAnswer, parse_reference
+from clickcut.bundle.wire import Budget, Field, encoded_bytes, fields
 from clickcut.errors import BundleError
+from clickcut.whole_file import whole_file
 
 SEAL_KEY = "clickcut_sha256"
 """Key of the seal in `metadata_props`."""
@@ -26,9 +27,17 @@ SEAL_KEY = "clickcut_sha256"
 MAX_BYTES = 2**31 - 1
 """Largest bundle: protobuf's limit, which is ONNX's limit for one file."""
 
+MAX_METADATA_BYTES = 2**18
+"""Of all entries of `metadata_props` together; a bundle has a few thousand bytes."""
+
+MAX_ENTRIES = 64
+"""Entries of `metadata_props`."""
+
+MAX_FIELDS = 2**20
+"""Fields that are looked at; the default network has a few thousand."""
+
 _GRAPH, _METADATA_PROPS = 7, 14
 _KEY, _VALUE = 1, 2
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +66,8 @@ def read_bundle(path: Path) -> BundleFile:
 
     Raises:
         BundleError: no such file, too large, not an ONNX model, changed since it was sealed or
-            since its hash file was written, not one of clickcut's, or its metadata are wrong.
+            since its hash file was written, not one of clickcut's, its metadata are wrong, or its
+            graph holds what a bundle must not hold.
     """
     data = read_limited(path)
     entries = _metadata_props(data, path)
@@ -99,8 +109,8 @@ def seal(data: bytes) -> bytes:
         # One at a time: positions behind a removed entry move.
         return seal(data[: old.start] + data[old.end :])
     value = hashlib.sha256(data).hexdigest()
-    body = _field(_KEY, SEAL_KEY.encode()) + _field(_VALUE, value.encode())
-    return data + _field(_METADATA_PROPS, body)
+    body = encoded_bytes(_KEY, SEAL_KEY.encode()) + encoded_bytes(_VALUE, value.encode())
+    return data + encoded_bytes(_METADATA_PROPS, body)
 
 
 def seal_file(path: Path) -> str:
@@ -113,15 +123,13 @@ def seal_file(path: Path) -> str:
         BundleError: it is not a bundle, or cannot be written.
     """
     data = seal(read_limited(path))
-    partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_bytes(data)
-        found = read_bundle(partial)
-        partial.replace(path)
+        with whole_file(path) as file:
+            file.write(data)
+            file.flush()
+            found = read_bundle(Path(file.name))
     except OSError as error:
         raise BundleError(f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return found.sha256
 
 
@@ -162,9 +170,6 @@ def check_hash_file(path: Path, data: bytes) -> None:
         )
 
 
-# ---- protobuf
-
-
 @dataclass(frozen=True, slots=True)
 class _Entry:
     """An entry of `metadata_props` and where its field lies in the file."""
@@ -175,75 +180,40 @@ class _Entry:
 
 
 def _metadata_props(data: bytes, path: Path) -> dict[str, list[_Entry]]:
-    """The entries by key."""
+    """The entries by key; check the graph on the way.
+
+    Raises:
+        BundleError: it is not an ONNX model, has more metadata than a bundle may have, or a graph
+            that a bundle must not have.
+    """
     entries: dict[str, list[_Entry]] = {}
-    has_graph = False
+    has_graph, count, nbytes = False, 0, 0
+    budget = Budget(MAX_FIELDS)
     try:
-        for number, start, body, end in _fields(data, 0, len(data)):
-            has_graph = has_graph or number == _GRAPH
-            if number == _METADATA_PROPS:
-                pair = {n: data[b:e].decode() for n, _, b, e in _fields(data, body, end)}
-                entry = _Entry(pair.get(_VALUE, ""), start, end)
-                entries.setdefault(pair.get(_KEY, ""), []).append(entry)
+        for field in fields(data, 0, len(data), budget):
+            has_graph = has_graph or field.number == _GRAPH
+            if field.number == _METADATA_PROPS:
+                count, nbytes = count + 1, nbytes + field.end - field.start
+                if count > MAX_ENTRIES:
+                    raise ValueError(f"it has more than {MAX_ENTRIES} entries of metadata")
+                if nbytes > MAX_METADATA_BYTES:
+                    raise ValueError(f"it has more than {MAX_METADATA_BYTES} bytes of metadata")
+                key, value = _pair(data, field, budget)
+                entries.setdefault(key, []).append(_Entry(value, field.start, field.end))
+        if not has_graph:
+            raise ValueError("it holds no graph")
+        check_graph(data, budget)
     except ValueError as error:
         raise BundleError(f"{path}: not a model that can be loaded ({error})") from error
-    if not has_graph:
-        raise BundleError(f"{path}: not a model that can be loaded (it holds no graph)")
     return entries
 
 
-def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """(number, start of the field, start of its value, its end) of each field in `data[at:end]`.
-
-    Raises:
-        ValueError: the bytes are not protobuf, or end within a field.
-    """
-    while at < end:
-        start = at
-        tag, at = _varint(data, at, end)
-        number, kind = tag >> 3, tag & 7
-        body = at
-        if kind == _VARINT:
-            _, at = _varint(data, at, end)
-        elif kind == _BYTES:
-            length, body = _varint(data, at, end)
-            at = body + length
-        elif kind in (_FIXED64, _FIXED32):
-            at += 8 if kind == _FIXED64 else 4
-        else:
-            raise ValueError(f"byte {start} begins no field")
-        if number == 0:
-            raise ValueError(f"byte {start} begins no field")
-        if at > end:
-            raise ValueError(f"it ends at byte {end}, within a field that begins at byte {start}")
-        yield number, start, body, at
-
-
-def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 64, 7):
-        if at >= end:
-            raise ValueError(f"it ends at byte {end}, within a number")
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise ValueError(f"a number before byte {at} is too long")
-
-
-def _field(number: int, body: bytes) -> bytes:
-    """A length-delimited field."""
-    return _encoded(number << 3 | _BYTES) + _encoded(len(body)) + body
-
-
-def _encoded(value: int) -> bytes:
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+def _pair(data: bytes, entry: Field, budget: Budget) -> tuple[str, str]:
+    """Key and value of an entry; ValueError when one is not a string."""
+    pair = {_KEY: "", _VALUE: ""}
+    for field in fields(data, entry.body, entry.end, budget):
+        pair[field.number] = data[field.body : field.end].decode()
+    return pair[_KEY], pair[_VALUE]
 
 
 def _check_seal(data: bytes, seals: list[_Entry], path: Path) -> str:

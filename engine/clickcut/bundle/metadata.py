@@ -7,17 +7,41 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from clickcut.errors import BundleError
-from clickcut.parameters import Parameters
+from clickcut.errors import BundleError, printable
+from clickcut.parameters import RANGES, Parameters
 
 METADATA_KEY = "clickcut"
 METADATA_VERSION = 1
 
-_STRICT = ConfigDict(extra="forbid", frozen=True)
+MAX_DOCUMENT = 2**16
+"""Largest JSON of a bundle's metadata, characters."""
+
+_MAX_FACTS = 256
+_MAX_FAULTS = 5
+_MAX_FAULT = 400
+
+_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _check_printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("has control characters")
+    return text
+
+
+_Line = Annotated[str, Field(max_length=128), AfterValidator(_check_printable)]
+_Text = Annotated[str, Field(max_length=4096), AfterValidator(_check_printable)]
+_Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+
+def _in_range(name: str) -> Any:
+    """A field with the range that a session takes for a parameter."""
+    low, high = RANGES[name]
+    return Field(ge=low, le=high)
 
 
 class Guidance(BaseModel):
@@ -34,17 +58,17 @@ class RegionPolicy(BaseModel):
     model_config = _STRICT
     zoom: bool = Field(description="False: the network always sees the whole image")
     expansion: float = Field(ge=1.0, le=4.0, description="region side / selection side")
-    min_side: int = Field(ge=16, description="least side of a region, in image pixels")
+    min_side: int = Field(ge=16, le=4096, description="least side of a region, in image pixels")
 
 
 class CutDefaults(BaseModel):
     """Default parameters of sessions on this model."""
 
     model_config = _STRICT
-    cut_lambda: float = Field(ge=0)
-    cut_sigma: float = Field(ge=0)
-    seed_radius: float = Field(ge=0)
-    threshold: float = Field(gt=0, lt=1)
+    cut_lambda: float = _in_range("cut_lambda")
+    cut_sigma: float = _in_range("cut_sigma")
+    seed_radius: float = _in_range("seed_radius")
+    threshold: float = _in_range("threshold")
 
 
 class BundleMetadata(BaseModel):
@@ -57,17 +81,25 @@ class BundleMetadata(BaseModel):
     model_config = _STRICT
     metadata_version: Literal[1]
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
-    version: str
-    architecture: str
+    version: _Line
+    architecture: _Line
     input_size: int = Field(ge=32, le=2048, multiple_of=32, description="S, pixels")
-    channels: tuple[Literal["red", "green", "blue", "positive", "negative", "probability"], ...]
+    channels: tuple[Literal["red", "green", "blue", "positive", "negative", "probability"], ...] = (
+        Field(max_length=6)
+    )
     guidance: Guidance
-    pixel_scale: float = Field(gt=0, description="colour channels are pixel * scale + offset")
-    pixel_offset: float
+    pixel_scale: float = Field(
+        ge=1e-6, le=1e6, description="colour channels are pixel * scale + offset"
+    )
+    pixel_offset: float = Field(ge=-1e6, le=1e6)
     region: RegionPolicy
     cut: CutDefaults
-    training: dict[str, str | int | float] = Field(description="data, recipe, provenance")
-    accuracy: dict[str, float] = Field(description="measured mean clicks, by data set and target")
+    training: dict[_Line, _Text | _Whole | float] = Field(
+        max_length=_MAX_FACTS, description="data, recipe, provenance"
+    )
+    accuracy: dict[_Line, float] = Field(
+        max_length=_MAX_FACTS, description="measured mean clicks, by data set and target"
+    )
     checkpoint_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
     @property
@@ -82,10 +114,14 @@ class BundleMetadata(BaseModel):
 
 
 def faults_of(error: ValidationError) -> str:
-    """Each field that is wrong, and what is wrong with it, in one line."""
-    return "; ".join(
-        f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}" for e in error.errors()
-    )
+    """The fields that are wrong, and what is wrong with them, in one line of bounded length."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    faults = [
+        printable(f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}", _MAX_FAULT)
+        for e in found[:_MAX_FAULTS]
+    ]
+    more = len(found) - len(faults)
+    return "; ".join([*faults, *([f"and {more} more"] if more else [])])
 
 
 def parse_metadata(document: str, where: str) -> BundleMetadata:
@@ -99,9 +135,14 @@ def parse_metadata(document: str, where: str) -> BundleMetadata:
         BundleError: not JSON, an unknown metadata version, a missing, unknown or wrong field; the
             message names `where` and each field.
     """
+    if len(document) > MAX_DOCUMENT:
+        raise BundleError(
+            f"{where}: its clickcut metadata has {len(document)} characters, more than "
+            f"{MAX_DOCUMENT}"
+        )
     try:
         raw = json.loads(document)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: no JSON, a number of 5000 digits
         raise BundleError(f"{where}: its clickcut metadata is not JSON ({error})") from error
     return check_metadata(raw, where)
 
@@ -111,8 +152,8 @@ def check_metadata(raw: Any, where: str) -> BundleMetadata:
     version = raw.get("metadata_version") if isinstance(raw, dict) else None
     if version != METADATA_VERSION:
         raise BundleError(
-            f"{where}: metadata version {version!r}; this engine reads version {METADATA_VERSION}: "
-            "export the checkpoint again or install the clickcut that wrote it"
+            f"{where}: metadata version {printable(repr(version), 40)}; this engine reads version "
+            f"{METADATA_VERSION}: export the checkpoint again or install the clickcut that wrote it"
         )
     try:
         metadata = BundleMetadata.model_validate(raw)

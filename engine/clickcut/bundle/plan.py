@@ -25,7 +25,7 @@ PACKAGES = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx"}
 MAX_SIDECAR_BYTES = 2**20
 MAX_PLAN_BYTES = 2**34
 
-_STRICT = ConfigDict(extra="forbid", frozen=True)
+_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 _Bounds = tuple[
     Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]
@@ -52,9 +52,9 @@ class PlanFacts(BaseModel):
 
     model_config = _STRICT
     flavour: Literal["tensorrt", "tensorrt_rtx"] = Field(description="module that built it")
-    version: str = Field(min_length=1, max_length=64, description="of that module")
+    version: str = Field(pattern=r"^[0-9A-Za-z.+_-]{1,64}$", description="of that module")
     compute_capabilities: tuple[Annotated[str, Field(pattern=r"^\d{1,2}\.\d$")], ...] = Field(
-        min_length=1, description="kinds of GPU that it runs on, such as 8.9"
+        min_length=1, max_length=32, description="kinds of GPU that it runs on, such as 8.9"
     )
     precision: Literal["fp32", "fp16", "int8"]
     plan_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -123,7 +123,7 @@ def read_description(path: Path) -> PlanDescription:
     text = read_limited(beside, MAX_SIDECAR_BYTES).decode("utf-8", "replace")
     try:
         raw = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{beside}: not JSON ({error})") from error
     if not isinstance(raw, dict) or not isinstance(raw.get("tensorrt"), dict):
         raise BundleError(f"{beside}: not the description of a plan (no object 'tensorrt')")

@@ -13,20 +13,24 @@ or one of those below.
 """
 
 from clickcut.client.asynchronous import AsyncClient, AsyncSession
-from clickcut.client.protocol import UnreachableError
+from clickcut.client.channel import BodyLimitError, UnreachableError
 from clickcut.client.synchronous import Client, Session
 from clickcut.errors import (
+    BusyError,
     DroppedEventError,
     ServerError,
     StalledError,
     TakenOverError,
     UnavailableError,
+    UsageError,
 )
 from clickcut.polygons import Polygon
 
 __all__ = [
     "AsyncClient",
     "AsyncSession",
+    "BodyLimitError",
+    "BusyError",
     "Client",
     "DroppedEventError",
     "Polygon",
@@ -36,4 +40,5 @@ __all__ = [
     "TakenOverError",
     "UnavailableError",
     "UnreachableError",
+    "UsageError",
 ]

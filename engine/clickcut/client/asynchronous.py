@@ -1,8 +1,15 @@
-"""The client for asyncio. An event may be cancelled; the session goes on with the next one."""
+"""The client for asyncio. An event may be cancelled; the session goes on with the next one.
+
+gRPC binds a channel to the event loop that runs when it is made. So it is made at first use, and
+client and sessions belong to that loop from then on.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import weakref
 from collections.abc import Coroutine, Iterable
 from types import TracebackType
 from typing import Any, TypeVar
@@ -11,43 +18,55 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut.checks import text_of
 from clickcut.client.arguments import (
+    BoxLike,
     ClickLike,
     ParameterValues,
     parameters_message,
     segment_request,
 )
-from clickcut.client.conversation import Conversation
-from clickcut.client.picture import ImageSource, Picture
-from clickcut.client.protocol import (
-    CHANNEL_OPTIONS,
-    Action,
-    Call,
-    Connect,
-    Disconnect,
-    Exchange,
-    Sleep,
-    Talk,
+from clickcut.client.channel import (
+    KEEPALIVE_SECONDS,
+    Channels,
+    Lease,
+    Target,
     UnreachableError,
-    Upload,
-    calling,
     connection_broke,
     error_of_rpc,
     not_sent,
+)
+from clickcut.client.conversation import Conversation
+from clickcut.client.picture import ImageSource, Picture, WindowLike
+from clickcut.client.protocol import (
+    CLOSE_SECONDS,
+    Action,
+    Call,
+    Connect,
+    Deadline,
+    Disconnect,
+    Exchange,
+    Limits,
+    Sleep,
+    Talk,
+    Upload,
+    calling,
     segmenting,
     uploading,
 )
-from clickcut.client.replies import Mask, ModelInfo, Probability, mask_of, models_of
+from clickcut.client.replies import Mask, ModelInfo, Objects, Probability, mask_of, models_of
 from clickcut.client.session import SessionBase
-from clickcut.errors import ClickcutError, StalledError
+from clickcut.errors import ClickcutError, UsageError
 from clickcut.v1 import clickcut_pb2 as pb
-from clickcut.v1 import clickcut_pb2_grpc
 
 T = TypeVar("T")
 
 
 class AsyncClient:
-    """A connection to a server; the arguments are those of `Client`."""
+    """A connection to a server; the arguments are those of `Client`.
+
+    It may be made anywhere, and is used in one event loop: the one of its first call.
+    """
 
     def __init__(
         self,
@@ -55,15 +74,13 @@ class AsyncClient:
         *,
         timeout: float = 60.0,
         retry_seconds: float = 30.0,
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
-        self._retry_seconds = retry_seconds
-        if credentials is None:
-            self._channel = grpc.aio.insecure_channel(address, CHANNEL_OPTIONS)
-        else:
-            self._channel = grpc.aio.secure_channel(address, credentials, CHANNEL_OPTIONS)
-        self._driver = _Driver(self._channel, address, timeout)
-        self._sessions: set[AsyncSession] = set()
+        self._limits = Limits(timeout, retry_seconds)
+        target = Target(address, credentials, keepalive_seconds)
+        self._driver = _Driver(target, Channels(target.aio_channel), _Home())
+        self._sessions: weakref.WeakSet[AsyncSession] = weakref.WeakSet()
 
     async def open(
         self,
@@ -71,12 +88,15 @@ class AsyncClient:
         *,
         model: str = "",
         parameters: ParameterValues | None = None,
+        window: WindowLike | None = None,
     ) -> AsyncSession:
         """Open a session on an image; see `Client.open`."""
-        picture = await asyncio.to_thread(Picture.of, image)
-        message = parameters_message(parameters)
-        conversation = Conversation(picture, model, message, self._retry_seconds)
-        session = AsyncSession(self._driver.another(), conversation, self._sessions.discard)
+        driver = self._driver.another()
+        picture = await asyncio.to_thread(Picture.of, image, window)
+        conversation = Conversation(
+            picture, text_of(model, "model"), parameters_message(parameters), self._limits
+        )
+        session = AsyncSession(driver, conversation)
         await session._masking(conversation.opening())
         self._sessions.add(session)
         return session
@@ -84,34 +104,37 @@ class AsyncClient:
     async def segment(
         self,
         image: ImageSource,
-        clicks: Iterable[ClickLike],
+        clicks: Iterable[ClickLike] = (),
         *,
+        box: BoxLike | None = None,
         start_from: NDArray[np.bool_] | None = None,
         model: str = "",
         parameters: ParameterValues | None = None,
+        window: WindowLike | None = None,
     ) -> Mask:
-        """The mask (H, W) bool of an image and all its clicks, without a session."""
-        picture = await asyncio.to_thread(Picture.of, image)
-        request = segment_request(clicks, start_from, model, parameters)
-        talk = segmenting(picture, request, self._retry_seconds)
+        """The mask (H, W) bool of an image, a box, if given, and all clicks, without a session."""
+        picture = await asyncio.to_thread(Picture.of, image, window)
+        request = segment_request(clicks, box, start_from, model, parameters)
+        talk = segmenting(picture, request, self._limits.start())
         return mask_of(await self._driver.have(talk))
 
-    async def upload(self, image: ImageSource) -> str:
+    async def upload(self, image: ImageSource, *, window: WindowLike | None = None) -> str:
         """Send an image ahead, unless the server has it; returns its digest."""
-        picture = await asyncio.to_thread(Picture.of, image)
-        reply = await self._driver.have(uploading(picture, self._retry_seconds))
-        return reply.image.digest
+        picture = await asyncio.to_thread(Picture.of, image, window)
+        await self._driver.have(uploading(picture, self._limits.start()))
+        return picture.digest
 
     async def models(self) -> list[ModelInfo]:
         """The models of the server, its default first."""
-        talk = calling("ListModels", pb.ListModelsRequest(), self._retry_seconds, harmless=True)
+        deadline = self._limits.start()
+        talk = calling("ListModels", pb.ListModelsRequest(), deadline, harmless=True)
         return models_of(await self._driver.have(talk))
 
     async def close(self) -> None:
         """Close all sessions and the connection."""
         for session in list(self._sessions):
             await session.close()
-        await self._channel.close()
+        await self._driver.close()
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -125,14 +148,19 @@ class AsyncClient:
         await self.close()
 
 
-class AsyncSession(SessionBase[Coroutine[Any, Any, Mask], Coroutine[Any, Any, Probability]]):
+class AsyncSession(
+    SessionBase[
+        Coroutine[Any, Any, Mask], Coroutine[Any, Any, Probability], Coroutine[Any, Any, Objects]
+    ]
+):
     """A session of `AsyncClient.open`; see `SessionBase`. Closes when used in `async with`."""
 
-    def __init__(self, driver: _Driver, conversation: Conversation, forget: Any) -> None:
+    def __init__(self, driver: _Driver, conversation: Conversation) -> None:
         self._driver = driver
         self._conversation = conversation
-        self._forget = forget
         self._lock = asyncio.Lock()
+        self._finalizer = weakref.finalize(self, driver.finish)
+        self._finalizer.atexit = False  # no loop runs any more then
 
     async def _masking(self, talk: Talk[None]) -> Mask:
         await self._have(talk)
@@ -141,7 +169,11 @@ class AsyncSession(SessionBase[Coroutine[Any, Any, Mask], Coroutine[Any, Any, Pr
     async def _probing(self, talk: Talk[Probability]) -> Probability:
         return await self._have(talk)
 
+    async def _listing(self, talk: Talk[Objects]) -> Objects:
+        return await self._have(talk)
+
     async def _have(self, talk: Talk[T]) -> T:
+        self._driver.check_home()
         async with self._lock:
             try:
                 return await self._driver.have(talk)
@@ -154,7 +186,7 @@ class AsyncSession(SessionBase[Coroutine[Any, Any, Mask], Coroutine[Any, Any, Pr
     async def close(self) -> None:
         """Free the session on the server."""
         await self._have(self._conversation.closing())
-        self._forget(self)
+        self._finalizer.detach()
 
     async def __aenter__(self) -> AsyncSession:
         return self
@@ -168,22 +200,68 @@ class AsyncSession(SessionBase[Coroutine[Any, Any, Mask], Coroutine[Any, Any, Pr
         await self.close()
 
 
+class _Home:
+    """The process and the event loop in which a client is used."""
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def check(self) -> None:
+        """Settle in the running loop, or check that it is the one.
+
+        Raises:
+            UsageError: this is another loop, or a forked process.
+        """
+        if self._process != os.getpid():
+            raise UsageError(
+                "this client was made in another process, of which this one is a fork; make a "
+                "client here"
+            )
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        if self._loop is not loop:
+            raise UsageError(
+                "this AsyncClient is in use in another event loop; make one for this loop "
+                "(each asyncio.run has a loop of its own)"
+            )
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop, if it can still run something."""
+        usable = self._loop is not None and self._loop.is_running()
+        return self._loop if usable and self._process == os.getpid() else None
+
+
 class _Driver:
     """Does the actions of conversations on the event loop; holds at most one stream."""
 
-    def __init__(self, channel: grpc.aio.Channel, address: str, timeout: float) -> None:
-        self._channel = channel
-        self._address = address
-        self._timeout = timeout
-        self._stub: Any = clickcut_pb2_grpc.ClickcutStub(channel)
+    def __init__(self, target: Target, channels: Channels[grpc.aio.Channel], home: _Home) -> None:
+        self._target = target
+        self._channels = channels
+        self._home = home
         self._stream: Any = None
+        self._lease: Lease[grpc.aio.Channel] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
 
     def another(self) -> _Driver:
-        """A driver over the same channel with a stream of its own."""
-        return _Driver(self._channel, self._address, self._timeout)
+        """A driver over the same channels with a stream of its own."""
+        self.check_home()
+        return _Driver(self._target, self._channels, self._home)
+
+    def check_home(self) -> None:
+        """Check that the client may be used here; see `_Home.check`."""
+        self._home.check()
 
     async def have(self, talk: Talk[T]) -> T:
-        """Have a conversation to its end."""
+        """Have a conversation to its end.
+
+        Raises:
+            UsageError: in another loop or process.
+            ClickcutError: what the conversation raises.
+        """
+        self.check_home()
         try:
             action = next(talk)
             while True:
@@ -203,46 +281,73 @@ class _Driver:
             talk.close()
             raise
 
+    def finish(self) -> None:
+        """Have the session closed without waiting for it; for one that is dropped unclosed."""
+        stream, self._stream = self._stream, None
+        if stream is not None and (loop := self._home.loop) is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
+                loop.call_soon_threadsafe(self._start, self._finish(stream))
+
+    async def close(self) -> None:
+        """Close the channel."""
+        self.check_home()
+        if (channel := self._channels.close()) is not None:
+            await channel.close()
+
+    # ---- actions
+
     async def _do(self, action: Action) -> Any:
         try:
             match action:
                 case Connect():
                     self._disconnect()
-                    self._stream = self._stub.Session()
-                case Exchange(request):
-                    return await self._exchange(request)
+                    self._lease = self._channels.take()
+                    self._stream = self._lease.stub.Session()
+                case Exchange(request, deadline):
+                    return await self._exchange(request, deadline)
                 case Disconnect():
                     self._disconnect()
-                case Call(method, request):
-                    return await getattr(self._stub, method)(request, timeout=self._timeout)
-                case Upload(requests):
-                    return await self._stub.UploadImage(iter(requests), timeout=self._timeout)
+                case Call(method, request, deadline):
+                    return await self._call(method, request, deadline)
+                case Upload(requests, deadline):
+                    return await self._call("UploadImage", iter(requests), deadline)
                 case Sleep(seconds):
                     await asyncio.sleep(seconds)
-        except grpc.aio.AioRpcError as error:
-            raise error_of_rpc(error, self._address) from error
         except grpc.aio.UsageError as error:  # the channel was closed
             raise UnreachableError(f"the client is closed ({error})") from error
         return None
 
-    async def _exchange(self, request: pb.SessionRequest) -> pb.SessionReply:
-        if self._stream is None:
+    async def _call(self, method: str, request: Any, deadline: Deadline) -> Any:
+        lease = self._channels.take()
+        try:
+            return await getattr(lease.stub, method)(request, timeout=deadline.left)
+        except grpc.aio.AioRpcError as error:
+            if not deadline.left:
+                self._channels.abandon(lease)
+                raise deadline.error() from error
+            raise error_of_rpc(error, self._target) from error
+        finally:
+            self._release(lease)
+
+    async def _exchange(self, request: pb.SessionRequest, deadline: Deadline) -> pb.SessionReply:
+        if self._stream is None or self._lease is None:
             raise UnreachableError("the stream has ended")
         ended = self._stream.done()
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(deadline.left):
                 if not ended:
                     await self._stream.write(request)
                 reply = await self._stream.read()
         except TimeoutError:
+            self._channels.abandon(self._lease)
             self._disconnect()
-            raise StalledError(f"the server did not answer within {self._timeout:g} s") from None
+            raise deadline.error() from None
         except asyncio.InvalidStateError as error:  # written to a stream that has ended
             self._disconnect()
             raise connection_broke("the stream has ended") from error
         except grpc.aio.AioRpcError as error:
             self._disconnect()
-            known = error_of_rpc(error, self._address)
+            known = error_of_rpc(error, self._target)
             raise (not_sent(known) if ended else known) from error
         except BaseException:
             self._disconnect()
@@ -253,7 +358,28 @@ class _Driver:
         found: pb.SessionReply = reply
         return found
 
+    async def _finish(self, stream: Any) -> None:
+        with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError, TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await stream.write(pb.SessionRequest(close=pb.Close()))
+                await stream.done_writing()
+                await stream.read()
+        stream.cancel()
+        self._disconnect()
+
     def _disconnect(self) -> None:
         if self._stream is not None:
             self._stream.cancel()
             self._stream = None
+        if self._lease is not None:
+            self._release(self._lease)
+            self._lease = None
+
+    def _release(self, lease: Lease[grpc.aio.Channel]) -> None:
+        if (channel := self._channels.release(lease)) is not None:
+            self._start(channel.close())
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)

@@ -8,13 +8,14 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import grpc
 
 from clickcut.client.replies import InvalidReplyError
-from clickcut.errors import ClickcutError, EventError, LimitError, UnavailableError
-from clickcut.grpc_status import ERROR_KEY, error_of, printable
+from clickcut.errors import ClickcutError, EventError, LimitError, UnavailableError, printable
+from clickcut.grpc_status import ERROR_KEY, MAX_MESSAGE, error_of
 from clickcut.v1 import clickcut_pb2_grpc
 
 C = TypeVar("C")
@@ -80,7 +81,8 @@ class Target:
     def __post_init__(self) -> None:
         if not isinstance(self.address, str) or not self.address.isprintable() or not self.address:
             raise EventError(f"an address is HOST:PORT or unix:PATH, got {self.address!r}")
-        if not 0.1 <= self.keepalive_seconds <= 86_400:
+        seconds = self.keepalive_seconds
+        if not isinstance(seconds, int | float) or not 0.1 <= seconds <= 86_400:
             raise EventError(
                 f"keepalive_seconds must lie in 0.1 to 86400, got {self.keepalive_seconds!r}"
             )
@@ -144,12 +146,37 @@ class Target:
         return grpc.aio.secure_channel(self.address, self.credentials, self.options)
 
 
+def tls_credentials(tls: bool, authorities: Path | None) -> grpc.ChannelCredentials | None:
+    """Credentials for a server, as a command line asks for them; None = plain text.
+
+    Args:
+        tls: whether to speak TLS.
+        authorities: file of the certificates to trust, PEM; it asks for TLS as well. None: those
+            that gRPC brings.
+
+    Raises:
+        EventError: the file cannot be read, or holds no certificate.
+    """
+    if authorities is None:
+        return grpc.ssl_channel_credentials() if tls else None
+    try:
+        data = authorities.read_bytes()
+    except OSError as error:
+        raise EventError(f"{authorities}: cannot be read ({error.strerror})") from error
+    if b"-----BEGIN CERTIFICATE-----" not in data:
+        raise EventError(f"{authorities}: holds no certificate in PEM form")
+    return grpc.ssl_channel_credentials(data)
+
+
 # ---- errors
 
 _NOT_CONNECTED = re.compile(
     r"failed to connect|resol(ution|ve)|addresses|TRANSIENT_FAILURE|Connection refused", re.I
 )
 """Details of a status that says that there was no connection at all."""
+
+_NOT_THERE = re.compile(r"refused|timed? ?out|route|unreachable|resol(ution|ve)|DNS", re.I)
+"""... that nothing at all answers there."""
 
 _DAMAGED = re.compile(r"deserializ|parsing", re.I)
 """... that a reply is no message of the contract."""
@@ -162,6 +189,9 @@ _TLS_REFUSED = re.compile(r"CERTIFICATE_VERIFY_FAILED|certificate|Peer name|hand
 
 _BODY_LIMIT = re.compile(r"status: 413|HTTP status code 413|Request Entity Too Large", re.I)
 """... that a proxy answered with HTTP 413."""
+
+_GATEWAY = re.compile(r"status: 50[234]|HTTP status code 50[234]")
+"""... that a proxy could not reach the server behind it."""
 
 _TRANSPORT = frozenset(
     {
@@ -180,7 +210,9 @@ def error_of_rpc(error: grpc.RpcError, target: Target) -> ClickcutError:
     metadata: Any = error.trailing_metadata() or ()
     trailing: dict[str, Any] = dict(tuple(pair) for pair in metadata)
     name = str(trailing.get(ERROR_KEY, ""))
-    code, details = error.code(), printable(error.details() or "")
+    code, details = error.code(), printable(error.details() or "", MAX_MESSAGE)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
+        return LimitError(f"a message to or from {target.address} is too large ({details})")
     if name or code not in _TRANSPORT:
         return error_of(code, details, name)
     address = target.address
@@ -191,6 +223,10 @@ def error_of_rpc(error: grpc.RpcError, target: Target) -> ClickcutError:
         )
     if _DAMAGED.search(details):
         return InvalidReplyError(f"{address} sent a reply that cannot be read ({details})")
+    if _GATEWAY.search(details):
+        return connection_broke(
+            f"a proxy answers at {address}, and the server behind it does not ({details})"
+        )
     if not _NOT_CONNECTED.search(details):
         hint = _plain_text_hint(target) if code is grpc.StatusCode.UNAVAILABLE else ""
         return connection_broke(f"the connection to {address} broke{hint} ({details})")
@@ -207,7 +243,9 @@ def _reason(target: Target, details: str) -> str:
             "TLS failed: its certificate is not signed by the authority given, or is for another "
             "host name"
         )
-    reason = "is it running (clickcut serve)?" + _plain_text_hint(target)
+    reason = "is it running (clickcut serve)?"
+    if not _NOT_THERE.search(details):
+        reason += _plain_text_hint(target)
     if target.proxy:
         reason += (
             f" The variable {target.proxy} is set, so the connection goes through that proxy; "

@@ -5,17 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from clickcut.client.arguments import event_name
+from clickcut.client.channel import UnreachableError, broke
 from clickcut.client.picture import Picture
 from clickcut.client.protocol import (
+    CLOSE_SECONDS,
     INLINE_BYTES,
     MAX_BREAKS,
     Connect,
     Disconnect,
     Exchange,
+    Limits,
     Patience,
     Talk,
-    UnreachableError,
-    broke,
     persisting,
     uploading,
 )
@@ -24,15 +25,16 @@ from clickcut.client.replies import (
     Mask,
     check_image,
     check_reply,
+    error_in,
     raise_error_in,
     updated_mask,
 )
 from clickcut.errors import (
+    BusyError,
     ClickcutError,
     DroppedEventError,
     EventError,
     ImageNotFoundError,
-    LimitError,
     SessionNotFoundError,
     UnavailableError,
 )
@@ -54,7 +56,7 @@ class Conversation:
         picture: the image.
         model: its name; "" for the server's default.
         parameters: of the session's start.
-        retry_seconds: for how long to try to reach a server that is gone.
+        limits: how long each of its calls may take.
 
     Attributes:
         mask: (H, W) bool, read-only; a new array whenever it changes.
@@ -64,7 +66,7 @@ class Conversation:
     """
 
     def __init__(
-        self, picture: Picture, model: str, parameters: pb.Parameters, retry_seconds: float
+        self, picture: Picture, model: str, parameters: pb.Parameters, limits: Limits
     ) -> None:
         self.mask: Mask = np.zeros((0, 0), np.bool_)
         self.clicks: list[pb.PlacedClick] = []
@@ -72,8 +74,8 @@ class Conversation:
         self.image = pb.ImageInfo()
         self._picture = picture
         self._model = model
-        self._parameters = parameters
-        self._retry_seconds = retry_seconds
+        self._limits = limits
+        self._deadline = limits.start()
         self._connected = False
         self._closed = False
         self._restoring = False
@@ -82,16 +84,16 @@ class Conversation:
         self._applied = 0
         self._unanswered: pb.SessionRequest | None = None
         self._events: list[pb.SessionRequest] = []
+        self._parameters = parameters
         self._broken: tuple[pb.SessionRequest | None, int] = None, 0
         """The event whose replay broke the connection last, and how often in a row."""
-        self._start_parameters = pb.Parameters()
-        self._start_parameters.CopyFrom(parameters)
 
     # ---- what a session does
 
     def opening(self) -> Talk[None]:
-        """Open the session; wait while the server warms up."""
-        return persisting(self._open_new, self._retry_seconds)
+        """Open the session; wait while the server is busy or warms up."""
+        self._deadline = self._limits.start()
+        return (yield from persisting(self._open_new, self._deadline))
 
     def event(self, request: pb.SessionRequest) -> Talk[None]:
         """Apply an event.
@@ -100,6 +102,7 @@ class Conversation:
             DroppedEventError: it broke the connection twice; the session goes on without it.
             ClickcutError: it cannot be applied, or the server cannot be reached again.
         """
+        self._deadline = self._limits.start()
         yield from self._reach()
         self._count(request)
         reply = yield from self._deliver(request)
@@ -116,16 +119,12 @@ class Conversation:
 
     def showing(self, output: pb.Output) -> Talk[pb.SessionReply]:
         """Get the present state with an output of its own."""
+        self._deadline = self._limits.start()
         yield from self._reach()
         request = pb.SessionRequest(show=pb.Show(), output=output)
-        for _ in range(MAX_ATTEMPTS - 1):
-            try:
-                reply = yield from self._exchange(request)
-                break
-            except (UnavailableError, SessionNotFoundError):
-                yield from self._recover()
-        else:
-            reply = yield from self._exchange(request)
+        reply = yield from self._deliver(request)
+        if reply is None:  # cannot be: it has no sequence
+            raise InvalidReplyError("the server applied a request that changes nothing")
         self._take(reply)
         return reply
 
@@ -133,7 +132,8 @@ class Conversation:
         """Close the session; one that is lost already is none to close."""
         try:
             if self._connected:
-                yield Exchange(pb.SessionRequest(close=pb.Close()))
+                deadline = self._limits.start(CLOSE_SECONDS)
+                yield Exchange(pb.SessionRequest(close=pb.Close()), deadline)
         except ClickcutError:
             pass
         finally:
@@ -156,24 +156,28 @@ class Conversation:
         Returns:
             The reply; None when the session, resumed, turns out to hold the event.
         """
-        breaks = 0
-        for attempt in range(1, MAX_ATTEMPTS + 1):
+        breaks = attempts = 0
+        busy = Patience(self._deadline)
+        while True:
             session_id = self._session_id
-            self._unanswered = request  # until the reply is here, it may have been applied or not
+            if request.sequence:
+                self._unanswered = request  # until the reply is here, it may have been applied
             try:
                 reply = yield from self._exchange(request)
             except (UnavailableError, SessionNotFoundError) as error:
-                if attempt == MAX_ATTEMPTS:
+                attempts += 1
+                if attempts == MAX_ATTEMPTS:
                     raise
                 breaks += broke(error)
                 if (yield from self._recover_after(request, breaks)):
                     return None
             else:
                 self._unanswered = None
-                return reply
-            if session_id != self._session_id:  # a new one counts from the start
-                self._count(request)
-        raise AssertionError("unreachable")
+                if not reply.error.retry:
+                    return reply
+                yield from busy.wait(error_in(reply))
+            if request.sequence and session_id != self._session_id:
+                self._count(request)  # a new session counts from the start
 
     def _recover_after(self, request: pb.SessionRequest, breaks: int) -> Talk[bool]:
         """Recover from a break; whether the session holds the event."""
@@ -189,7 +193,7 @@ class Conversation:
 
     def _exchange(self, request: pb.SessionRequest) -> Talk[pb.SessionReply]:
         try:
-            reply: pb.SessionReply = yield Exchange(request)
+            reply: pb.SessionReply = yield Exchange(request, self._deadline)
             check_reply(reply, request)
         except ClickcutError:
             self._connected = False
@@ -208,13 +212,10 @@ class Conversation:
         self.clicks = list(reply.result.clicks)
 
     def _remember(self, request: pb.SessionRequest) -> None:
-        """Add an applied event to what a new server would be told."""
-        kind = request.WhichOneof("event")
-        if kind == "set_parameters":
-            self._parameters.MergeFrom(request.set_parameters.parameters)
-        if kind == "next_object":  # what led to the objects before matters no more
-            self._events = [e for e in self._events if e.WhichOneof("event") == "next_object"]
-            self._start_parameters.CopyFrom(self._parameters)
+        """Add an applied event to what a new server would be told.
+
+        Events of finished objects too: the client may go back to them.
+        """
         kept = pb.SessionRequest()
         kept.CopyFrom(request)
         kept.ClearField("sequence")
@@ -233,8 +234,9 @@ class Conversation:
         opening = pb.Open(
             image_digest=self._picture.digest,
             model=self._model,
-            parameters=self._start_parameters,
+            parameters=self._parameters,
             output=_DELTA,
+            window=self._picture.window,
         )
         try:
             yield from self._open(opening)
@@ -244,7 +246,7 @@ class Conversation:
         if len(self._picture.data) <= INLINE_BYTES:
             opening.image = self._picture.data
         else:
-            yield from uploading(self._picture, self._retry_seconds)
+            yield from uploading(self._picture, self._deadline)
         yield from self._open(opening)
 
     def _open(self, opening: pb.Open) -> Talk[None]:
@@ -272,7 +274,7 @@ class Conversation:
             DroppedEventError: a replayed event broke the connection twice.
             ClickcutError: the server cannot be reached in time, or refuses.
         """
-        patience = Patience(self._retry_seconds)
+        patience = Patience(self._deadline)
         applied, breaks = False, 0
         while True:
             try:
@@ -289,7 +291,7 @@ class Conversation:
                 if not self._session_id:
                     yield from patience.wait(error)
                 self._session_id = ""
-            except (UnavailableError, LimitError) as error:  # down, or too busy just now
+            except (UnavailableError, BusyError) as error:
                 breaks += not self._session_id and broke(error)
                 if breaks >= MAX_ATTEMPTS:  # it may be the image that stops the server
                     raise

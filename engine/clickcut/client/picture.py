@@ -12,9 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickcut.errors import ImageError
+from clickcut.image_file import Window
+from clickcut.v1 import clickcut_pb2 as pb
 
 ImageSource = str | os.PathLike[str] | bytes | NDArray[np.uint8]
 """A path, the bytes of an image file, or pixels (H, W, 3) uint8 RGB."""
+
+WindowLike = tuple[float, float]
+"""Which sample values become 0 and 255: low, high."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +29,40 @@ class Picture:
     Attributes:
         data: its bytes.
         digest: their SHA-256, hex.
+        window: which sample values become 0 and 255; None to leave it to the server.
     """
 
     data: bytes
     digest: str
+    window: pb.Window | None = None
 
     @staticmethod
-    def of(source: ImageSource) -> Picture:
+    def of(source: ImageSource, window: WindowLike | None = None) -> Picture:
         """Read or encode an image; pixels become a PNG.
 
         Raises:
-            ImageError: a file that cannot be read, or an array that is not (H, W, 3) uint8.
+            ImageError: a file that cannot be read, an array that is not (H, W, 3) uint8, or an
+                impossible window.
         """
+        checked = None
+        if window is not None:
+            ends = window_from(window)
+            checked = pb.Window(low=ends.low, high=ends.high)
         data = _bytes_of(source)
-        return Picture(data, hashlib.sha256(data).hexdigest())
+        return Picture(data, hashlib.sha256(data).hexdigest(), checked)
+
+
+def window_from(ends: WindowLike) -> Window:
+    """A window from its ends.
+
+    Raises:
+        ImageError: not two numbers, not finite, or `high` is not above `low`.
+    """
+    try:
+        low, high = (float(end) for end in ends)
+    except (TypeError, ValueError) as error:
+        raise ImageError(f"a window is two numbers, low and high, got {ends!r}") from error
+    return Window(low, high)
 
 
 def _bytes_of(source: ImageSource) -> bytes:

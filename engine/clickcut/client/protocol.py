@@ -11,18 +11,23 @@ because it was started anew, the client opens it again and replays its own list 
 
 from __future__ import annotations
 
-import re
+import math
+import random
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import grpc
-
+from clickcut.client.channel import UnreachableError
 from clickcut.client.picture import Picture
-from clickcut.client.replies import InvalidReplyError
-from clickcut.errors import ClickcutError, ImageNotFoundError, UnavailableError
-from clickcut.grpc_status import ERROR_KEY, error_of
+from clickcut.errors import (
+    BusyError,
+    ClickcutError,
+    EventError,
+    ImageNotFoundError,
+    StalledError,
+    UnavailableError,
+)
 from clickcut.v1 import clickcut_pb2 as pb
 
 T = TypeVar("T")
@@ -32,9 +37,6 @@ INLINE_BYTES = 4 * 2**20 - 2**16
 
 CHUNK = 2**19
 
-MAX_REPLY_BYTES = 256 * 2**20
-"""Largest reply; a mask of 100 megapixels with an edge at every other pixel fits."""
-
 MAX_BREAKS = 2
 """How often one request may break the connection. One that stops its server must not be sent to
 every server that takes its place."""
@@ -42,46 +44,13 @@ every server that takes its place."""
 CONNECT_SECONDS = 1.0
 """For how long to try to reach a server that has not answered yet."""
 
+CLOSE_SECONDS = 5.0
+"""For how long to wait for a session to be closed; without it the server evicts it in the end."""
+
 FIRST_DELAY, LONGEST_DELAY = 0.05, 1.0
 """Seconds between attempts to reach the server."""
 
-CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.max_receive_message_length", MAX_REPLY_BYTES),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-)
-
-
-class UnreachableError(UnavailableError):
-    """There is no connection to the server, or it broke.
-
-    Attributes:
-        broke: a connection was there and broke, so a request may have been received.
-    """
-
-    broke = False
-
-
-def connection_broke(message: str) -> UnreachableError:
-    """The error of a connection that was there and broke."""
-    error = UnreachableError(message)
-    error.broke = True
-    return error
-
-
-def not_sent(error: ClickcutError) -> ClickcutError:
-    """The same error, of a connection that broke before the request was sent."""
-    if isinstance(error, UnreachableError):
-        error.broke = False
-    return error
-
-
-def broke(error: ClickcutError) -> bool:
-    """Whether a connection broke that a request may have been sent on."""
-    return isinstance(error, UnreachableError) and error.broke
+_MAX_SECONDS = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +63,7 @@ class Exchange:
     """Send a request on the stream; the result is its reply."""
 
     request: pb.SessionRequest
+    deadline: Deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +77,7 @@ class Call:
 
     method: str
     request: Any
+    deadline: Deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +85,7 @@ class Upload:
     """Call `UploadImage` with these messages; the result is its reply."""
 
     requests: Sequence[pb.UploadImageRequest]
+    deadline: Deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,49 +100,74 @@ Talk = Generator[Action, Any, T]
 """A conversation: yields actions, is sent their results, returns a T."""
 
 
-_NOT_CONNECTED = re.compile(
-    r"failed to connect|resol(ution|ve)|addresses|TRANSIENT_FAILURE|Connection refused", re.I
-)
-"""Details of a status that says that there was no connection at all."""
+# ---- how long things may take
 
 
-_DAMAGED = re.compile(r"deserializ|parsing", re.I)
-"""Details of a status that says that a reply is no message of the contract."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long calls may take.
+
+    Attributes:
+        timeout: seconds for one call in all, uploads and retries included.
+        retry_seconds: of these, for how long to try to reach a server that is gone or busy.
+    """
+
+    timeout: float
+    retry_seconds: float
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("timeout", self.timeout, 1e-3),
+            ("retry_seconds", self.retry_seconds, 0.0),
+        ):
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not least <= value <= _MAX_SECONDS:
+                raise EventError(
+                    f"{name} is a number of seconds from {least:g} to {_MAX_SECONDS:g}, "
+                    f"got {value!r}"
+                )
+
+    def start(self, longest: float = math.inf) -> Deadline:
+        """The deadline of a call that begins now and may take at most `longest` seconds."""
+        return Deadline(min(self.timeout, longest), self.retry_seconds)
 
 
-def error_of_rpc(error: grpc.RpcError, address: str) -> ClickcutError:
-    """The error that an RPC ended with."""
-    metadata: Any = error.trailing_metadata() or ()
-    trailing: dict[str, Any] = dict(tuple(pair) for pair in metadata)
-    name = str(trailing.get(ERROR_KEY, ""))
-    code, details = error.code(), error.details() or ""
-    transport = (
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.CANCELLED,
-        grpc.StatusCode.UNKNOWN,
-        grpc.StatusCode.INTERNAL,
-    )
-    if not name and code in transport:
-        if _DAMAGED.search(details):
-            return InvalidReplyError(f"{address} sent a reply that cannot be read ({details})")
-        if _NOT_CONNECTED.search(details):
-            return UnreachableError(
-                f"no connection to a server at {address}: is it running (clickcut serve)? "
-                f"({details})"
-            )
-        return connection_broke(f"the connection to {address} broke ({details})")
-    return error_of(code, details, name)
+class Deadline:
+    """Until when a call must be over.
+
+    Args:
+        seconds: from now on.
+        retry_seconds: see `Limits`.
+    """
+
+    def __init__(self, seconds: float, retry_seconds: float) -> None:
+        self.retry_seconds = retry_seconds
+        self._seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left; 0 when it is over."""
+        return max(0.0, self._end - time.monotonic())
+
+    def error(self) -> StalledError:
+        """What to raise when it is over."""
+        return StalledError(
+            f"the server did not answer within {self._seconds:g} s; nothing is lost, the next call "
+            "goes on from here"
+        )
 
 
 class Patience:
     """Waits longer and longer between attempts, and gives up after some time.
 
     Args:
-        seconds: for how long to try.
+        deadline: of the call.
+        seconds: for how long to try, at most.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._deadline = time.monotonic() + seconds
+    def __init__(self, deadline: Deadline, seconds: float = math.inf) -> None:
+        self._end = time.monotonic() + min(seconds, deadline.retry_seconds, deadline.left)
         self._delay = FIRST_DELAY
 
     def wait(self, error: ClickcutError) -> Talk[None]:
@@ -179,80 +176,87 @@ class Patience:
         Raises:
             ClickcutError: the one given, when the time is up.
         """
-        if time.monotonic() + self._delay > self._deadline:
+        # Not all clients that lost a server together come back together.
+        delay = self._delay * random.uniform(0.75, 1.25)
+        if time.monotonic() + delay > self._end:
             raise error
-        yield Sleep(self._delay)
+        yield Sleep(delay)
         self._delay = min(2 * self._delay, LONGEST_DELAY)
 
 
+# ---- calls
+
+
 def persisting(
-    attempt: Callable[[], Talk[T]], retry_seconds: float, harmless: bool = False
+    attempt: Callable[[], Talk[T]], deadline: Deadline, harmless: bool = False
 ) -> Talk[T]:
-    """Try again while the server says that it is not ready; for a moment when it is not there.
+    """Try again while the server is busy or not ready; for a moment when it is not there.
 
     Args:
         attempt: what to try.
-        retry_seconds: for how long.
+        deadline: of the call.
         harmless: it cannot be what stops a server; else it is not sent again once the connection
             broke twice on it, and only when a server answers.
     """
-    starting = Patience(retry_seconds)
-    missing = Patience(min(retry_seconds, CONNECT_SECONDS))
+    starting = Patience(deadline)
+    missing = Patience(deadline, CONNECT_SECONDS)
     breaks = 0
     while True:
         try:
             return (yield from attempt())
         except UnreachableError as error:
-            breaks += error.broke and not harmless
-            if breaks >= MAX_BREAKS:
+            breaks += error.broke
+            if breaks >= MAX_BREAKS and not harmless:
                 raise
-            yield from missing.wait(error) if not breaks else _answered(retry_seconds)
-        except UnavailableError as error:
+            if not breaks:
+                yield from missing.wait(error)
+            elif harmless:
+                yield from starting.wait(error)
+            else:
+                yield from calling("ListModels", pb.ListModelsRequest(), deadline, harmless=True)
+        except (UnavailableError, BusyError) as error:
             yield from starting.wait(error)
 
 
-def _answered(retry_seconds: float) -> Talk[None]:
-    """Wait until a server answers."""
-    yield from calling("ListModels", pb.ListModelsRequest(), retry_seconds, harmless=True)
-
-
-def calling(method: str, request: Any, retry_seconds: float, harmless: bool = False) -> Talk[Any]:
+def calling(method: str, request: Any, deadline: Deadline, harmless: bool = False) -> Talk[Any]:
     """Call a unary method; see `persisting`."""
 
     def attempt() -> Talk[Any]:
-        return (yield Call(method, request))
+        return (yield Call(method, request, deadline))
 
-    return persisting(attempt, retry_seconds, harmless)
+    return persisting(attempt, deadline, harmless)
 
 
-def uploading(picture: Picture, retry_seconds: float) -> Talk[pb.UploadImageReply]:
+def uploading(picture: Picture, deadline: Deadline) -> Talk[pb.UploadImageReply]:
     """Send an image in chunks, unless the server has it."""
     data = picture.data
     requests = [
-        pb.UploadImageRequest(digest=picture.digest),
+        pb.UploadImageRequest(digest=picture.digest, window=picture.window),
         *(pb.UploadImageRequest(chunk=data[at : at + CHUNK]) for at in range(0, len(data), CHUNK)),
     ]
 
     def attempt() -> Talk[pb.UploadImageReply]:
-        reply: pb.UploadImageReply = yield Upload(requests)
+        reply: pb.UploadImageReply = yield Upload(requests, deadline)
         return reply
 
-    return persisting(attempt, retry_seconds)
+    return persisting(attempt, deadline)
 
 
 def segmenting(
-    picture: Picture, request: pb.SegmentRequest, retry_seconds: float
+    picture: Picture, request: pb.SegmentRequest, deadline: Deadline
 ) -> Talk[pb.SegmentReply]:
     """Ask for a mask; the image travels only when the server lacks it."""
     request.image_digest = picture.digest
+    if picture.window is not None:
+        request.window.CopyFrom(picture.window)
     reply: pb.SegmentReply
     try:
-        reply = yield from calling("Segment", request, retry_seconds)
+        reply = yield from calling("Segment", request, deadline)
         return reply
     except ImageNotFoundError:
         if len(picture.data) <= INLINE_BYTES:
             request.image = picture.data
         else:
-            yield from uploading(picture, retry_seconds)
-    reply = yield from calling("Segment", request, retry_seconds)
+            yield from uploading(picture, deadline)
+    reply = yield from calling("Segment", request, deadline)
     return reply

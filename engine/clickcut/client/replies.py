@@ -13,16 +13,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from grpc import StatusCode
 from numpy.typing import NDArray
 
 from clickcut.encoding import MAX_MASK_PIXELS, from_rle, full_probability
-from clickcut.errors import EventError, ServerError
+from clickcut.errors import ClickcutError, EventError, ServerError
 from clickcut.grpc_status import error_of
 from clickcut.region import Region
+from clickcut.selection import EMPTY, SelectedObject, Selection
 from clickcut.v1 import clickcut_pb2 as pb
 
 Mask = NDArray[np.bool_]
 Probability = NDArray[np.float32]
+Objects = list[SelectedObject]
 
 MAX_PROBABILITY_SIDE = 8192
 """Largest side of a probability map, network pixels."""
@@ -71,10 +74,19 @@ def check_reply(reply: pb.SessionReply, request: pb.SessionRequest) -> None:
         raise _invalid(f"a session id of {len(reply.session_id)} characters")
 
 
+def error_in(reply: pb.SessionReply) -> ClickcutError:
+    """The error that a reply carries."""
+    error = reply.error
+    # The code alone does not say whether to try again.
+    limit = error.code == StatusCode.RESOURCE_EXHAUSTED.value[0]
+    name = ("BusyError" if error.retry else "LimitError") if limit else ""
+    return error_of(error.code, error.message, name)
+
+
 def raise_error_in(reply: pb.SessionReply) -> None:
     """Raise the error that a reply carries, if any."""
     if reply.HasField("error"):
-        raise error_of(reply.error.code, reply.error.message)
+        raise error_in(reply)
 
 
 def check_image(image: pb.ImageInfo) -> None:
@@ -104,6 +116,25 @@ def updated_mask(mask: Mask, result: pb.Result, image: pb.ImageInfo) -> Mask:
     Raises:
         InvalidReplyError: the result does not fit the image, or is damaged.
     """
+    after = _mask_after(mask, result, image)
+    if after is not mask:
+        after.flags.writeable = False
+    return after
+
+
+def mask_of(reply: pb.SegmentReply) -> Mask:
+    """The mask of a reply, (H, W) bool.
+
+    Raises:
+        InvalidReplyError: there is none, it is damaged, or not of the image's size.
+    """
+    check_image(reply.image)
+    if reply.result.WhichOneof("mask") is None:
+        raise _invalid("no mask")
+    return _mask_after(np.zeros((0, 0), np.bool_), reply.result, reply.image)
+
+
+def _mask_after(mask: Mask, result: pb.Result, image: pb.ImageInfo) -> Mask:
     kind = result.WhichOneof("mask")
     if kind is None:
         return mask
@@ -118,35 +149,15 @@ def updated_mask(mask: Mask, result: pb.Result, image: pb.ImageInfo) -> Mask:
         )
     with _memory_for(image):
         if not result.area:
-            mask = np.zeros(shape, np.bool_)
-        elif (box.height, box.width) == shape:
-            mask = _decoded(rle)
-        else:
-            if mask.shape != shape:
-                raise _invalid("a part of a mask before the whole")
-            part, mask = _decoded(rle), mask.copy()
-            mask[box.slices] = part
-    mask.flags.writeable = False
-    return mask
-
-
-def mask_of(reply: pb.SegmentReply) -> Mask:
-    """The mask of a reply, (H, W) bool.
-
-    Raises:
-        InvalidReplyError: there is none, it is damaged, or not of the image's size.
-    """
-    check_image(reply.image)
-    if reply.result.WhichOneof("mask") != "rle":
-        raise _invalid("no mask as rle")
-    rle = reply.result.rle
-    if (rle.width, rle.height) != (reply.image.width, reply.image.height):
-        raise _invalid(
-            f"a mask of {rle.width} x {rle.height} pixels for an image of "
-            f"{reply.image.width} x {reply.image.height}"
-        )
-    with _memory_for(reply.image):
-        return _decoded(rle)
+            return np.zeros(shape, np.bool_)
+        part = _decoded(rle)
+        if part.shape == shape:
+            return part
+        if mask.shape != shape:
+            raise _invalid("a part of a mask before the whole")
+        mask = mask.copy()
+        mask[box.slices] = part
+        return mask
 
 
 def probability_of(result: pb.Result, image: pb.ImageInfo) -> Probability:
@@ -171,6 +182,25 @@ def probability_of(result: pb.Result, image: pb.ImageInfo) -> Probability:
         values = np.frombuffer(found.values, "<f4").reshape(found.height, found.width)
         region = _region(found.region, image)
         return full_probability(region, values, image.height, image.width)
+
+
+def objects_of(result: pb.Result, image: pb.ImageInfo) -> Objects:
+    """The objects of a result.
+
+    Raises:
+        InvalidReplyError: a mask is damaged, or does not fit the image.
+    """
+    found = []
+    for item in result.objects:
+        selection = EMPTY
+        if item.HasField("rle"):
+            region = _region(item.rectangle, image)
+            if (item.rle.height, item.rle.width) != (region.height, region.width):
+                raise _invalid("an object whose mask does not fill its rectangle")
+            with _memory_for(image):
+                selection = Selection.of(_decoded(item.rle), region.x0, region.y0)
+        found.append(SelectedObject(item.index, selection, item.num_clicks))
+    return found
 
 
 def models_of(reply: pb.ListModelsReply) -> list[ModelInfo]:

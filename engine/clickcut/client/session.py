@@ -8,12 +8,18 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clickcut.checks import flag_of, number_of
 from clickcut.clicks import PlacedClick, checked_index
-from clickcut.client.arguments import initial_mask
+from clickcut.client.arguments import (
+    box_message,
+    click_message,
+    initial_mask,
+    parameters_message,
+    stroke_message,
+)
 from clickcut.client.conversation import Conversation
 from clickcut.client.protocol import Talk
-from clickcut.client.replies import Mask, Probability, probability_of
-from clickcut.errors import EventError
+from clickcut.client.replies import Mask, Objects, Probability, objects_of, probability_of
 from clickcut.polygons import Polygon, to_polygons
 from clickcut.selection import bounding_box
 from clickcut.v1 import clickcut_pb2 as pb
@@ -22,11 +28,14 @@ M = TypeVar("M")
 """A mask, now or to be awaited."""
 P = TypeVar("P")
 """A probability map, now or to be awaited."""
+L = TypeVar("L")
+"""A list of objects, now or to be awaited."""
 
+_OBJECTS = pb.Output(mask=pb.Output.MASK_FORMAT_NONE, objects=True, clicks=True)
 _PROBABILITY = pb.Output(mask=pb.Output.MASK_FORMAT_NONE, probability=True, clicks=True)
 
 
-class SessionBase(Generic[M, P]):
+class SessionBase(Generic[M, P, L]):
     """Events and state of a session.
 
     Each event returns the mask after it: (H, W) bool, read-only, an array of its own. An event that
@@ -43,6 +52,10 @@ class SessionBase(Generic[M, P]):
     def _probing(self, talk: Talk[Probability]) -> P:
         """Have a conversation about the probability map."""
 
+    @abstractmethod
+    def _listing(self, talk: Talk[Objects]) -> L:
+        """Have a conversation about the objects."""
+
     # ---- events
 
     def click(self, x: float, y: float, positive: bool = True) -> M:
@@ -51,28 +64,25 @@ class SessionBase(Generic[M, P]):
         Image coordinates as displayed: x to the right, y down, (0, 0) the centre of the top left
         pixel.
         """
-        return self._event(pb.SessionRequest(click=pb.Click(x=x, y=y, negative=not positive)))
+        return self._event(pb.SessionRequest(click=click_message(x, y, positive)))
 
     def stroke(self, points: ArrayLike, positive: bool = True) -> M:
         """Say the same of all pixels on a polyline: (N, 2), x and y of its corners."""
-        array = np.asarray(points, np.float64)
-        if array.ndim != 2 or array.shape[1] != 2:
-            raise EventError(f"a stroke is an (N, 2) array of x, y; got shape {array.shape}")
-        stroke = pb.Stroke(coordinates=array.ravel().tolist(), negative=not positive)
-        return self._event(pb.SessionRequest(stroke=stroke))
+        return self._event(pb.SessionRequest(stroke=stroke_message(points, positive)))
 
     def move_click(self, index: int, x: float, y: float) -> M:
         """Make a click, by its index in `clicks`, at (x, y), as if it had been made there."""
-        moved = pb.MoveClick(index=_index(index), x=x, y=y)
+        column, row = number_of(x, "x of a click"), number_of(y, "y of a click")
+        moved = pb.MoveClick(index=_index(index, "a click"), x=column, y=row)
         return self._event(pb.SessionRequest(move_click=moved))
 
     def remove_click(self, index: int) -> M:
         """Take a click or stroke away, by its index in `clicks`, as if it had not been made."""
-        removed = pb.RemoveClick(index=_index(index))
+        removed = pb.RemoveClick(index=_index(index, "a click"))
         return self._event(pb.SessionRequest(remove_click=removed))
 
     def undo(self) -> M:
-        """Take back the last click, stroke, change of a click, initial mask or reset."""
+        """Take back the last click, stroke, change of a click, box, initial mask or reset."""
         return self._event(pb.SessionRequest(undo=pb.Undo()))
 
     def redo(self) -> M:
@@ -83,13 +93,34 @@ class SessionBase(Generic[M, P]):
         """Take away everything done for the current object."""
         return self._event(pb.SessionRequest(reset=pb.Reset()))
 
+    def box(self, x0: float, y0: float, x1: float, y1: float) -> M:
+        """Say that the object lies in a box, in place of an earlier one.
+
+        It counts as drawn before all clicks; pixels whose centres lie in it belong to it.
+        """
+        return self._event(pb.SessionRequest(box=box_message((x0, y0, x1, y1))))
+
     def start_from(self, mask: NDArray[np.bool_]) -> M:
         """Start from an existing mask, (H, W) bool, which clicks then repair."""
         return self._event(pb.SessionRequest(initial_mask=initial_mask(mask)))
 
-    def next_object(self) -> M:
-        """Start a new object on the same image, with no clicks."""
-        return self._event(pb.SessionRequest(next_object=pb.NextObject()))
+    def next_object(self, exclude_finished: bool = False) -> M:
+        """Start a new object on the same image, with no clicks.
+
+        With `exclude_finished` it never takes pixels that now belong to other objects.
+        """
+        excluding = flag_of(exclude_finished, "exclude_finished")
+        following = pb.NextObject(exclude_finished=excluding)
+        return self._event(pb.SessionRequest(next_object=following))
+
+    def edit_object(self, index: int, exclude_finished: bool = False) -> M:
+        """Go back to an object, by its `object_index`, with its clicks, undo and redo.
+
+        With `exclude_finished` it never takes pixels that now belong to other objects, from now on.
+        """
+        excluding = flag_of(exclude_finished, "exclude_finished")
+        edit = pb.EditObject(index=_index(index, "an object"), exclude_finished=excluding)
+        return self._event(pb.SessionRequest(edit_object=edit))
 
     def set_parameters(
         self,
@@ -101,16 +132,16 @@ class SessionBase(Generic[M, P]):
         threshold: float | None = None,
     ) -> M:
         """Change parameters; see `clickcut.parameters.Parameters`. None leaves one as it is."""
-        parameters = pb.Parameters(
-            cut_lambda=cut_lambda,
-            cut_sigma=cut_sigma,
-            seed_radius=seed_radius,
-            cut=cut,
-            threshold=threshold,
-        )
-        return self._event(
-            pb.SessionRequest(set_parameters=pb.SetParameters(parameters=parameters))
-        )
+        values = {
+            "cut_lambda": cut_lambda,
+            "cut_sigma": cut_sigma,
+            "seed_radius": seed_radius,
+            "cut": cut,
+            "threshold": threshold,
+        }
+        given = {name: value for name, value in values.items() if value is not None}
+        change = pb.SetParameters(parameters=parameters_message(given))
+        return self._event(pb.SessionRequest(set_parameters=change))
 
     def _event(self, request: pb.SessionRequest) -> M:
         return self._masking(self._conversation.event(request))
@@ -136,6 +167,19 @@ class SessionBase(Generic[M, P]):
     def _probability(self) -> Talk[Probability]:
         reply = yield from self._conversation.showing(_PROBABILITY)
         return probability_of(reply.result, self._conversation.image)
+
+    def objects(self) -> L:
+        """All objects on the image, the current one included, by their index."""
+        return self._listing(self._objects())
+
+    def _objects(self) -> Talk[Objects]:
+        reply = yield from self._conversation.showing(_OBJECTS)
+        return objects_of(reply.result, self._conversation.image)
+
+    @property
+    def num_objects(self) -> int:
+        """How many objects there are on the image, the current one included."""
+        return self._conversation.state.num_objects
 
     @property
     def timings(self) -> dict[str, float]:
@@ -167,7 +211,7 @@ class SessionBase(Generic[M, P]):
 
     @property
     def object_index(self) -> int:
-        """0 for the first object on the image, then 1, ..."""
+        """Of the current object: 0 for the first one on the image, then 1, ..."""
         return self._conversation.state.object_index
 
     @property
@@ -206,10 +250,16 @@ class SessionBase(Generic[M, P]):
         return self._conversation.image.model_version
 
     @property
+    def window(self) -> tuple[float, float] | None:
+        """The sample values of the file that became 0 and 255; None for 8 bits as they are."""
+        image = self._conversation.image
+        return (image.window.low, image.window.high) if image.HasField("window") else None
+
+    @property
     def estimated_sigma(self) -> float:
         """Sigma of the contrast term as estimated from the image, grey levels."""
         return self._conversation.image.estimated_sigma
 
 
-def _index(index: int) -> int:
-    return min(checked_index(index, "a click"), 2**32 - 1)  # the largest one fits into uint32
+def _index(index: int, what: str) -> int:
+    return min(checked_index(index, what), 2**32 - 1)  # the largest one fits into uint32

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import queue
 import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,14 +14,15 @@ from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut.child import child
 from clickcut.client import Client, Session
-from clickcut.errors import BackendError
+from clickcut.errors import BackendError, ImageError
 from clickcut.images import decode
 from clickcut.overlay import contact_sheet, draw_overlay
+from clickcut.picture_file import write_picture
 
 ASSETS = resources.files("clickcut") / "assets"
 
@@ -55,27 +54,18 @@ def running_server(*options: str, timeout: float = 300.0) -> Iterator[str]:
     Raises:
         BackendError: it stopped or did not serve in time; the message holds its output.
     """
-    command = [sys.executable, "-m", "clickcut", "serve", "--address", "127.0.0.1:0", *options]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
-    )
     lines: queue.Queue[str | None] = queue.Queue()
+    with child(["serve", "--address", "127.0.0.1:0", *options]) as process:
 
-    def drain() -> None:
-        for line in process.stdout or ():
-            lines.put(line)
-        lines.put(None)
+        def drain() -> None:
+            for line in process.stdout or ():
+                lines.put(line)
+            lines.put(None)
 
-    threading.Thread(target=drain, daemon=True).start()
-    try:
+        reader = threading.Thread(target=drain, daemon=True)
+        reader.start()
         yield _wait_until_serving(lines, time.monotonic() + timeout)
-    finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    reader.join()
 
 
 def _wait_until_serving(lines: queue.Queue[str | None], deadline: float) -> str:
@@ -110,12 +100,16 @@ def run(out: Path) -> None:
 
     Raises:
         BackendError: the server cannot start.
+        ImageError: the folder cannot be written to.
     """
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageError(f"{out}: cannot be made ({error.strerror})") from error
     pixels, truth = packaged_photograph()
     console.print("Starting the server on loopback ...")
     table = Table("step", "maps", "network", "cut", "encode", "server", "end to end", "IoU")
@@ -137,8 +131,8 @@ def run(out: Path) -> None:
                 table.add_row(name, *(f"{ms:.1f}" for ms in stages), f"{spent:.1f}", f"{iou:.3f}")
                 picture = draw_overlay(pixels, mask, clicks)
                 pictures.append((f"{number}. {name}: IoU {iou:.3f}", picture))
-                cv2.imwrite(str(out / f"step_{number}.png"), picture[..., ::-1])
+                write_picture(out / f"step_{number}.png", picture)
     sheet = contact_sheet(pictures, columns=3)
-    cv2.imwrite(str(out / "contact_sheet.png"), sheet[..., ::-1])
+    write_picture(out / "contact_sheet.png", sheet)
     console.print(table)
     console.print(f"The server has stopped. Look at {out / 'contact_sheet.png'}")

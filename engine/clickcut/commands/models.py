@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -44,7 +45,21 @@ Folder = Annotated[
     Path | None,
     typer.Option("--models", metavar="PATH", help="Folder of models, NAME/VERSION.onnx."),
 ]
+Tls = Annotated[bool, typer.Option("--tls", help="Speak TLS to the server.")]
+Authorities = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca",
+        metavar="FILE",
+        help="Certificates of the authorities to trust, PEM; with TLS. Without it: those that "
+        "gRPC brings.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+_FILE_COLUMNS = 100_000
+"""Width of tables that do not go to a terminal."""
 
 
 class _Row(NamedTuple):
@@ -62,26 +77,17 @@ def list_models(
     server: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Ask a running server instead.")
     ] = "",
+    tls: Tls = False,
+    ca: Authorities = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Everything that the models say of themselves.")
     ] = False,
 ) -> None:
     """List models: those of a folder or those that come with clickcut, and given files."""
-    from clickcut.bundle import BundleMetadata, bundled_models
+    from clickcut.bundle import bundled_models
 
     if server:
-        from clickcut.client import Client
-
-        with Client(server) as client:
-            listed = client.models()
-        rows = [
-            _Row(
-                m.name if m.share == 1 else f"{m.name}@{m.version}",
-                BundleMetadata.model_validate(m.metadata),
-                m.share,
-            )
-            for m in listed
-        ]
+        rows = _rows_of_server(server, tls, ca)
     else:
         names = [*(bundled_models() if folder is None else ()), *(wanted or ())]
         rows = [_Row(_use_as(f, folder), f.metadata) for f in _read(names, folder)]
@@ -89,6 +95,29 @@ def list_models(
         print(json.dumps([row.metadata.model_dump(mode="json") for row in rows], indent=2))
         return
     _print_models(rows)
+
+
+def _rows_of_server(server: str, tls: bool, ca: Path | None) -> list[_Row]:
+    from clickcut.bundle import check_metadata
+    from clickcut.client import Client
+    from clickcut.client.channel import tls_credentials
+    from clickcut.errors import printable
+
+    with Client(server, credentials=tls_credentials(tls, ca)) as client:
+        return [
+            _Row(
+                printable(m.name if m.share == 1 else f"{m.name}@{m.version}", 256),
+                check_metadata(m.metadata, f"{server}, model {m.name}"),
+                m.share,
+            )
+            for m in client.models()
+        ]
+
+
+def _console() -> Console:
+    """For tables; a file or another program gets each row on one line, however long it is."""
+    wide = None if sys.stdout.isatty() else _FILE_COLUMNS
+    return Console(highlight=False, markup=False, width=wide)
 
 
 def _read(names: Sequence[str], folder: Path | None) -> list[ModelFile]:
@@ -129,7 +158,7 @@ def _print_models(rows: Sequence[_Row]) -> None:
             m.guidance.encoding,
             accuracy or "not stated",
         )
-    Console(markup=False).print(table)
+    _console().print(table)
 
 
 @app.command()
@@ -139,7 +168,7 @@ def inspect(wanted: Wanted = None, folder: Folder = None, as_json: AsJson = Fals
     if as_json:
         print(json.dumps(described, indent=2))
         return
-    console = Console(highlight=False, markup=False)
+    console = _console()
     for document in described:
         table = Table(box=None, pad_edge=False, show_header=False)
         table.add_column(style="bold", no_wrap=True)
@@ -188,6 +217,7 @@ def verify(
     Exit code 2 when one of them cannot be used.
     """
     from clickcut.backends import load_predictor
+    from clickcut.backends.probe import probe
     from clickcut.bundle.repository import check_place, find_models, read_model
     from clickcut.errors import ClickcutError
 
@@ -196,6 +226,7 @@ def verify(
         try:
             file = read_model(path)
             check_place(path, folder, file.metadata)
+            probe(path)
             predictor = load_predictor(path, backend=backend)
             predictor.warm_up()
         except ClickcutError as error:
@@ -234,15 +265,17 @@ def reload(
     """Have a running server load its models again, and say what has changed there."""
     import grpc
 
-    from clickcut.client.protocol import error_of_rpc
+    from clickcut.client.channel import Target, error_of_rpc
     from clickcut.v1 import admin_pb2, admin_pb2_grpc
 
+    target = Target(address)
     try:
-        with grpc.insecure_channel(address) as channel:
+        with target.channel() as channel:
             stub = admin_pb2_grpc.AdminStub(channel)
             reply = stub.ReloadModels(admin_pb2.ReloadModelsRequest(), timeout=600)
     except grpc.RpcError as error:
-        raise error_of_rpc(error, f"{address} (its --admin-address)") from error
+        known = error_of_rpc(error, target)
+        raise type(known)(f"{known}; this must be the server's --admin-address") from error
     for kind in ("added", "replaced", "removed", "kept"):
         if names := list(getattr(reply, kind)):
             print(f"{kind:<9} {', '.join(names)}")

@@ -7,7 +7,6 @@ along edges. Nodes of pixels outside the new region are removed, and with them t
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from clickcut.cut.graph import (
@@ -21,9 +20,10 @@ from clickcut.cut.graph import (
     Y,
     natural,
 )
+from clickcut.kernels import kernel
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def clear_numbers(graph: Graph, end: int, number: NDArray[np.int32], width: int) -> None:
     """Make the entries of all nodes in `Field.number` 0 again.
 
@@ -37,7 +37,7 @@ def clear_numbers(graph: Graph, end: int, number: NDArray[np.int32], width: int)
         number[natural(graph[i + Y]) * width + natural(graph[i + X])] = 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def carry(
     graph: Graph,
     end: int,
@@ -84,7 +84,7 @@ def carry(
     return last
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _has_flow(graph: Graph, i: int) -> bool:
     for k in range(8):
         q = natural(graph[i + NEIGHBOUR + k])
@@ -93,7 +93,7 @@ def _has_flow(graph: Graph, i: int) -> bool:
     return False
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _detach(graph: Graph, i: int) -> None:
     """Remove the edges of node i, and the flow on them."""
     for k in range(8):
@@ -104,7 +104,7 @@ def _detach(graph: Graph, i: int) -> None:
             graph[q + NEIGHBOUR + (k ^ 1)] = 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _rename(graph: Graph, old: int, new: int) -> None:
     """Move the record of a node."""
     for n in range(RECORD):

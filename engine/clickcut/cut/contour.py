@@ -8,11 +8,11 @@ pixel next to one of the other sign.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from clickcut.cut.graph import RECORD, Field, Graph, add_node, natural
 from clickcut.cut.problem import DX, DY, NODE, OBJECT, Samples, unary_at
+from clickcut.kernels import kernel
 
 BLOCK = 8
 """Side of a block, pixels."""
@@ -26,7 +26,7 @@ def blocks_of(width: int, height: int) -> int:
     return -(-width // BLOCK) * -(-height // BLOCK)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def classify(
     samples: Samples,
     state: NDArray[np.uint8],
@@ -73,7 +73,7 @@ def classify(
     return found
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def find_contour(
     field: Field, graph: Graph, mixed: NDArray[np.int32], rectangles: int, end: int
 ) -> int:

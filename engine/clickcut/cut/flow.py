@@ -12,7 +12,6 @@ its progress.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from clickcut.cut.graph import (
@@ -38,6 +37,7 @@ from clickcut.cut.graph import (
     expand,
     natural,
 )
+from clickcut.kernels import inlined, kernel
 
 DONE, NEEDS_TILE, NEEDS_ROOM = 0, 1, 2
 """Why `search` returned."""
@@ -54,11 +54,7 @@ HANGING = 2**30
 """Depth of a node that hangs on an orphan."""
 
 
-_inlined = njit(cache=True, nogil=True, inline="always")
-"""For the parts of the search: as calls they cost some percent of its time."""
-
-
-@njit(cache=True, nogil=True)
+@kernel
 def search(field: Field, graph: Graph, progress: NDArray[np.int64]) -> int:
     """Push flow until it is maximal. Can be called again to go on.
 
@@ -117,7 +113,7 @@ def search(field: Field, graph: Graph, progress: NDArray[np.int64]) -> int:
             _augment(graph, natural(graph[i + NEIGHBOUR + k]), k ^ 1, progress)
 
 
-@_inlined
+@inlined
 def _grow(graph: Graph, i: int, k: int, progress: NDArray[np.int64]) -> int:
     """Grow the tree of node i into its neighbours, from direction k on.
 
@@ -150,7 +146,7 @@ def _grow(graph: Graph, i: int, k: int, progress: NDArray[np.int64]) -> int:
     return k
 
 
-@_inlined
+@inlined
 def _activate(graph: Graph, i: int, progress: NDArray[np.int64]) -> None:
     """Put node i at the end of the list of active nodes, unless it is in it."""
     if graph[i + NEXT] == 0:
@@ -163,7 +159,7 @@ def _activate(graph: Graph, i: int, progress: NDArray[np.int64]) -> None:
         progress[LAST] = i
 
 
-@_inlined
+@inlined
 def _orphan(graph: Graph, i: int, progress: NDArray[np.int64]) -> None:
     """Take node i from its parent and put it at the end of the list of orphans."""
     graph[i + PARENT] = ORPHAN
@@ -175,7 +171,7 @@ def _orphan(graph: Graph, i: int, progress: NDArray[np.int64]) -> None:
     progress[LAST_ORPHAN] = i
 
 
-@_inlined
+@inlined
 def _augment(graph: Graph, start: int, k: int, progress: NDArray[np.int64]) -> None:
     """Push flow along the path through the edge from node `start` of the source's tree."""
     start, k = natural(start), natural(k)
@@ -231,7 +227,7 @@ def _augment(graph: Graph, start: int, k: int, progress: NDArray[np.int64]) -> N
     progress[STEPS] += steps
 
 
-@_inlined
+@inlined
 def _adopt(graph: Graph, i: int, progress: NDArray[np.int64]) -> None:
     """Give an orphan the parent nearest to the terminal, or free it and orphan its children."""
     i = natural(i)
@@ -266,7 +262,7 @@ def _adopt(graph: Graph, i: int, progress: NDArray[np.int64]) -> None:
             _orphan(graph, q, progress)
 
 
-@_inlined
+@inlined
 def _depth_of(graph: Graph, start: int, time: int) -> int:
     """Depth of a node in its tree, HANGING when it hangs on an orphan; stamps the way it went."""
     start = natural(start)

@@ -14,13 +14,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from clickcut.cut.memory import reserve
 from clickcut.cut.problem import DX, DY, IDLE, NODE, OBJECT, SEED, Samples, unary_with_seeds
 from clickcut.cut.weights import TILE_BITS
 from clickcut.errors import CutError
+from clickcut.kernels import kernel
 
 RECORD = 32
 """Entries of a record; some are unused."""
@@ -104,7 +104,7 @@ def enlarged(graph: Graph) -> Graph:
     return larger
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def natural(number: int) -> int:
     """A node or coordinate read from a graph, as an int64 that cannot be negative.
 
@@ -114,7 +114,7 @@ def natural(number: int) -> int:
     return int(number) & 0xFFFFFFFF
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def add_node(field: Field, graph: Graph, x: int, y: int, i: int) -> None:
     """Make pixel (x, y) node i: a root, unless its unary is 0."""
     i = natural(i)
@@ -134,7 +134,7 @@ def add_node(field: Field, graph: Graph, x: int, y: int, i: int) -> None:
     plant(graph, i, u)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def plant(graph: Graph, i: int, excess: int) -> None:
     """Make node i a tree of its own, or free."""
     i = natural(i)
@@ -145,14 +145,14 @@ def plant(graph: Graph, i: int, excess: int) -> None:
     graph[i + NEXT] = 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def can_expand(field: Field, graph: Graph, i: int) -> bool:
     """Whether the weights around node i are there."""
     row = (graph[i + Y] + field.y0) >> TILE_BITS
     return bool(field.ready[row, (graph[i + X] + field.x0) >> TILE_BITS] == 1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def expand(field: Field, graph: Graph, i: int, end: int) -> int:
     """Make all neighbours of node i nodes and fill its edges.
 
@@ -191,7 +191,7 @@ def expand(field: Field, graph: Graph, i: int, end: int) -> int:
     return end
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def renew(field: Field, graph: Graph, end: int) -> None:
     """Bring the nodes of the last solve in line with new unaries, keeping the flow.
 
@@ -207,7 +207,7 @@ def renew(field: Field, graph: Graph, end: int) -> None:
         state[y, x] |= NODE
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def start_search(field: Field, graph: Graph, end: int, progress: NDArray[np.int64]) -> bool:
     """Make each node with excess a tree, and list those next to something of another tree.
 

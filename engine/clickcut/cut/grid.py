@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from clickcut.cut import flow
@@ -25,6 +24,7 @@ from clickcut.cut.graph import (
 from clickcut.cut.memory import PAGE, count_pages, reserve
 from clickcut.cut.problem import OBJECT, Samples, disc_offsets, stamp_seeds
 from clickcut.cut.weights import EdgeWeights, missing_tiles
+from clickcut.kernels import kernel
 from clickcut.region import Region
 
 FIRST_ROOM = 2**16
@@ -199,7 +199,7 @@ class GridSolver:
             self._most = STALE * end + FEW * RECORD
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _write_mask(
     state: NDArray[np.uint8], graph: Graph, end: int, x0: int, y0: int, x1: int, y1: int
 ) -> None:

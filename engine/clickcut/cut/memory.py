@@ -6,8 +6,9 @@ import contextlib
 import mmap
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from clickcut.kernels import kernel
 
 PAGE = mmap.PAGESIZE
 """Bytes of the system's memory pages."""
@@ -22,7 +23,7 @@ def reserve(count: int) -> NDArray[np.int32]:
     return np.frombuffer(area, np.int32)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def count_pages(entries: NDArray[np.int32], seen: NDArray[np.uint8], page: int) -> int:
     """In how many pages the given entries of an int32 array lie.
 

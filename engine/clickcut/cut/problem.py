@@ -14,9 +14,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from clickcut.kernels import kernel
 from clickcut.region import Region
 
 SCALE = 2**24
@@ -92,7 +92,7 @@ def _places(samples: int, pixels: int) -> NDArray[np.float64]:
     return np.clip(places, 0, samples - 1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _scale(logits: NDArray[np.float32], cut_lambda: float, value: NDArray[np.float64]) -> bool:
     """Clip and scale logits to capacity units; False when one is not finite."""
     height, width = logits.shape
@@ -111,7 +111,7 @@ def _scale(logits: NDArray[np.float32], cut_lambda: float, value: NDArray[np.flo
     return finite
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def unary_at(value: NDArray[np.float64], x: float, y: float) -> int:
     """The unary at (x, y), counted in samples; capacity units.
 
@@ -126,7 +126,7 @@ def unary_at(value: NDArray[np.float64], x: float, y: float) -> int:
     return int(min(max(u, -LIMIT), LIMIT))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def unary_with_seeds(value: NDArray[np.float64], state: int, x: float, y: float) -> int:
     """As `unary_at`, for a pixel with this state byte: seeds are hard constraints."""
     if state & SEED:
@@ -145,7 +145,7 @@ def disc_offsets(radius: float) -> NDArray[np.int32]:
     return np.stack([x[order], y[order], squared[order]], axis=1).astype(np.int32)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def stamp_seeds(
     seeds: NDArray[np.int32],
     offsets: NDArray[np.int32],
@@ -188,7 +188,7 @@ def stamp_seeds(
     return left, top, right, bottom
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def dense_unaries(samples: Samples, state: NDArray[np.uint8], out: NDArray[np.int32]) -> None:
     """The unary of every pixel: for solvers that take the whole problem.
 

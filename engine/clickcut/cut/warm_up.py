@@ -1,10 +1,11 @@
-"""Compile every kernel before the first click, or load it from Numba's cache."""
+"""Compile every kernel before the first click, or load it from the cache."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from clickcut.cut.cut import Cut
+from clickcut.cut.problem import make_samples, unaries
 from clickcut.cut.weights import EdgeWeights
 from clickcut.region import Region
 
@@ -12,7 +13,7 @@ from clickcut.region import Region
 def warm_up(solver: str = "grid") -> None:
     """Solve a small problem in all ways, with the argument types of real ones.
 
-    Takes some seconds when the kernels are not in Numba's cache.
+    Takes some seconds when the kernels are not in the cache (see `clickcut.kernels`).
 
     Args:
         solver: one of `SOLVERS`.
@@ -29,3 +30,6 @@ def warm_up(solver: str = "grid") -> None:
         logits = rng.normal(0, 2, (16, 16)).astype(np.float32)
         cut.solve(logits, region, seeds, 0.5, 5.0)
     _ = cut.nbytes
+    samples = make_samples(logits, 80, 80, 1.0)
+    if samples is not None:
+        unaries(samples, whole, seeds, 5.0)  # of solvers that take the whole problem

@@ -7,12 +7,12 @@ import mmap
 import threading
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from clickcut.cut.memory import reserve
 from clickcut.cut.problem import AXIS, DX, DY
 from clickcut.errors import CutError
+from clickcut.kernels import kernel
 from clickcut.region import Region
 
 TILE_BITS = 5
@@ -144,7 +144,7 @@ def _estimate_sigma(image: NDArray[np.uint8]) -> float:
     return max(LEAST_SIGMA, math.sqrt(total / count)) if count else LEAST_SIGMA
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _squared_differences(image: NDArray[np.uint8], step: int) -> tuple[int, int]:
     """Sum of squared colour differences of neighbours, and how many, in every `step`-th row."""
     height, width, _ = image.shape
@@ -162,7 +162,7 @@ def _squared_differences(image: NDArray[np.uint8], step: int) -> tuple[int, int]
     return total, count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _fill_tiles(
     image: NDArray[np.uint8],
     table: NDArray[np.int32],
@@ -195,7 +195,7 @@ def _fill_tiles(
         ready[j, i] = 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _fill_row(
     image: NDArray[np.uint8],
     table: NDArray[np.int32],
@@ -221,7 +221,7 @@ def _fill_row(
             store[4 * (y * width + x) + (k >> 1)] = weight
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def missing_tiles(
     pixels: NDArray[np.int32],
     x0: int,

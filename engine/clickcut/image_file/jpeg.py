@@ -79,4 +79,5 @@ def _parts(
                 f"a JPEG file with more than {_MAX_SCANS} scans is not taken; save it again"
             )
     light = scans == 1 or scans * width * height <= _LIGHT_SCANS
-    return Parts("JPEG", width, height, lean, orientation, light, samples=samples)
+    plain = samples in (1, 3)
+    return Parts("JPEG", width, height, lean, orientation, light, plain, samples=samples)

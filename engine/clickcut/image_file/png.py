@@ -13,6 +13,7 @@ START = b"\x89PNG\r\n\x1a\n"
 _MAX_CHUNKS = 2**17
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """By colour type."""
+_GREY, _RGB = 0, 2
 _END = b"\0\0\0\0IEND" + zlib.crc32(b"IEND").to_bytes(4, "big")
 
 
@@ -42,7 +43,7 @@ def read(data: bytes, transparency: bool = True) -> Parts:
         raise damaged("the PNG header is wrong")
     kept, begin = [], 0  # ranges of bytes, from `begin` on not yet in the list
     wanted = {b"PLTE", b"tRNS"} if transparency else {b"PLTE"}
-    orientation, pixels, at = 1, False, 33
+    orientation, pixels, transparent, at = 1, False, b"", 33
     for _ in range(_MAX_CHUNKS):
         size, name = number(data, at, 4), data[at + 4 : at + 8]
         end = at + 12 + size
@@ -63,6 +64,8 @@ def read(data: bytes, transparency: bool = True) -> Parts:
         if not (name == b"IDAT" or (name in wanted and not pixels)):
             kept.append(data[begin:at])
             begin = end
+        elif name == b"tRNS":
+            transparent = data[at + 8 : end - 4]
         pixels |= name == b"IDAT"
         at = end
     else:
@@ -70,9 +73,14 @@ def read(data: bytes, transparency: bool = True) -> Parts:
             f"a PNG file with more than {_MAX_CHUNKS} chunks is not taken; save it again"
         )
     lean = b"".join((*kept, _END))
-    return Parts("PNG", width, height, lean, orientation, bits=bits, samples=_SAMPLES[colour])
-
-
-def has_chunk(parts: Parts, name: bytes) -> bool:
-    """Whether a palette (PLTE) or transparency (tRNS) comes before the pixels."""
-    return name in parts.data[33 : parts.data.find(b"IDAT", 33)][:4096]
+    return Parts(
+        "PNG",
+        width,
+        height,
+        lean,
+        orientation,
+        plain=bits == 8 and colour in (_GREY, _RGB) and not transparent,
+        bits=bits,
+        samples=_SAMPLES[colour],
+        colour_key=number(transparent, 0, 2) if transparent and colour == _GREY else -1,
+    )

@@ -21,14 +21,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 import clickcut
 from clickcut.errors import ImageError, LimitError, UnavailableError
 from clickcut.image_file.channel import SIZE, fill, receive, receive_exactly, send, wait_until
-from clickcut.image_file.decode import render
+from clickcut.image_file.decode import Decoded, render
 from clickcut.image_file.parts import Parts
 from clickcut.image_file.structure import ImageLimits, examine
+from clickcut.image_file.tones import Window
 
 _START_SECONDS = 60.0
 """How long a process may take to start; half a second is usual."""
@@ -102,11 +102,15 @@ class Decoder:
         data: bytes,
         limits: ImageLimits | None = None,
         cancellation: Cancellation | None = None,
-    ) -> NDArray[np.uint8]:
+        window: Window | None = None,
+    ) -> Decoded:
         """Decode an image file as `clickcut.image_file.decode` does.
 
-        Returns:
-            (H, W, 3) uint8, RGB, contiguous.
+        Args:
+            data: the encoded file.
+            limits: see there.
+            cancellation: with which another thread can stop it.
+            window: see there.
 
         Raises:
             ImageError: see there; or it takes too long, too much memory, or breaks the decoder.
@@ -117,11 +121,11 @@ class Decoder:
         cancellation.check()
         image = examine(data, limits)
         if image.light:
-            return render(image)
+            return render(image, window)
         worker = self._take(image)
         try:
             with cancellation.stopping(worker.interrupt):
-                pixels = worker.render(image, self._seconds)
+                decoded = worker.render(image, window, self._seconds)
         except BaseException:
             if not worker.usable:
                 worker.kill()
@@ -130,7 +134,7 @@ class Decoder:
                 self._give_back(worker)
             raise
         self._give_back(worker)
-        return pixels
+        return decoded
 
     def close(self) -> None:
         """End the processes that are kept; those at work end with their image."""
@@ -220,7 +224,7 @@ class _Worker:
         """Whether it runs."""
         return self._process.poll() is None
 
-    def render(self, image: Parts, seconds: float) -> NDArray[np.uint8]:
+    def render(self, image: Parts, window: Window | None, seconds: float) -> Decoded:
         """Have an examined file decoded; see `clickcut.image_file.decode.render`.
 
         Raises:
@@ -229,7 +233,7 @@ class _Worker:
         self.usable = False
         deadline = time.monotonic() + seconds
         try:
-            self._ask(image, seconds, deadline)
+            self._ask(image, window, seconds, deadline)
             reply = json.loads(receive(self._connection, deadline))
             if "error" in reply:
                 self.usable = True
@@ -249,7 +253,7 @@ class _Worker:
                 "damaged, or takes too much memory"
             ) from error
         self.usable = True
-        return pixels
+        return Decoded(pixels, Window(*reply["window"]) if reply["window"] else None)
 
     def interrupt(self) -> None:
         """End it while another thread waits for it, which then finds it gone."""
@@ -262,11 +266,12 @@ class _Worker:
         self._process.wait()
         self._connection.close()
 
-    def _ask(self, image: Parts, seconds: float, deadline: float) -> None:
+    def _ask(self, image: Parts, window: Window | None, seconds: float, deadline: float) -> None:
         fields = {f.name: getattr(image, f.name) for f in dataclasses.fields(image)}
         data = fields.pop("data")
         message = {
             "parts": fields,
+            "window": window and (window.low, window.high),
             "bytes": len(data),
             "memory": image.decode_bytes,
             "seconds": seconds,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from clickcut.errors import ImageError
-from clickcut.image_file.parts import Order, Parts, animated, damaged, number
+from clickcut.image_file.parts import Alpha, Order, Parts, animated, damaged, number
 
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -23,7 +24,7 @@ _INTEGERS = {1, 3, 4, 16}
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS, _STRIP_BYTES = 273, 274, 277, 278, 279
 _PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES = 284, 322, 323, 324, 325
-_SAMPLE_FORMAT = 339
+_EXTRA_SAMPLES, _SAMPLE_FORMAT = 338, 339
 _NEEDED = {
     *(_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _STRIP_OFFSETS, _SAMPLES, _ROWS),
     *(_STRIP_BYTES, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES),
@@ -31,8 +32,13 @@ _NEEDED = {
     *(266, 292, 293, 317, 320, 332, 338, 347),  # fill order, fax options, predictor, colour map,
     *(512, 513, 514, 519, 520, 521, 529, 530, 531, 532),  # inks, extra samples, JPEG, YCbCr
 }
-_UNCOMPRESSED, _WHITE_IS_ZERO, _BLACK_IS_ZERO = 1, 0, 1
-_SIGNED, _REAL = 2, 3
+_UNCOMPRESSED, _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 1, 0, 1, 2
+_KINDS: dict[int, Literal["u", "i", "f"]] = {1: "u", 2: "i", 3: "f"}
+_MAX_SAMPLES = 16
+_DEPTHS = {(10, "u"), (12, "u"), (14, "u"), (16, "u"), (16, "i")}
+_DEPTHS |= {(32, "u"), (32, "i"), (32, "f"), (64, "f")}
+_STRAIGHT = 2
+_ALPHA: dict[int, Alpha] = {0: "ignored", 1: "premultiplied", _STRAIGHT: "straight"}
 _PLANES_APART = 2
 
 
@@ -73,11 +79,12 @@ def read(data: bytes) -> Parts:
         raise damaged("the TIFF file has no size")
     samples = tags.one(_SAMPLES, 1)
     _check_pieces(tags, width, height, samples, len(data))
-    bits = max(tags.some(_BITS, (1,), 16))
-    format_ = max(tags.some(_SAMPLE_FORMAT, (1,), 16))
-    inverted = tags.one(_PHOTOMETRIC, 0) == _WHITE_IS_ZERO and bits > 8
-    if inverted:
-        tags.set_short(_PHOTOMETRIC, _BLACK_IS_ZERO)
+    bits, kind = _depth(tags)
+    inverted = bits > 8 and tags.one(_PHOTOMETRIC, _WHITE_IS_ZERO) == _WHITE_IS_ZERO
+    if bits > 8:
+        _check_deep(tags, bits, kind, samples)
+        if inverted:  # left to us, since decoders differ
+            tags.set_short(_PHOTOMETRIC, _BLACK_IS_ZERO)
     return Parts(
         "TIFF",
         width,
@@ -87,10 +94,36 @@ def read(data: bytes) -> Parts:
         light=False,
         bits=bits,
         samples=samples,
-        signed=format_ == _SIGNED,
-        real=format_ == _REAL,
+        sample_kind=kind,
         inverted=inverted,
+        alpha=_ALPHA.get(tags.one(_EXTRA_SAMPLES, _STRAIGHT), "straight"),
     )
+
+
+def _depth(tags: _Tags) -> tuple[int, Literal["u", "i", "f"]]:
+    """Bits per sample and their kind; the largest where channels differ."""
+    kind = _KINDS.get(max(tags.some(_SAMPLE_FORMAT, (1,), _MAX_SAMPLES)), "u")
+    return max(tags.some(_BITS, (1,), _MAX_SAMPLES)), kind
+
+
+def _check_deep(tags: _Tags, bits: int, kind: str, samples: int) -> None:
+    """Whether an image of more than 8 bits per sample is of a kind that is taken."""
+    what = {"u": "integers", "i": "signed integers", "f": "floating-point numbers"}[kind]
+    if (bits, kind) not in _DEPTHS or len(set(tags.some(_BITS, (1,), _MAX_SAMPLES))) > 1:
+        raise ImageError(
+            f"TIFF images of {bits}-bit {what} are not taken; convert to integers of 8 or 16 bits, "
+            "or to 32-bit floating-point numbers"
+        )
+    if tags.one(_PHOTOMETRIC, _WHITE_IS_ZERO) > _RGB or samples not in (1, 3, 4):
+        raise ImageError(
+            f"TIFF images of {bits} bits per sample are taken as grey, RGB or RGBA; convert it, or "
+            "reduce it to 8 bits"
+        )
+    if samples > 1 and tags.one(_PLANAR, 1) == _PLANES_APART:
+        raise ImageError(
+            f"TIFF images of {bits} bits whose channels are stored apart (planar configuration 2) "
+            "are not taken; store them interleaved"
+        )
 
 
 def _upright(orientation: int) -> int:

@@ -20,6 +20,7 @@ from clickcut.errors import ImageError
 from clickcut.image_file.channel import SIZE, receive, receive_exactly, send
 from clickcut.image_file.decode import render
 from clickcut.image_file.parts import Parts
+from clickcut.image_file.tones import Window
 
 _GRACE_SECONDS = 2
 """How much longer than its caller waits the process lives, should the caller be gone."""
@@ -42,14 +43,17 @@ def _serve(connection: socket.socket) -> None:
     _limit_memory(request["memory"])
     signal.alarm(math.ceil(request["seconds"]) + _GRACE_SECONDS)
     try:
-        pixels = render(Parts(data=bytes(data), **request["parts"]))
+        window = Window(*request["window"]) if request["window"] else None
+        decoded = render(Parts(data=bytes(data), **request["parts"]), window)
     except ImageError as error:
         send(connection, json.dumps({"error": str(error)}).encode())
         return
     finally:
         signal.alarm(0)
-    send(connection, json.dumps({"shape": pixels.shape}).encode())
-    connection.sendall(pixels.data.cast("B"))
+    used = decoded.window
+    reply = {"shape": decoded.pixels.shape, "window": used and (used.low, used.high)}
+    send(connection, json.dumps(reply).encode())
+    connection.sendall(decoded.pixels.data.cast("B"))
 
 
 def _limit_memory(allowed: int) -> None:

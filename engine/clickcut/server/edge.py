@@ -139,7 +139,7 @@ class Call:
         Raises:
             EventError: it cannot be parsed.
             StalledError: the first one did not arrive in time.
-            LimitError: too many calls wait for their first message.
+            BusyError: too many calls wait for their first message.
         """
         raw = await (self._context.read() if self._begun else self._first())
         self._begun = True

@@ -9,11 +9,12 @@ import asyncio
 import re
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from clickcut.errors import EventError, ImageError, ImageNotFoundError, LimitError
+from clickcut.errors import BusyError, EventError, ImageError, ImageNotFoundError
 from clickcut.image_file.process import Cancellation, Decoder
-from clickcut.images import ImageLimits, PreparedImage, digest_of
+from clickcut.images import ImageLimits, PreparedImage, Window, digest_of, key_of
 from clickcut.server.peers import LOCAL, Peer
 from clickcut.server.pool import ComputePool
 from clickcut.server.settings import MIB
@@ -82,31 +83,40 @@ class ImageStore:
         """Bytes of all images held."""
         return sum(held.image.nbytes for held in list(self._held.values()))
 
-    def find(self, digest: str) -> PreparedImage:
-        """The image with this digest.
+    def find(self, digest: str, window: Window | None = None) -> PreparedImage:
+        """The image with this digest, decoded with the window that is asked for.
 
         Raises:
             EventError: not a digest.
             ImageNotFoundError: not held.
         """
         check_digest(digest)
-        held = self._held.get(digest)
+        key = key_of(digest, window)
+        held = self._held.get(key)
         if held is None:
-            raise ImageNotFoundError(f"no image with digest {digest} is held: send the image")
-        self._held.move_to_end(digest)
+            seen = " as seen through this window" if window else ""
+            raise ImageNotFoundError(f"no image with digest {digest} is held{seen}: send the image")
+        self._held.move_to_end(key)
         return held.image
 
-    async def add(self, data: bytes | bytearray, expected: str = "", peer: Peer = LOCAL) -> Found:
+    async def add(
+        self,
+        data: bytes | bytearray,
+        expected: str = "",
+        peer: Peer = LOCAL,
+        window: Window | None = None,
+    ) -> Found:
         """Decode and hold an image file, unless it is held already.
 
         Args:
             data: the encoded file.
             expected: its digest as the sender knows it, or "".
             peer: who sent it.
+            window: which sample values become 0 and 255; see `clickcut.images.decode`.
 
         Raises:
             ImageError: see `clickcut.images.decode`; or another digest than expected.
-            LimitError: no room for it, or too much work waits.
+            BusyError: no room for it, or too much work waits.
         """
 
         def hash_it() -> tuple[bytes, str]:
@@ -118,19 +128,21 @@ class ImageStore:
             raise ImageError(
                 f"the data received has digest {digest}, not {expected}: it was damaged on its way"
             )
-        if digest in self._held:
-            return Found(self.find(digest), True, queue)
-        coming = self._coming.get(digest)
+        key = key_of(digest, window)
+        if key in self._held:
+            return Found(self.find(digest, window), True, queue)
+        coming = self._coming.get(key)
         if coming is None:  # two clients that send the same image decode it once
             self._check_in_use(0)
             cancellation = Cancellation()
-            task = asyncio.create_task(self._decode(whole, digest, peer, cancellation))
-            coming = self._coming[digest] = _Coming(task, cancellation)
-            task.add_done_callback(lambda task: self._came(digest, task))
-        found = await self._wait_for(digest, coming)
+            work = self._work(whole, digest, window, cancellation)
+            task = asyncio.create_task(self._decode(work, peer))
+            coming = self._coming[key] = _Coming(task, cancellation)
+            task.add_done_callback(lambda task: self._came(key, task))
+        found = await self._wait_for(key, coming)
         return Found(found.image, found.known, queue + found.queue, found.decode)
 
-    async def _wait_for(self, digest: str, coming: _Coming) -> Found:
+    async def _wait_for(self, key: str, coming: _Coming) -> Found:
         """Wait for an image; when everybody who waited has gone, it is not decoded any further."""
         coming.waiting += 1
         try:
@@ -138,54 +150,59 @@ class ImageStore:
         finally:
             coming.waiting -= 1
             if not coming.waiting and not coming.task.done():
-                if self._coming.get(digest) is coming:
-                    del self._coming[digest]  # who asks from now on gets it decoded again
+                if self._coming.get(key) is coming:
+                    del self._coming[key]  # who asks from now on gets it decoded again
                 coming.task.cancel()
                 coming.cancellation.cancel()
 
     def lease(self, image: PreparedImage) -> None:
         """Keep an image until `release`."""
-        held = self._held.setdefault(image.digest, _Held(image))
+        held = self._held.setdefault(image.key, _Held(image))
         held.users += 1
 
     def release(self, image: PreparedImage) -> None:
         """Give back a lease; the image stays while there is room."""
-        self._held[image.digest].users -= 1
+        self._held[image.key].users -= 1
         self.trim()
 
     def trim(self, wanted: int = 0) -> None:
         """Let go images not in use until `wanted` more bytes fit; images grow while clicked on."""
-        for digest in [d for d, held in self._held.items() if not held.users]:
+        for key in [key for key, held in self._held.items() if not held.users]:
             if self.nbytes + wanted <= self._budget:
                 return
-            del self._held[digest]
+            del self._held[key]
 
-    async def _decode(
-        self, data: bytes, digest: str, peer: Peer, cancellation: Cancellation
-    ) -> Found:
+    def _work(
+        self, data: bytes, digest: str, window: Window | None, cancellation: Cancellation
+    ) -> Callable[[], tuple[PreparedImage, float]]:
+        """Decoding, to be done in a thread: the image, and the milliseconds that it took."""
+
         def work() -> tuple[PreparedImage, float]:
             began = time.perf_counter()
-            pixels = self._decoder.decode(data, self.limits, cancellation)
-            image = PreparedImage(pixels, digest)
+            decoded = self._decoder.decode(data, self.limits, cancellation, window)
+            image = PreparedImage(decoded.pixels, digest, decoded.window, window)
             return image, 1e3 * (time.perf_counter() - began)
 
+        return work
+
+    async def _decode(self, work: Callable[[], tuple[PreparedImage, float]], peer: Peer) -> Found:
         (image, spent), queue = await self._pool.run(work, peer)
         self._check_in_use(image.nbytes)
         self.trim(image.nbytes)
-        self._held[digest] = _Held(image)
+        self._held[image.key] = _Held(image)
         return Found(image, False, queue, spent)
 
-    def _came(self, digest: str, task: asyncio.Task[Found]) -> None:
-        coming = self._coming.get(digest)
+    def _came(self, key: str, task: asyncio.Task[Found]) -> None:
+        coming = self._coming.get(key)
         if coming is not None and coming.task is task:
-            del self._coming[digest]
+            del self._coming[key]
         if not task.cancelled():
             task.exception()  # seen, also when every client that waited for it has gone
 
     def _check_in_use(self, wanted: int) -> None:
         used = sum(held.image.nbytes for held in self._held.values() if held.users)
         if used + wanted > self._budget or used >= self._budget:
-            raise LimitError(
+            raise BusyError(
                 f"images in use fill the memory for images ({used // MIB} of "
                 f"{self._budget // MIB} MiB): close sessions, or start the server with a larger "
                 "--image-memory-mib",

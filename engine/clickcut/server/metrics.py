@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from clickcut.errors import ClickcutError
+from clickcut.server.metrics_http import serve_metrics
 from clickcut.v1 import clickcut_pb2 as pb
 
 if TYPE_CHECKING:
@@ -77,11 +79,11 @@ class Metrics:
         if error.reason:
             self._refusals.labels(error.reason).inc()
 
-    def serve(self, host: str, port: int) -> int:
-        """Offer the metrics over HTTP; returns the port.
+    async def serve(self, host: str, port: int) -> tuple[asyncio.Server, int]:
+        """Offer the metrics over HTTP; returns the server and its port.
 
         Raises:
-            OSError: the port is taken.
+            OSError: the address cannot be used.
         """
-        server, _ = start_http_server(port, addr=host, registry=self._registry)
-        return int(server.server_port)
+        server = await serve_metrics(self._registry, host, port)
+        return server, int(server.sockets[0].getsockname()[1])

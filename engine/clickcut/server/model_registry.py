@@ -17,6 +17,7 @@ from pathlib import Path
 
 from clickcut.backends import Predictor, load_predictor
 from clickcut.backends.batching import BatchingPredictor
+from clickcut.backends.probe import probe
 from clickcut.bundle.repository import check_place, find_models
 from clickcut.errors import BundleError, EventError
 from clickcut.server.settings import Settings
@@ -181,6 +182,7 @@ class Models:
     def _load_file(self, path: Path) -> Predictor:
         settings = self._settings
         most = settings.max_batch or GPU_BATCH
+        probe(path)
         predictor = load_predictor(path, settings.threads, self._backend, most)
         if settings.max_batch > 1 or (settings.max_batch == 0 and on_gpu(predictor)):
             return BatchingPredictor(predictor, most, 1e-3 * settings.batch_delay_ms)

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from clickcut.errors import LimitError, StalledError
+from clickcut.errors import BusyError, StalledError
 from clickcut.server.peers import LOCAL, FairQueue, Peer
 
 T = TypeVar("T")
@@ -73,6 +73,15 @@ class ComputePool:
         self._lock = threading.Lock()
         self._waiting: FairQueue[_Job[Any]] = FairQueue()
         self._unfinished = 0
+        self._running: dict[_Job[Any], float] = {}
+        """Jobs in a step, and since when."""
+
+    @property
+    def running(self) -> list[tuple[Peer, float]]:
+        """Whose work is in a step now, and for how many seconds it has been."""
+        now = time.perf_counter()
+        with self._lock:
+            return [(job.peer, now - since) for job, since in self._running.items()]
 
     @property
     def unfinished(self) -> int:
@@ -101,7 +110,7 @@ class ComputePool:
             Its result, and how long it waited, in milliseconds.
 
         Raises:
-            LimitError: too much work waits, or it did not get its first turn in time.
+            BusyError: too much work waits, or it did not get its first turn in time.
             StalledError: it was not finished in time.
         """
         # No name for the future: with an error it would keep this frame, and that the work.
@@ -147,8 +156,8 @@ class ComputePool:
         unlucky.steps.close()
         unlucky.settle(None, self._busy())
 
-    def _busy(self) -> LimitError:
-        return LimitError(
+    def _busy(self) -> BusyError:
+        return BusyError(
             f"the server is busy: {self._unfinished} requests wait or run; try again in a "
             "moment, or give the server more --workers or a longer --queue",
             reason="queue",
@@ -184,18 +193,17 @@ class ComputePool:
         """Run one step of the job whose turn it is."""
         with self._lock:
             job = self._waiting.take()
-        if job is None:  # taken out meanwhile
-            return
-        job.waited += time.perf_counter() - job.asked
+            if job is None:  # taken out meanwhile
+                return
+            now = self._running[job] = time.perf_counter()
+        job.waited += now - job.asked
         job.started = True
         try:
             next(job.steps)
         except StopIteration as stop:
-            self._count_down()
-            job.settle(stop.value, None)
+            self._finish(job, stop.value, None)
         except BaseException as raised:  # for the caller, whatever it is
-            self._count_down()
-            job.settle(None, raised)
+            self._finish(job, None, raised)
         else:
             self._go_on(job)
         finally:
@@ -204,16 +212,18 @@ class ComputePool:
     def _go_on(self, job: _Job[Any]) -> None:
         with self._lock, contextlib.suppress(RuntimeError):  # shut down
             if not job.given_up and not job.late:
+                del self._running[job]
                 job.asked = time.perf_counter()
                 self._enqueue(job)
                 return
         job.steps.close()
-        self._count_down()
-        job.settle(None, _too_late(job))
+        self._finish(job, None, _too_late(job))
 
-    def _count_down(self) -> None:
+    def _finish(self, job: _Job[Any], result: Any, error: BaseException | None) -> None:
         with self._lock:
             self._unfinished -= 1
+            self._running.pop(job, None)
+        job.settle(result, error)
 
 
 def _one_step(work: Callable[[], T]) -> Steps[T]:
@@ -221,10 +231,10 @@ def _one_step(work: Callable[[], T]) -> Steps[T]:
     yield
 
 
-def _too_late(job: _Job[Any]) -> LimitError | StalledError:
+def _too_late(job: _Job[Any]) -> BusyError | StalledError:
     spent = time.perf_counter() - job.asked
     if not job.started:
-        return LimitError(
+        return BusyError(
             f"the server is busy: the request waited {spent:.0f} s for a worker; try again later, "
             "or give the server more --workers",
             reason="wait",

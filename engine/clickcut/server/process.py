@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -15,7 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from clickcut.errors import ClickcutError
-from clickcut.processor import available_cpus
+from clickcut.processor import available_cores, available_cpus
 from clickcut.server.admin import NAME as ADMIN_NAME
 from clickcut.server.admin import AdminService, Reloader
 from clickcut.server.background import in_background
@@ -25,10 +26,9 @@ from clickcut.server.model_registry import GPU_BATCH, Models
 from clickcut.server.service import NAME, ClickcutService
 from clickcut.server.settings import MIB, Settings
 from clickcut.v1 import admin_pb2_grpc, clickcut_pb2_grpc
-from clickcut.warm_up import warm_up
+from clickcut.warm_up import warm_up_all
 
-STOP_SECONDS = 20.0
-"""How long a request that is computing at the end may take, before it is cut off."""
+_log = logging.getLogger(__name__)
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -49,7 +49,8 @@ def run(settings: Settings) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         models = Models(settings)
-        return asyncio.run(Server(settings, models, _workers(settings, models)).run())
+        server = Server(settings, models, _workers(settings, models))
+        return asyncio.run(server.run())
     except ClickcutError as error:
         print(f"clickcut: {error}", file=sys.stderr)
         return 2
@@ -81,6 +82,7 @@ class Server:
         self._models = models
         self._workers = workers
         self._health = health.aio.HealthServicer()
+        self._cut_off = False
 
     async def run(self) -> int:
         """Start, warm up, serve until told to stop, drain.
@@ -97,29 +99,28 @@ class Server:
         service = ClickcutService(core)
         reloader = Reloader(core)
         loop.add_signal_handler(signal.SIGHUP, self._told_to_reload, core, reloader)
-        server = await self._start(core, service)
-        admin = await self._start_admin(core, reloader)
-        sweeper = asyncio.create_task(core.sweep())
-        try:
+        server = self._make(core, service)
+        async with contextlib.AsyncExitStack() as at_end:
+            at_end.push_async_callback(self._end, core, server)
+            await self._start(server)
+            at_end.push_async_callback(await self._serve_metrics(core))
+            at_end.push_async_callback(await self._start_admin(core, reloader))
+            at_end.callback(asyncio.create_task(core.sweep()).cancel)
+            _say("warming up")
             if await self._unless_stopped(self._warm_up):
                 core.ready = True
                 await self._set_health(_SERVING)
                 _say("serving")
                 await self._stop.wait()
             await self._drain(core, service)
-        finally:
-            sweeper.cancel()
-            if admin is not None:
-                await admin.stop(0)
-            await server.stop(0 if self._hurry.is_set() else STOP_SECONDS)
-            core.pool.close()
-            core.decoder.close()
         _say("stopped")
+        if self._cut_off:
+            _exit_now()
         return 0
 
     # ---- start
 
-    async def _start(self, core: Core, service: ClickcutService) -> grpc.aio.Server:
+    def _make(self, core: Core, service: ClickcutService) -> grpc.aio.Server:
         settings = self._settings
         server = grpc.aio.server(
             options=[
@@ -140,19 +141,19 @@ class Server:
         reflection.enable_server_reflection(
             (NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server
         )
+        return server
+
+    async def _start(self, server: grpc.aio.Server) -> None:
         await self._set_health(_NOT_SERVING)
         port = self._bind(server)
         await server.start()
         self._describe(port)
-        if settings.metrics_port is not None:
-            self._serve_metrics(core, settings.metrics_port)
-        _say("warming up")
-        return server
 
-    async def _start_admin(self, core: Core, reloader: Reloader) -> grpc.aio.Server | None:
+    async def _start_admin(self, core: Core, reloader: Reloader) -> Callable[[], Awaitable[None]]:
+        """Offer the admin service where an address is set for it; returns what ends it."""
         address = self._settings.admin_address
         if address is None:
-            return None
+            return _nothing
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)], interceptors=[Edge(core)])
         admin_pb2_grpc.add_AdminServicer_to_server(AdminService(core, reloader), server)
         reflection.enable_server_reflection((ADMIN_NAME, reflection.SERVICE_NAME), server)
@@ -163,14 +164,26 @@ class Server:
         await server.start()
         host, _, _ = address.rpartition(":")
         _say(f"admin     {address if address.startswith('unix:') else f'{host}:{port}'}")
-        return server
+        return lambda: server.stop(0)
 
-    def _serve_metrics(self, core: Core, port: int) -> None:
+    async def _serve_metrics(self, core: Core) -> Callable[[], Awaitable[None]]:
+        """Offer the metrics where a port is set for them; returns what ends it."""
+        port = self._settings.metrics_port
+        if port is None:
+            return _nothing
         try:
-            port = core.metrics.serve(self._settings.host.strip("[]"), port)
+            server, port = await core.metrics.serve(self._settings.host.strip("[]"), port)
         except OSError as error:
-            raise StartError(f"cannot offer metrics on port {port}: {error}") from error
+            raise StartError(
+                f"cannot offer metrics on port {port}: {error.strerror or error}; give another "
+                "--metrics-port"
+            ) from error
         _say(f"metrics   http://{self._settings.host}:{port}/metrics")
+
+        async def end() -> None:
+            server.close()
+
+        return end
 
     def _bind(self, server: grpc.aio.Server) -> int:
         settings = self._settings
@@ -195,7 +208,8 @@ class Server:
             share = f", {arm.share:.0%} of {m.name}" if arm.share < 1 else ""
             how = f"{m.architecture}, {arm.predictor.backend}{share}"
             _say(f"model     {m.name} {m.version} ({how})")
-        threads = f"{s.threads or available_cpus()} threads per prediction"
+        threads = f"{s.threads or available_cores()} threads per prediction"
+        _say(f"processor {available_cpus()} CPUs to use")
         _say(f"compute   {self._workers} workers, {threads}, at most {s.queue} requests wait")
         _say(f"cut       {s.cut_solver}")
         _say(f"sessions  {s.max_sessions} at most, {s.session_memory_mib} MiB")
@@ -205,8 +219,8 @@ class Server:
         )
 
     def _warm_up(self) -> None:
-        for arm in self._models:
-            warm_up(arm.predictor, self._settings.cut_solver)
+        predictors = [arm.predictor for arm in self._models]
+        warm_up_all(predictors, self._settings.cut_solver, _say)
 
     async def _unless_stopped(self, work: Callable[[], None]) -> bool:
         """Run `work` in the background; False when told to stop first."""
@@ -246,9 +260,31 @@ class Server:
                 break
         service.end_streams()
 
+    async def _end(self, core: Core, server: grpc.aio.Server) -> None:
+        """End all calls, after --stop-seconds if they still run, and cut off what computes on."""
+        await server.stop(0 if self._hurry.is_set() else self._settings.stop_seconds)
+        core.pool.close()
+        core.decoder.close()
+        running = core.pool.running
+        self._cut_off = bool(running)
+        for peer, seconds in running:
+            _log.warning("cut off a request of %s that ran for %.1f s", peer.connection, seconds)
+
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for name in ("", NAME):
             await self._health.set(name, status)
+
+
+def _exit_now() -> None:
+    """End the process. It would wait for its threads, and what they still do is of no use."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+async def _nothing() -> None:
+    """Where there is nothing to end."""
 
 
 def _say(text: str) -> None:

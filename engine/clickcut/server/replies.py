@@ -11,12 +11,14 @@ from clickcut.errors import EventError
 from clickcut.images import PreparedImage
 from clickcut.polygons import to_polygons
 from clickcut.region import Region
+from clickcut.selection import SelectedObject
 from clickcut.session import ClickSession, Step
 from clickcut.v1 import clickcut_pb2 as pb
 
 
 def image_info(image: PreparedImage, model: BundleMetadata | None = None) -> pb.ImageInfo:
     """What a client learns of its image and of the model in use."""
+    window = image.window
     return pb.ImageInfo(
         width=image.width,
         height=image.height,
@@ -24,6 +26,7 @@ def image_info(image: PreparedImage, model: BundleMetadata | None = None) -> pb.
         model=model.name if model else "",
         model_version=model.version if model else "",
         estimated_sigma=image.edges.sigma,
+        window=pb.Window(low=window.low, high=window.high) if window else None,
     )
 
 
@@ -62,12 +65,15 @@ def result(session: ClickSession, output: pb.Output, rectangle: Region | None) -
             pb.PlacedClick(x=c.x, y=c.y, negative=not c.positive, num_points=c.num_points)
             for c in session.clicks
         )
+    if output.objects:
+        reply.objects.extend(_object(found) for found in session.objects())
     return reply
 
 
 def add_state(reply: pb.SessionReply, session: ClickSession) -> None:
     """Fill in what every reply of a session says."""
     reply.object_index = session.object_index
+    reply.num_objects = session.num_objects
     reply.num_clicks = session.num_clicks
     reply.can_undo = session.can_undo
     reply.can_redo = session.can_redo
@@ -80,6 +86,17 @@ def add_timings(timings: pb.Timings, step: Step | None) -> None:
     timings.maps += spent.get("maps", 0.0)
     timings.network += spent.get("network", 0.0)
     timings.cut += spent.get("cut", 0.0)
+
+
+def _object(found: SelectedObject) -> pb.SelectedObject:
+    selection = found.selection
+    message = pb.SelectedObject(index=found.index, area=selection.area, num_clicks=found.num_clicks)
+    if selection.box is not None:
+        message.rectangle.CopyFrom(_rectangle(selection.box))
+        mask = selection.cropped()
+        message.rle.height, message.rle.width = mask.shape
+        message.rle.counts = to_rle(mask)
+    return message
 
 
 def _add_mask(reply: pb.Result, session: ClickSession, png: bool, rectangle: Region) -> None:
@@ -109,9 +126,7 @@ def _common(rectangle: Region, box: Region | None) -> Region:
     """Pixels of both; an empty region when there are none."""
     if box is None:
         return Region(rectangle.x0, rectangle.y0, rectangle.x0, rectangle.y0)
-    x0, y0 = max(rectangle.x0, box.x0), max(rectangle.y0, box.y0)
-    x1, y1 = min(rectangle.x1, box.x1), min(rectangle.y1, box.y1)
-    return Region(x0, y0, max(x0, x1), max(y0, y1))
+    return rectangle.intersection(box)
 
 
 def _rectangle(region: Region) -> pb.Rectangle:

@@ -8,6 +8,7 @@ import numpy as np
 
 from clickcut.encoding import from_png, from_rle
 from clickcut.errors import EventError
+from clickcut.image_file import Window
 from clickcut.parameters import Parameters
 from clickcut.session import ClickSession, Step
 from clickcut.v1 import clickcut_pb2 as pb
@@ -48,6 +49,20 @@ def _move_click(session: ClickSession, request: pb.SessionRequest) -> Step:
     return session.move_click(moved.index, moved.x, moved.y)
 
 
+def draw_box(session: ClickSession, box: pb.Box) -> Step:
+    """Apply a box of a client.
+
+    Raises:
+        EventError: see `ClickSession.box`.
+    """
+    return session.box(box.x0, box.y0, box.x1, box.y1)
+
+
+def _edit_object(session: ClickSession, request: pb.SessionRequest) -> Step:
+    edit = request.edit_object
+    return session.edit_object(edit.index, edit.exclude_finished)
+
+
 def _initial_mask(session: ClickSession, request: pb.SessionRequest) -> Step:
     return start_from(session, request.initial_mask)
 
@@ -65,7 +80,11 @@ _APPLY: dict[str, Callable[[ClickSession, pb.SessionRequest], Step]] = {
     "redo": lambda session, _: session.redo(),
     "reset": lambda session, _: session.reset(),
     "initial_mask": _initial_mask,
-    "next_object": lambda session, _: session.next_object(),
+    "box": lambda session, request: draw_box(session, request.box),
+    "next_object": lambda session, request: session.next_object(
+        request.next_object.exclude_finished
+    ),
+    "edit_object": _edit_object,
     "set_parameters": _set_parameters,
 }
 
@@ -102,6 +121,17 @@ def parameters_of(message: pb.Parameters, defaults: Parameters) -> Parameters:
         EventError: one is out of range.
     """
     return defaults.changed(**changes_of(message))
+
+
+def window_of(message: pb.Open | pb.SegmentRequest | pb.UploadImageRequest) -> Window | None:
+    """The window that a request asks for; None when it asks for none.
+
+    Raises:
+        ImageError: not finite, or empty.
+    """
+    if not message.HasField("window"):
+        return None
+    return Window(message.window.low, message.window.high)
 
 
 def check_output(output: pb.Output) -> None:

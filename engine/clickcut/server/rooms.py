@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from clickcut.errors import LimitError
+from clickcut.errors import BusyError
 from clickcut.server.peers import FairQueue, Peer
 
 
@@ -47,7 +47,7 @@ class Room:
             seconds: how long it may stay.
 
         Raises:
-            LimitError: there is no room, now or later.
+            BusyError: there is no room, now or later.
             TimeoutError: it stayed too long.
         """
         if len(self._stays) >= self._places:
@@ -75,8 +75,8 @@ class Room:
         with contextlib.suppress(RuntimeError):  # it is leaving already
             stay.timeout.reschedule(asyncio.get_running_loop().time())
 
-    def _refusal(self) -> LimitError:
-        return LimitError(
+    def _refusal(self) -> BusyError:
+        return BusyError(
             f"too many {self._name} at once ({self._places}): use fewer at a time, and try again "
             "in a moment",
             reason=self._name,

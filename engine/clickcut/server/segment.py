@@ -11,7 +11,13 @@ from clickcut.server.core import Core
 from clickcut.server.image_store import Found
 from clickcut.server.peers import Peer
 from clickcut.server.pool import Steps
-from clickcut.server.requests import check_output, parameters_of, start_from
+from clickcut.server.requests import (
+    check_output,
+    draw_box,
+    parameters_of,
+    start_from,
+    window_of,
+)
 from clickcut.session import ClickSession
 from clickcut.v1 import clickcut_pb2 as pb
 
@@ -59,11 +65,11 @@ def _check_clicks(request: pb.SegmentRequest, limit: int) -> None:
 
 
 async def _find_image(core: Core, request: pb.SegmentRequest, peer: Peer) -> Found:
-    source = request.WhichOneof("source")
+    source, window = request.WhichOneof("source"), window_of(request)
     if source == "image":
-        return await core.images.add(request.image, peer=peer)
+        return await core.images.add(request.image, peer=peer, window=window)
     if source == "image_digest":
-        return Found(core.images.find(request.image_digest), True)
+        return Found(core.images.find(request.image_digest, window), True)
     raise EventError("Segment needs an image or an image_digest")
 
 
@@ -75,6 +81,8 @@ def _steps(
     session = create()
     if request.HasField("initial_mask"):
         start_from(session, request.initial_mask)
+    if request.HasField("box"):
+        replies.add_timings(reply.timings, draw_box(session, request.box))
     yield
     for click in request.clicks:
         step = session.click(click.x, click.y, not click.negative)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from clickcut.bundle import BundleMetadata
-from clickcut.errors import ClickcutError, LimitError, SessionNotFoundError
+from clickcut.errors import BusyError, ClickcutError, LimitError, SessionNotFoundError
 from clickcut.server.image_store import ImageStore
 from clickcut.server.peers import Peer
 from clickcut.server.settings import MIB, Settings
@@ -171,7 +171,7 @@ class SessionStore:
         """Why a peer may not open a session of `wanted` bytes; None if it may."""
         settings = self._settings
         if len(self._held) >= settings.max_sessions:
-            return LimitError(
+            return BusyError(
                 f"the server has {settings.max_sessions} sessions open, as many as it may: close "
                 "one, try again later, or start it with a larger --max-sessions",
                 reason="sessions",
@@ -185,7 +185,7 @@ class SessionStore:
             )
         used, budget = self.nbytes, settings.session_memory_mib * MIB
         if used + wanted > budget:
-            return LimitError(
+            return BusyError(
                 f"sessions fill their memory ({used // MIB} of {budget // MIB} MiB): close one, "
                 "try again later, or start the server with a larger --session-memory-mib",
                 reason="session memory",

@@ -148,6 +148,12 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         10.0, ge=0, description="After SIGTERM, let open sessions go on for this long (seconds)."
     )
+    stop_seconds: float = Field(
+        5.0,
+        ge=0,
+        description="After that, let requests that are being computed finish for this long "
+        "(seconds); then the process ends whatever runs.",
+    )
     tls_cert: Path | None = Field(None, description="Certificate chain, PEM; with --tls-key: TLS.")
     tls_key: Path | None = Field(None, description="Private key of the certificate, PEM.")
     metrics_port: int | None = Field(

@@ -13,14 +13,14 @@ from collections.abc import Callable
 
 import grpc
 
-from clickcut.errors import ClickcutError, EventError, TakenOverError
+from clickcut.errors import BusyError, ClickcutError, EventError, TakenOverError
 from clickcut.grpc_status import number_of
 from clickcut.region import Region
 from clickcut.server import replies
 from clickcut.server.core import Core
 from clickcut.server.edge import Call
 from clickcut.server.image_store import Found
-from clickcut.server.requests import apply_event, check_output, parameters_of
+from clickcut.server.requests import apply_event, check_output, parameters_of, window_of
 from clickcut.server.session_store import HeldSession
 from clickcut.session import ClickSession, Step
 from clickcut.v1 import clickcut_pb2 as pb
@@ -161,11 +161,13 @@ class SessionStream:
         return held, reply
 
     async def _find_image(self, opening: pb.Open) -> Found:
-        source = opening.WhichOneof("source")
+        source, window = opening.WhichOneof("source"), window_of(opening)
         if source == "image":
-            return await self._core.images.add(opening.image, peer=self._context.peer)
+            return await self._core.images.add(
+                opening.image, peer=self._context.peer, window=window
+            )
         if source == "image_digest":
-            return Found(self._core.images.find(opening.image_digest), True)
+            return Found(self._core.images.find(opening.image_digest, window), True)
         raise EventError("`open` needs an image, an image_digest or a session_id")
 
     # ---- events
@@ -199,7 +201,10 @@ class SessionStream:
 
     def _refusal(self, raised: Exception) -> pb.SessionReply:
         error = self._core.known_error(raised)
-        return pb.SessionReply(error=pb.Error(code=number_of(error), message=str(error)))
+        retry = isinstance(error, BusyError)
+        return pb.SessionReply(
+            error=pb.Error(code=number_of(error), message=str(error), retry=retry)
+        )
 
     def _step(self, held: HeldSession, request: pb.SessionRequest) -> pb.SessionReply:
         """In a thread: apply an event that is new, show the state."""

@@ -6,11 +6,13 @@ import asyncio
 
 import grpc
 
-from clickcut.errors import EventError, ImageError, ImageNotFoundError, LimitError, StalledError
+from clickcut.errors import BusyError, EventError, ImageError, ImageNotFoundError, StalledError
+from clickcut.image_file import Window
 from clickcut.server.core import Core
 from clickcut.server.edge import Call
 from clickcut.server.image_store import Found, check_digest
 from clickcut.server.replies import image_info
+from clickcut.server.requests import window_of
 from clickcut.server.rooms import Room
 from clickcut.server.settings import MIB
 from clickcut.v1 import clickcut_pb2 as pb
@@ -40,27 +42,32 @@ class Uploads:
         self._core.check_accepting()
         request = await self._read(context)
         digest = request.digest if request is not None else ""
+        window = window_of(request) if request is not None else None
         if digest:
             check_digest(digest)
             try:
-                known = self._core.images.find(digest)
+                known = self._core.images.find(digest, window)
             except ImageNotFoundError:
                 pass
             else:
                 return pb.UploadImageReply(image=image_info(known), already_known=True)
         async with self._room.place(context.peer):
-            found = await self._receive_rest(request, context, digest)
+            found = await self._receive_rest(request, context, digest, window)
         return pb.UploadImageReply(image=image_info(found.image), already_known=found.known)
 
     async def _receive_rest(
-        self, request: pb.UploadImageRequest | None, context: Call, digest: str
+        self,
+        request: pb.UploadImageRequest | None,
+        context: Call,
+        digest: str,
+        window: Window | None,
     ) -> Found:
         data = bytearray()
         try:
             while request is not None:
                 self._append(data, request.chunk)
                 request = await self._read(context)
-            return await self._core.images.add(data, digest, context.peer)
+            return await self._core.images.add(data, digest, context.peer, window)
         finally:
             self._coming -= len(data)
 
@@ -81,7 +88,7 @@ class Uploads:
         if len(data) + len(chunk) > most:
             raise ImageError(f"the file has more than {most} bytes, the most that is taken")
         if self._coming + len(chunk) > self._core.settings.upload_memory_mib * MIB:
-            raise LimitError(
+            raise BusyError(
                 "too many uploads are on their way; try again in a moment", reason="upload memory"
             )
         data += chunk

@@ -10,18 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from clickcut.backends import Predictor
-from clickcut.clicks import PlacedClick, checked_index
-from clickcut.errors import EventError
+from clickcut.clicks import PlacedClick, Point, checked_index
+from clickcut.errors import EventError, LimitError
 from clickcut.images import PreparedImage
 from clickcut.parameters import Parameters
 from clickcut.region import Region
-from clickcut.selection import Selection, paint
+from clickcut.selection import EMPTY, SelectedObject, Selection, paint, union
 from clickcut.session.events import (
+    BoxPrompt,
     Click,
     Event,
+    Exclude,
     InitialMask,
     MoveClick,
     Prompts,
@@ -29,10 +31,17 @@ from clickcut.session.events import (
     Reset,
     SetParameters,
     stroke_pixels,
+    to_box,
     to_pixel,
 )
-from clickcut.session.history import MAX_POINTS, History
+from clickcut.session.history import MAX_POINTS, History, total
 from clickcut.session.pipeline import Computed, Pipeline, State, probability
+
+MAX_OBJECTS = 10_000
+"""Objects on one image in one session."""
+
+MAX_OBJECT_BYTES = 64 * 2**20
+"""A session starts no further object when the finished ones hold more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,20 @@ class Step:
     timings: dict[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """An object that is not the current one. Its state is computed again when it is edited."""
+
+    history: History
+    selection: Selection
+    num_clicks: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.history.nbytes + self.selection.nbytes
+
+
 class ClickSession:
     """Select objects in one image, one after the other, click by click.
 
@@ -62,7 +85,7 @@ class ClickSession:
         image: as given.
         mask: (H, W) bool, the selection; read-only, changes in place with each event.
         parameters: in force now.
-        object_index: 0 for the first object on the image, then 1, ...
+        object_index: of the current object; 0 for the first one on the image, then 1, ...
     """
 
     def __init__(
@@ -77,6 +100,7 @@ class ClickSession:
         self.object_index = 0
         self._pipeline = Pipeline(image, predictor, solver)
         self._history = History(self._pipeline, self.parameters)
+        self._objects: list[_Object | None] = [None]  # None: the current one
         self._state = State()
         self._mask = np.zeros((image.height, image.width), np.bool_)
         self.mask = self._mask.view()
@@ -88,24 +112,28 @@ class ClickSession:
         """Say that the pixel at (x, y), image coordinates, is object (or background).
 
         Raises:
-            EventError: outside the image or not finite.
+            EventError: outside the image or not finite, or positive on an excluded pixel.
             LimitError: too many events or points.
         """
         point = to_pixel(x, y, self.image.width, self.image.height)
         return self._edit(Click.of([point], positive))
 
-    def stroke(self, points: NDArray[np.float64], positive: bool = True) -> Step:
+    def stroke(self, points: ArrayLike, positive: bool = True) -> Step:
         """Say that all pixels on a polyline are object (or background).
 
         Args:
-            points: (N, 2) float64, x and y of its corners.
+            points: (N, 2), x and y of its corners.
             positive: object, else background.
 
         Raises:
             EventError: see `clickcut.session.events.stroke_pixels`.
             LimitError: too many events or points.
         """
-        pixels = stroke_pixels(points, self.image.width, self.image.height, MAX_POINTS)
+        try:
+            corners = np.asarray(points, np.float64)
+        except (TypeError, ValueError) as error:
+            raise EventError(f"a stroke is an (N, 2) array of x, y: {error}") from error
+        pixels = stroke_pixels(corners, self.image.width, self.image.height, MAX_POINTS)
         return self._edit(Click.of(pixels, positive))
 
     def move_click(self, index: int, x: float, y: float) -> Step:
@@ -135,6 +163,23 @@ class ClickSession:
         """
         return self._edit(RemoveClick(checked_index(index, "a click")))
 
+    def box(self, x0: float, y0: float, x1: float, y1: float) -> Step:
+        """Say that the object lies in a box, in place of an earlier box. Can be undone.
+
+        It counts as drawn before all clicks.
+
+        Args:
+            x0: its left edge, image coordinates; pixels whose centres lie in the box belong to it.
+            y0: its upper edge.
+            x1: its right edge.
+            y1: its lower edge.
+
+        Raises:
+            EventError: outside the image, not finite, inverted, or without pixels.
+            LimitError: too many events.
+        """
+        return self._edit(BoxPrompt(to_box(x0, y0, x1, y1, self.image.width, self.image.height)))
+
     def start_from(self, mask: NDArray[np.bool_]) -> Step:
         """Start from an existing mask (H, W) bool, which clicks then repair. Can be undone.
 
@@ -152,7 +197,7 @@ class ClickSession:
         return self._edit(Reset())
 
     def undo(self) -> Step:
-        """Take back the last click, stroke, change of a click, initial mask or reset.
+        """Take back the last click, stroke, change of a click, box, initial mask or reset.
 
         Parameters stay.
 
@@ -170,16 +215,68 @@ class ClickSession:
         if not self._history.undone:
             raise EventError("there is nothing to redo")
         *rest, event = self._history.undone
-        step = self._edit(event)
+        step = self._apply(event)
         self._history.undone = rest
         return step
 
-    def next_object(self) -> Step:
-        """Start a new object on the same image, with no clicks. Parameters stay."""
-        self._pipeline.reset()
-        self.object_index += 1
+    def next_object(self, exclude_finished: bool = False) -> Step:
+        """Start a new object on the same image, with no clicks. Parameters stay.
+
+        Args:
+            exclude_finished: the new object never takes pixels that now belong to other objects.
+
+        Raises:
+            LimitError: too many objects, or they take too much memory.
+        """
+        self._check_objects()
+        self._finish()
+        self.object_index = len(self._objects)
+        self._objects.append(None)
         self._history = History(self._pipeline, self.parameters)
+        excluded = self._others() if exclude_finished else EMPTY
+        if excluded.box is not None:
+            self._history.add(Exclude(excluded), None)
         return self._show(Computed(State(), {}))
+
+    def edit_object(self, index: int, exclude_finished: bool = False) -> Step:
+        """Go back to an object, with its clicks, parameters, undo and redo, and edit it further.
+
+        Args:
+            index: its `object_index`.
+            exclude_finished: from now on the object never takes pixels that now belong to other
+                objects; else what it was told to exclude before stays.
+
+        Raises:
+            EventError: there is no such object.
+            LimitError: it has too many events.
+        """
+        index = checked_index(index, "an object")
+        if index >= len(self._objects):
+            raise EventError(
+                f"there is no object {index}: the session has objects 0 to {len(self._objects) - 1}"
+            )
+        target = self._objects[index]
+        history = self._history if target is None else target.history
+        parameters = history.parameters
+        excluded = self._others(index) if exclude_finished else EMPTY
+        event = None
+        if exclude_finished and not excluded.equals(Prompts.of(history.events).excluded):
+            history.check_limits()
+            event = Exclude(excluded)
+        computed = Computed(self._state, {}) if target is None else history.present()
+        state, timings = computed
+        if event is not None:
+            decided = history.apply(state, event, parameters)
+            computed = Computed(decided.state, total(timings, decided.timings))
+        if target is not None:
+            self._finish()
+            self._objects[index] = None
+            self.object_index = index
+            self._history = history
+            self.parameters = parameters
+        if event is not None:
+            history.add(event, None)
+        return self._show(computed)
 
     def set_parameters(self, **changes: float | bool) -> Step:
         """Change parameters and decide the present mask again.
@@ -230,6 +327,22 @@ class ClickSession:
         return bool(self._history.undone)
 
     @property
+    def num_objects(self) -> int:
+        """How many objects there are on the image, the current one included."""
+        return len(self._objects)
+
+    def objects(self) -> list[SelectedObject]:
+        """All objects on the image, the current one included, by their index."""
+        return [
+            SelectedObject(
+                index,
+                self._state.selection if held is None else held.selection,
+                self.num_clicks if held is None else held.num_clicks,
+            )
+            for index, held in enumerate(self._objects)
+        ]
+
+    @property
     def selection(self) -> Selection:
         """The mask cut to its bounding box."""
         return self._state.selection
@@ -248,18 +361,68 @@ class ClickSession:
     def nbytes(self) -> int:
         """Bytes held: mask, present and earlier states, events also undone, and the warm cut.
 
-        The image is not counted.
+        Those of all objects; the image is not counted.
         """
-        return self._mask.nbytes + self._state.nbytes + self._history.nbytes + self._pipeline.nbytes
+        return (
+            self._mask.nbytes
+            + self._state.nbytes
+            + self._history.nbytes
+            + self._pipeline.nbytes
+            + sum(held.nbytes for held in self._objects if held is not None)
+        )
 
     # ---- how it is kept
 
     def _edit(self, event: Event) -> Step:
+        self._check_excluded(event)
+        return self._apply(event)
+
+    def _apply(self, event: Event) -> Step:
         self._history.check_limits(event)
         computed = self._history.apply(self._state, event, self.parameters)
         self._history.add(event, self._state)
         self._history.undone.clear()
         return self._show(computed)
+
+    def _check_excluded(self, event: Event) -> None:
+        """A positive click on a pixel that the object can never take is a mistake."""
+        prompts = Prompts.of(self.events)
+        if prompts.excluded.box is None:
+            return
+        points: list[Point] = []
+        if isinstance(event, Click) and event.positive:
+            points = event.points
+        elif isinstance(event, MoveClick) and event.index < len(prompts.clicks):
+            points = [event.point] if prompts.clicks[event.index].positive else []
+        if points and all(prompts.excluded.contains(*point) for point in points):
+            raise EventError(
+                "the click lies on another object, whose pixels are excluded: click elsewhere, or "
+                "edit that object first"
+            )
+
+    def _check_objects(self) -> None:
+        if len(self._objects) >= MAX_OBJECTS:
+            raise LimitError(f"a session has at most {MAX_OBJECTS} objects; open another one")
+        held = sum(o.nbytes for o in self._objects if o is not None)
+        if held > MAX_OBJECT_BYTES:
+            raise LimitError(
+                f"the finished objects of a session take at most {MAX_OBJECT_BYTES >> 20} MiB; "
+                "open another session"
+            )
+
+    def _finish(self) -> None:
+        """Put the current object with the finished ones."""
+        self._history.give_up_states()
+        self._objects[self.object_index] = _Object(
+            self._history, self._state.selection, self.num_clicks
+        )
+        self._pipeline.reset()
+
+    def _others(self, index: int | None = None) -> Selection:
+        """The pixels of all objects but for one; None: but for the current one."""
+        left_out = self.object_index if index is None else index
+        others = (o.selection for o in self.objects() if o.index != left_out)
+        return union(others, self.image.width, self.image.height)
 
     def _show(self, computed: Computed) -> Step:
         changed = paint(self._mask, self._state.selection, computed.state.selection)

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from clickcut.clicks import PlacedClick, Point
 from clickcut.errors import EventError
 from clickcut.parameters import Parameters
+from clickcut.region import Region
+from clickcut.selection import EMPTY, Selection
 
 RETRACED = 4
 """How often a stroke may pass each of its pixels, in the mean of the longest one that is taken."""
@@ -97,6 +99,22 @@ class RemoveClick:
 
 
 @dataclass(frozen=True, slots=True)
+class BoxPrompt:
+    """The object lies in a box; it counts as drawn before all clicks. The latest one is in force.
+
+    Attributes:
+        box: pixels of the image.
+    """
+
+    box: Region
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return 2 * _OBJECT_BYTES
+
+
+@dataclass(frozen=True, slots=True)
 class Reset:
     """Everything before it is taken away."""
 
@@ -134,7 +152,23 @@ class SetParameters:
         return 2 * _OBJECT_BYTES
 
 
-Event = Click | MoveClick | RemoveClick | Reset | InitialMask | SetParameters
+@dataclass(frozen=True, slots=True, eq=False)
+class Exclude:
+    """Which pixels the object never takes, from here on. Not taken back by undo or reset.
+
+    Attributes:
+        pixels: of other objects.
+    """
+
+    pixels: Selection
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.pixels.nbytes + _OBJECT_BYTES
+
+
+Event = Click | MoveClick | RemoveClick | BoxPrompt | Reset | InitialMask | SetParameters | Exclude
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +177,15 @@ class Prompts:
 
     Attributes:
         start: the mask that the object started from, or None.
-        clicks: after it, in the order made; moved ones where they are now.
+        box: that the object lies in, or None.
+        clicks: after mask and box, in the order made; moved ones where they are now.
+        excluded: pixels that the object never takes.
     """
 
     start: InitialMask | None = None
+    box: Region | None = None
     clicks: tuple[Click, ...] = ()
+    excluded: Selection = EMPTY
 
     @staticmethod
     def of(events: Iterable[Event]) -> Prompts:
@@ -159,7 +197,7 @@ class Prompts:
         builder = PromptsBuilder()
         for event in events:
             builder.add(event)
-        return Prompts(builder.start, tuple(builder.clicks))
+        return Prompts(builder.start, builder.box, tuple(builder.clicks), builder.excluded)
 
     @property
     def points(self) -> dict[Point, bool]:
@@ -177,7 +215,9 @@ class PromptsBuilder:
 
     def __init__(self) -> None:
         self.start: InitialMask | None = None
+        self.box: Region | None = None
         self.clicks: list[Click] = []
+        self.excluded = EMPTY
 
     def add(self, event: Event) -> None:
         """Bring the prompts in line with one more event.
@@ -198,8 +238,13 @@ class PromptsBuilder:
         elif isinstance(event, RemoveClick):
             self._click(event.index)
             del self.clicks[event.index]
+        elif isinstance(event, BoxPrompt):
+            self.box = event.box
+        elif isinstance(event, Exclude):
+            self.excluded = event.pixels
         elif isinstance(event, Reset | InitialMask):
             self.clicks.clear()
+            self.box = None
             self.start = event if isinstance(event, InitialMask) else None
 
     def _click(self, index: int) -> Click:
@@ -224,6 +269,38 @@ def to_pixel(x: float, y: float, width: int, height: int) -> Point:
             f"and y in 0..{height - 1}"
         )
     return math.floor(x + 0.5), math.floor(y + 0.5)
+
+
+def to_box(x0: float, y0: float, x1: float, y1: float, width: int, height: int) -> Region:
+    """The image pixels whose centres lie in a box.
+
+    Args:
+        x0: its left edge.
+        y0: its upper edge.
+        x1: its right edge.
+        y1: its lower edge.
+        width: of the image, pixels.
+        height: of the image, pixels.
+
+    Raises:
+        EventError: an edge is not finite or outside the image, or there are no such pixels.
+    """
+    given = f"({x0:g}, {y0:g}, {x1:g}, {y1:g})"
+    if not all(map(math.isfinite, (x0, y0, x1, y1))):
+        raise EventError(f"a box must have finite coordinates, got {given}")
+    if x0 > x1 or y0 > y1:
+        raise EventError(f"a box is x0, y0, x1, y1 with x0 <= x1 and y0 <= y1, got {given}")
+    if min(x0, y0) < -0.5 or x1 > width - 0.5 or y1 > height - 0.5:
+        raise EventError(
+            f"the box {given} reaches beyond the image, which has x in 0..{width - 1} and y in "
+            f"0..{height - 1}; clip it"
+        )
+    left, top, right, bottom = math.ceil(x0), math.ceil(y0), math.floor(x1), math.floor(y1)
+    # The outermost edges round to just outside.
+    box = Region(max(0, left), max(0, top), min(width, right + 1), min(height, bottom + 1))
+    if box.x0 >= box.x1 or box.y0 >= box.y1:
+        raise EventError(f"the box {given} holds the centre of no pixel; draw a larger one")
+    return box
 
 
 def stroke_pixels(

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from clickcut.errors import EventError, LimitError
 from clickcut.parameters import Parameters
 from clickcut.session.events import (
+    BoxPrompt,
     Click,
     Event,
+    Exclude,
     InitialMask,
     MoveClick,
     Prompts,
@@ -35,7 +37,7 @@ MAX_HELD_POINTS = 200_000
 MAX_MASKS = 32
 """Initial masks per object, those taken back included; each holds a bit per pixel."""
 
-UNDO_BYTES = 2 * 2**20
+UNDO_BYTES = 5 * 2**18
 """States before the present one are held for undo up to this many bytes, the latest first."""
 
 CHECKPOINTS = 32
@@ -74,6 +76,14 @@ class History:
         return [entry.event for entry in self.entries]
 
     @property
+    def parameters(self) -> Parameters:
+        """In force after all events."""
+        for entry in reversed(self.entries):
+            if isinstance(entry.event, SetParameters):
+                return entry.event.parameters
+        return self._first_parameters
+
+    @property
     def nbytes(self) -> int:
         """Bytes held."""
         states = (e.before for e in self.entries if e.before is not None)
@@ -84,7 +94,7 @@ class History:
     def last_edit(self) -> int | None:
         """Index of the last event that undo takes back."""
         for at in range(len(self.entries) - 1, -1, -1):
-            if not isinstance(self.entries[at].event, SetParameters):
+            if not isinstance(self.entries[at].event, SetParameters | Exclude):
                 return at
         return None
 
@@ -135,7 +145,7 @@ class History:
         """
         events = self.events
         known = 0, State()
-        if isinstance(event, MoveClick | RemoveClick):
+        if isinstance(event, BoxPrompt | MoveClick | RemoveClick):
             known = self._known(Prompts.of([*events, event]), parameters)
         return self._pipeline.after(state, events, event, parameters, known)
 
@@ -150,21 +160,35 @@ class History:
             raise EventError("there is nothing to undo")
         before = self.entries[at].before
         computed = self._before(at) if before is None else Computed(before, {})
-        if at + 1 < len(self.entries):  # parameters changed since
-            prompts = Prompts.of(self.events[:at])
+        if at + 1 < len(self.entries):  # parameters or excluded pixels changed since
+            events = self.events
+            prompts = Prompts.of(events[:at] + events[at + 1 :])
             decided = self._pipeline.decide(computed.state, prompts, parameters)
-            computed = Computed(decided.state, _sum(computed.timings, decided.timings))
+            computed = Computed(decided.state, total(computed.timings, decided.timings))
         self.undone.append(self.entries.pop(at).event)
         return computed
 
+    def give_up_states(self) -> None:
+        """Give all states up but for checkpoints: the object is finished for now."""
+        for at, entry in enumerate(self.entries):
+            if at % CHECKPOINTS:
+                entry.before = None
+
+    def present(self) -> Computed:
+        """The state after all events, computed again."""
+        return self._before(len(self.entries))
+
     def _before(self, at: int) -> Computed:
-        """The state before an entry, computed from the last one known; keeps those on the way."""
+        """The state before an entry, computed from the last one known; keeps those on the way.
+
+        `at` may be the number of entries: the state after all of them.
+        """
         events, start = self.events, at
-        while start > 0 and self.entries[start].before is None:
+        while start > 0 and (start == len(events) or self.entries[start].before is None):
             start -= 1
-            if isinstance(events[start], Reset | InitialMask | MoveClick | RemoveClick):
+            if isinstance(events[start], Reset | InitialMask | BoxPrompt | MoveClick | RemoveClick):
                 break  # its state follows from the prompts alone
-        state = self.entries[start].before or State()
+        state = (self.entries[start].before if start < len(events) else None) or State()
         parameters = self._first_parameters
         for event in events[:start]:
             if isinstance(event, SetParameters):
@@ -174,10 +198,10 @@ class History:
             event = events[k]
             if isinstance(event, SetParameters):
                 parameters = event.parameters
-            elif k > start:
+            elif k > start and not isinstance(event, Exclude):
                 self.entries[k].before = state
             state, spent = self._pipeline.after(state, events[:k], event, parameters)
-            timings = _sum(timings, spent)
+            timings = total(timings, spent)
         return Computed(state, timings)
 
     def _known(self, prompts: Prompts, parameters: Parameters) -> tuple[int, State]:
@@ -200,21 +224,26 @@ class History:
                 and then == parameters
                 and found[0] < count <= len(prompts.clicks)
                 and builder.start is prompts.start
+                and builder.box == prompts.box
+                and builder.excluded is prompts.excluded
                 and builder.clicks == list(prompts.clicks[:count])
             ):
                 found = count, entry.before
+            prompted = count > 0 or builder.box is not None
             builder.add(entry.event)
             if isinstance(entry.event, SetParameters):
                 then = entry.event.parameters
             elif isinstance(entry.event, Reset | InitialMask):
                 same = True
-            elif isinstance(entry.event, MoveClick | RemoveClick):
+            elif isinstance(entry.event, BoxPrompt | MoveClick | RemoveClick):
                 same = then == parameters
+            elif isinstance(entry.event, Exclude):
+                same = same and not prompted
             else:
                 same = same and then == parameters
         return found
 
 
-def _sum(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
+def total(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
     """Timings of two steps together."""
     return {k: first.get(k, 0.0) + second.get(k, 0.0) for k in first | second}

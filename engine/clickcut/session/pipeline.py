@@ -25,7 +25,9 @@ from clickcut.region import Region, around_points, choose_region
 from clickcut.region_cut import RegionCut
 from clickcut.resample import move, resize
 from clickcut.selection import EMPTY, Selection
+from clickcut.session.box_prompt import BOX_PASSES, box_middle, box_probability, box_ring
 from clickcut.session.events import (
+    BoxPrompt,
     Click,
     Event,
     InitialMask,
@@ -37,8 +39,8 @@ from clickcut.session.events import (
 from clickcut.session.network_input import network_input
 
 MAX_REPLAYED = 20
-"""Network passes at most when a click is moved or removed. Of more clicks the earliest are made at
-once, in one pass."""
+"""Network passes at most when a click is moved or removed, besides those for a box. Of more clicks
+the earliest are made at once, in one pass."""
 
 Timings = dict[str, float]
 """Milliseconds by stage, "maps", "network" and "cut"; a stage that did not run is absent."""
@@ -111,16 +113,17 @@ class Pipeline:
     ) -> Computed:
         """The state after an event.
 
-        A moved or removed click counts as if the clicks in force had been made one after the other
-        (see `MAX_REPLAYED`) with the present parameters.
+        After a click was moved or removed, or a box drawn, the state is as if the box had been
+        drawn first and the clicks in force had been made one after the other (see `MAX_REPLAYED`),
+        with the present parameters.
 
         Args:
             state: before it.
             events: all events in force before it.
             event: the new one.
             parameters: in force, a `SetParameters` event included.
-            known: for `MoveClick` and `RemoveClick`: the state after so many of the clicks that are
-                then in force, made one after the other; 0 when none is known.
+            known: for `BoxPrompt`, `MoveClick` and `RemoveClick`: the state after so many of the
+                clicks that are then in force, made one after the other; 0 when none is known.
 
         Raises:
             EventError: it moves or removes a click that there is not, or moves a stroke.
@@ -132,7 +135,7 @@ class Pipeline:
             state = self._start(prompts)
         elif isinstance(event, Click):
             state = self._step(state, prompts, parameters, timings)
-        elif isinstance(event, MoveClick | RemoveClick):
+        elif isinstance(event, BoxPrompt | MoveClick | RemoveClick):
             state = self._replay(prompts, parameters, known, timings)
         else:
             state = self._decide(state, prompts, parameters, timings)
@@ -142,7 +145,7 @@ class Pipeline:
         """The state with its mask decided from its logits.
 
         Args:
-            state: its selection is not used, except when it has no logits: then it stays.
+            state: its selection is not used.
             prompts: in force.
             parameters: of the decision.
         """
@@ -155,7 +158,8 @@ class Pipeline:
             return State()
         shape = self._image.height, self._image.width
         bits = np.unpackbits(prompts.start.packed, count=shape[0] * shape[1])
-        return State(Selection.of(bits.reshape(shape).view(np.bool_)))
+        started = Selection.of(bits.reshape(shape).view(np.bool_))
+        return State(started.without(prompts.excluded))
 
     def _replay(
         self,
@@ -169,6 +173,8 @@ class Pipeline:
         made, state = known
         if not made:
             made, state = max(0, count - MAX_REPLAYED), self._start(prompts)
+            for _ in range(BOX_PASSES if prompts.box is not None else 0):
+                state = self._step(state, replace(prompts, clicks=()), parameters, timings)
         for end in range(made + 1, count + 1):
             so_far = replace(prompts, clicks=prompts.clicks[:end])
             state = self._step(state, so_far, parameters, timings)
@@ -185,7 +191,7 @@ class Pipeline:
         self, state: State, prompts: Prompts, parameters: Parameters, timings: Timings
     ) -> State:
         if state.region is None or state.logits is None:
-            return state
+            return self._start(prompts)
         region = state.region
         with _timed(timings, "cut"):
             logits = state.logits
@@ -206,33 +212,38 @@ class Pipeline:
             else:
                 shape = region.width, region.height
                 mask = cv2.resize(logits, shape, interpolation=cv2.INTER_LINEAR) > 0
+            if prompts.excluded.box is not None:
+                mask &= ~prompts.excluded.inside(region)
             return replace(state, selection=Selection.of(mask, region.x0, region.y0))
 
     def _predict(self, state: State, prompts: Prompts, timings: Timings) -> State:
         with network_input(self._predictor.metadata) as shown:
             with _timed(timings, "maps"):
                 signs = prompts.points
-                region = self._region(state, signs)
-                shown.show(
-                    self._image,
-                    region,
-                    [p for p, positive in signs.items() if positive],
-                    [p for p, positive in signs.items() if not positive],
-                    self._previous(state, region),
-                )
+                region = self._region(state, prompts, signs)
+                positive = [p for p, sign in signs.items() if sign]
+                negative = [p for p, sign in signs.items() if not sign]
+                if prompts.box is not None:
+                    ring = box_ring(prompts.box, self._image.width, self._image.height)
+                    negative += [p for p in ring if p not in signs]
+                    if not positive:
+                        positive = [box_middle(prompts.box)]
+                previous = self._previous(state, region, prompts)
+                shown.show(self._image, region, positive, negative, previous)
             with _timed(timings, "network"):
                 # A copy: it may be a part of the output for several sessions, and would hold it.
                 logits = self._predictor.predict(shown.buffer)[0].copy()
         return State(state.selection, region, logits)
 
-    def _region(self, state: State, signs: dict[Point, bool]) -> Region:
+    def _region(self, state: State, prompts: Prompts, signs: dict[Point, bool]) -> Region:
         """What the network sees next."""
         policy = self._predictor.metadata.region
+        boxes = [b for b in (state.selection.box, prompts.box) if b is not None]
         needed = None
-        if policy.zoom and state.selection.box is not None:
+        if policy.zoom and boxes:
             clicked = around_points(signs)
-            box = state.selection.box
-            needed = box if clicked is None else box.union(clicked)
+            needed = boxes[0].union(boxes[-1])
+            needed = needed if clicked is None else needed.union(clicked)
         return choose_region(
             self._image.width,
             self._image.height,
@@ -242,13 +253,21 @@ class Pipeline:
             policy.min_side,
         )
 
-    def _previous(self, state: State, region: Region) -> NDArray[np.float32] | None:
+    def _previous(
+        self, state: State, region: Region, prompts: Prompts
+    ) -> NDArray[np.float32] | None:
         """The previous probability over `region`, (S, S) float32; None at the start."""
+        size = self._predictor.metadata.input_size
         if state.region is not None and state.logits is not None:
-            return move(probability(state.logits), state.region, region, outside=0.0)
+            before = move(probability(state.logits), state.region, region, outside=0.0)
+            if prompts.excluded.box is not None:
+                taken = prompts.excluded.inside(region).astype(np.float32)
+                before = before * (np.float32(1) - resize(taken, size))
+            return before
         if state.selection.box is not None:
-            inside = state.selection.inside(region).astype(np.float32)
-            return resize(inside, self._predictor.metadata.input_size)
+            return resize(state.selection.inside(region).astype(np.float32), size)
+        if prompts.box is not None:
+            return box_probability(prompts.box, region, size)
         return None
 
     def _use_sigma(self, sigma: float) -> None:

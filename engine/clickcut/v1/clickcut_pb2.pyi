@@ -59,6 +59,8 @@ class SessionRequest(_message.Message):
     SHOW_FIELD_NUMBER: _builtins.int
     MOVE_CLICK_FIELD_NUMBER: _builtins.int
     REMOVE_CLICK_FIELD_NUMBER: _builtins.int
+    BOX_FIELD_NUMBER: _builtins.int
+    EDIT_OBJECT_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Chosen by the client, strictly increasing within a session, starting at 1 for the first event
@@ -93,6 +95,10 @@ class SessionRequest(_message.Message):
     @_builtins.property
     def remove_click(self) -> Global___RemoveClick: ...
     @_builtins.property
+    def box(self) -> Global___Box: ...
+    @_builtins.property
+    def edit_object(self) -> Global___EditObject: ...
+    @_builtins.property
     def output(self) -> Global___Output:
         """What the reply to this request holds; when absent, what `open.output` said."""
 
@@ -113,13 +119,15 @@ class SessionRequest(_message.Message):
         show: Global___Show | None = ...,
         move_click: Global___MoveClick | None = ...,
         remove_click: Global___RemoveClick | None = ...,
+        box: Global___Box | None = ...,
+        edit_object: Global___EditObject | None = ...,
         output: Global___Output | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["click", b"click", "close", b"close", "event", b"event", "initial_mask", b"initial_mask", "move_click", b"move_click", "next_object", b"next_object", "open", b"open", "output", b"output", "redo", b"redo", "remove_click", b"remove_click", "reset", b"reset", "set_parameters", b"set_parameters", "show", b"show", "stroke", b"stroke", "undo", b"undo"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "click", b"click", "close", b"close", "edit_object", b"edit_object", "event", b"event", "initial_mask", b"initial_mask", "move_click", b"move_click", "next_object", b"next_object", "open", b"open", "output", b"output", "redo", b"redo", "remove_click", b"remove_click", "reset", b"reset", "set_parameters", b"set_parameters", "show", b"show", "stroke", b"stroke", "undo", b"undo"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["click", b"click", "close", b"close", "event", b"event", "initial_mask", b"initial_mask", "move_click", b"move_click", "next_object", b"next_object", "open", b"open", "output", b"output", "redo", b"redo", "remove_click", b"remove_click", "reset", b"reset", "sequence", b"sequence", "set_parameters", b"set_parameters", "show", b"show", "stroke", b"stroke", "undo", b"undo"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "click", b"click", "close", b"close", "edit_object", b"edit_object", "event", b"event", "initial_mask", b"initial_mask", "move_click", b"move_click", "next_object", b"next_object", "open", b"open", "output", b"output", "redo", b"redo", "remove_click", b"remove_click", "reset", b"reset", "sequence", b"sequence", "set_parameters", b"set_parameters", "show", b"show", "stroke", b"stroke", "undo", b"undo"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["open", "click", "stroke", "undo", "redo", "reset", "initial_mask", "next_object", "set_parameters", "close", "show", "move_click", "remove_click"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["open", "click", "stroke", "undo", "redo", "reset", "initial_mask", "next_object", "set_parameters", "close", "show", "move_click", "remove_click", "box", "edit_object"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -135,6 +143,7 @@ class Open(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
     image: _builtins.bytes
     """The whole encoded image file (JPEG, PNG, WebP, BMP, TIFF, a GIF of one frame). A file that
     exceeds the server's message limit (64 MiB by default) goes through UploadImage.
@@ -158,6 +167,12 @@ class Open(_message.Message):
     def output(self) -> Global___Output:
         """What replies hold unless a request says otherwise."""
 
+    @_builtins.property
+    def window(self) -> Global___Window:
+        """Which sample values of the image are shown; ignored when resuming. An `image_digest` finds only
+        what was decoded through the same window, or through none.
+        """
+
     def __init__(
         self,
         *,
@@ -167,16 +182,48 @@ class Open(_message.Message):
         model: _builtins.str = ...,
         parameters: Global___Parameters | None = ...,
         output: Global___Output | None = ...,
+        window: Global___Window | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "image_digest", b"image_digest", "output", b"output", "parameters", b"parameters", "session_id", b"session_id", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "image_digest", b"image_digest", "output", b"output", "parameters", b"parameters", "session_id", b"session_id", "source", b"source", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "image_digest", b"image_digest", "model", b"model", "output", b"output", "parameters", b"parameters", "session_id", b"session_id", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "image_digest", b"image_digest", "model", b"model", "output", b"output", "parameters", b"parameters", "session_id", b"session_id", "source", b"source", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["image", "image_digest", "session_id"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
 
 Global___Open: _TypeAlias = Open  # noqa: Y015
+
+@_typing.final
+class Window(_message.Message):
+    """Sample values as stored in the file: `low` and below become 0, `high` and above 255, linear
+    between; all channels alike. Where 0 is white (TIFF), `low` becomes 255 and `high` 0.
+
+    Without a window, samples of 8 bits stay as they are. Those of more bits (10 to 16, 32-bit integers,
+    floating-point numbers) are stretched to the range that they take: from the 0.1th to the 99.9th
+    percentile of all samples of the image.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    low: _builtins.float
+    high: _builtins.float
+    """Above `low`."""
+    def __init__(
+        self,
+        *,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Window: _TypeAlias = Window  # noqa: Y015
 
 @_typing.final
 class Click(_message.Message):
@@ -287,9 +334,41 @@ class RemoveClick(_message.Message):
 Global___RemoveClick: _TypeAlias = RemoveClick  # noqa: Y015
 
 @_typing.final
+class Box(_message.Message):
+    """The object lies in this box, in place of an earlier one; it counts as drawn before all clicks. The
+    pixels whose centres lie in it belong to it: edges from -0.5 to width - 0.5 or height - 0.5.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    X0_FIELD_NUMBER: _builtins.int
+    Y0_FIELD_NUMBER: _builtins.int
+    X1_FIELD_NUMBER: _builtins.int
+    Y1_FIELD_NUMBER: _builtins.int
+    x0: _builtins.float
+    y0: _builtins.float
+    x1: _builtins.float
+    y1: _builtins.float
+    def __init__(
+        self,
+        *,
+        x0: _builtins.float = ...,
+        y0: _builtins.float = ...,
+        x1: _builtins.float = ...,
+        y1: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["x0", b"x0", "x1", b"x1", "y0", b"y0", "y1", b"y1"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Box: _TypeAlias = Box  # noqa: Y015
+
+@_typing.final
 class Undo(_message.Message):
-    """Takes back the last click, stroke, moved or removed click, initial mask or reset of the current
-    object.
+    """Takes back the last click, stroke, moved or removed click, box, initial mask or reset of the
+    current object.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -375,16 +454,53 @@ class NextObject(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    EXCLUDE_FINISHED_FIELD_NUMBER: _builtins.int
+    exclude_finished: _builtins.bool
+    """The new object never takes pixels that now belong to other objects. A positive click on them is
+    refused.
+    """
     def __init__(
         self,
+        *,
+        exclude_finished: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exclude_finished", b"exclude_finished"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NextObject: _TypeAlias = NextObject  # noqa: Y015
+
+@_typing.final
+class EditObject(_message.Message):
+    """Goes back to an object of the image with its clicks, parameters, undo and redo, and edits it
+    further; the current object is finished.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    EXCLUDE_FINISHED_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Its `object_index`."""
+    exclude_finished: _builtins.bool
+    """From now on it never takes pixels that now belong to other objects; false: what it was told to
+    exclude before stays.
+    """
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        exclude_finished: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exclude_finished", b"exclude_finished", "index", b"index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EditObject: _TypeAlias = EditObject  # noqa: Y015
 
 @_typing.final
 class SetParameters(_message.Message):
@@ -530,6 +646,7 @@ class Output(_message.Message):
     POLYGON_TOLERANCE_FIELD_NUMBER: _builtins.int
     PROBABILITY_FIELD_NUMBER: _builtins.int
     CLICKS_FIELD_NUMBER: _builtins.int
+    OBJECTS_FIELD_NUMBER: _builtins.int
     mask: Global___Output.MaskFormat.ValueType
     changed_only: _builtins.bool
     """Only the rectangle that changed since the previous reply of this stream that held a mask. The
@@ -547,6 +664,8 @@ class Output(_message.Message):
     """Also the network's probability map."""
     clicks: _builtins.bool
     """Also the clicks in force."""
+    objects: _builtins.bool
+    """Also the masks of all objects of the session."""
     def __init__(
         self,
         *,
@@ -556,10 +675,11 @@ class Output(_message.Message):
         polygon_tolerance: _builtins.float = ...,
         probability: _builtins.bool = ...,
         clicks: _builtins.bool = ...,
+        objects: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_only", b"changed_only", "clicks", b"clicks", "mask", b"mask", "polygon_tolerance", b"polygon_tolerance", "polygons", b"polygons", "probability", b"probability"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_only", b"changed_only", "clicks", b"clicks", "mask", b"mask", "objects", b"objects", "polygon_tolerance", b"polygon_tolerance", "polygons", b"polygons", "probability", b"probability"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -581,19 +701,22 @@ class SessionReply(_message.Message):
     CAN_UNDO_FIELD_NUMBER: _builtins.int
     CAN_REDO_FIELD_NUMBER: _builtins.int
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    NUM_OBJECTS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """The sequence of the request that this answers."""
     session_id: _builtins.str
     applied_sequence: _builtins.int
     """Sequence of the last event that was applied; after resuming, tells what survived."""
     object_index: _builtins.int
-    """0 for the first object on the image, then 1, ..."""
+    """Of the current object: 0 for the first one on the image, then 1, ..."""
     num_clicks: _builtins.int
     """Number of clicks and strokes of the current object that are in force."""
     can_undo: _builtins.bool
     can_redo: _builtins.bool
     memory_bytes: _builtins.int
     """Bytes that the session holds on the server, its share of the image not counted."""
+    num_objects: _builtins.int
+    """Number of objects on the image, the current one included."""
     @_builtins.property
     def error(self) -> Global___Error:
         """Set when the event could not be applied; the fields below then describe the unchanged state,
@@ -624,10 +747,11 @@ class SessionReply(_message.Message):
         can_undo: _builtins.bool = ...,
         can_redo: _builtins.bool = ...,
         memory_bytes: _builtins.int = ...,
+        num_objects: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "image", b"image", "result", b"result", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_sequence", b"applied_sequence", "can_redo", b"can_redo", "can_undo", b"can_undo", "error", b"error", "image", b"image", "memory_bytes", b"memory_bytes", "num_clicks", b"num_clicks", "object_index", b"object_index", "result", b"result", "sequence", b"sequence", "session_id", b"session_id", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_sequence", b"applied_sequence", "can_redo", b"can_redo", "can_undo", b"can_undo", "error", b"error", "image", b"image", "memory_bytes", b"memory_bytes", "num_clicks", b"num_clicks", "num_objects", b"num_objects", "object_index", b"object_index", "result", b"result", "sequence", b"sequence", "session_id", b"session_id", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -639,19 +763,23 @@ class Error(_message.Message):
 
     CODE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    RETRY_FIELD_NUMBER: _builtins.int
     code: _builtins.int
     """A gRPC status code."""
     message: _builtins.str
     """What is wrong and what to do."""
+    retry: _builtins.bool
+    """The same request may succeed a little later: the server is busy."""
     def __init__(
         self,
         *,
         code: _builtins.int = ...,
         message: _builtins.str = ...,
+        retry: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "retry", b"retry"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -667,6 +795,7 @@ class ImageInfo(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     ESTIMATED_SIGMA_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
     width: _builtins.int
     height: _builtins.int
     digest: _builtins.str
@@ -677,6 +806,10 @@ class ImageInfo(_message.Message):
     """sigma of the contrast term as estimated from this image, in grey levels."""
     model_version: _builtins.str
     """Version of the model in use."""
+    @_builtins.property
+    def window(self) -> Global___Window:
+        """Which sample values became 0 and 255; unset for samples of 8 bits that stay as they are."""
+
     def __init__(
         self,
         *,
@@ -686,10 +819,11 @@ class ImageInfo(_message.Message):
         model: _builtins.str = ...,
         estimated_sigma: _builtins.float = ...,
         model_version: _builtins.str = ...,
+        window: Global___Window | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "estimated_sigma", b"estimated_sigma", "height", b"height", "model", b"model", "model_version", b"model_version", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "estimated_sigma", b"estimated_sigma", "height", b"height", "model", b"model", "model_version", b"model_version", "width", b"width", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -709,6 +843,7 @@ class Result(_message.Message):
     AREA_FIELD_NUMBER: _builtins.int
     CLICKS_FIELD_NUMBER: _builtins.int
     POLYGONS_REFUSED_FIELD_NUMBER: _builtins.int
+    OBJECTS_FIELD_NUMBER: _builtins.int
     png: _builtins.bytes
     """Single-channel 8-bit PNG, 0 or 255."""
     area: _builtins.int
@@ -734,6 +869,10 @@ class Result(_message.Message):
     def clicks(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlacedClick]:
         """The clicks and strokes in force, in the order made, where `Output.clicks` asked for them."""
 
+    @_builtins.property
+    def objects(self) -> _containers.RepeatedCompositeFieldContainer[Global___SelectedObject]:
+        """All objects by their index, the current one included, where `Output.objects` asked for them."""
+
     def __init__(
         self,
         *,
@@ -745,16 +884,56 @@ class Result(_message.Message):
         area: _builtins.int = ...,
         clicks: _abc.Iterable[Global___PlacedClick] | None = ...,
         polygons_refused: _builtins.str = ...,
+        objects: _abc.Iterable[Global___SelectedObject] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mask", b"mask", "png", b"png", "probability", b"probability", "rectangle", b"rectangle", "rle", b"rle"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["area", b"area", "clicks", b"clicks", "mask", b"mask", "png", b"png", "polygons", b"polygons", "polygons_refused", b"polygons_refused", "probability", b"probability", "rectangle", b"rectangle", "rle", b"rle"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["area", b"area", "clicks", b"clicks", "mask", b"mask", "objects", b"objects", "png", b"png", "polygons", b"polygons", "polygons_refused", b"polygons_refused", "probability", b"probability", "rectangle", b"rectangle", "rle", b"rle"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_mask: _TypeAlias = _typing.Literal["rle", "png"]  # noqa: Y015
     _WhichOneofArgType_mask: _TypeAlias = _typing.Literal["mask", b"mask"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_mask) -> _WhichOneofReturnType_mask | None: ...
 
 Global___Result: _TypeAlias = Result  # noqa: Y015
+
+@_typing.final
+class SelectedObject(_message.Message):
+    """An object of the session."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    RECTANGLE_FIELD_NUMBER: _builtins.int
+    RLE_FIELD_NUMBER: _builtins.int
+    AREA_FIELD_NUMBER: _builtins.int
+    NUM_CLICKS_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    area: _builtins.int
+    num_clicks: _builtins.int
+    @_builtins.property
+    def rectangle(self) -> Global___Rectangle:
+        """The bounding box of its mask; width and height 0: nothing is selected."""
+
+    @_builtins.property
+    def rle(self) -> Global___Rle:
+        """Its mask inside the rectangle; unset when nothing is selected."""
+
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        rectangle: Global___Rectangle | None = ...,
+        rle: Global___Rle | None = ...,
+        area: _builtins.int = ...,
+        num_clicks: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rectangle", b"rectangle", "rle", b"rle"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["area", b"area", "index", b"index", "num_clicks", b"num_clicks", "rectangle", b"rectangle", "rle", b"rle"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SelectedObject: _TypeAlias = SelectedObject  # noqa: Y015
 
 @_typing.final
 class PlacedClick(_message.Message):
@@ -967,21 +1146,27 @@ class UploadImageRequest(_message.Message):
 
     CHUNK_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
     chunk: _builtins.bytes
     """The next part of the encoded file, at most 1 MiB (1,048,576 bytes)."""
     digest: _builtins.str
     """In the first message, optional: the SHA-256 of the whole file, hex. Checked when the data is
     complete.
     """
+    @_builtins.property
+    def window(self) -> Global___Window:
+        """In the first message, optional: as in `Open`, which must then ask for the same window."""
+
     def __init__(
         self,
         *,
         chunk: _builtins.bytes = ...,
         digest: _builtins.str = ...,
+        window: Global___Window | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "digest", b"digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "digest", b"digest", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1022,25 +1207,35 @@ class SegmentRequest(_message.Message):
     IMAGE_DIGEST_FIELD_NUMBER: _builtins.int
     CLICKS_FIELD_NUMBER: _builtins.int
     INITIAL_MASK_FIELD_NUMBER: _builtins.int
+    BOX_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
     image: _builtins.bytes
     image_digest: _builtins.str
     model: _builtins.str
     """As in `Open`."""
     @_builtins.property
     def clicks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Click]:
-        """In the order in which they were made; each is applied as in a session. At most 1,000 by default."""
+        """In the order in which they were made, after mask and box; each is applied as in a session. At
+        most 1,000 by default.
+        """
 
     @_builtins.property
     def initial_mask(self) -> Global___InitialMask:
         """A mask to start from, before the first click."""
 
     @_builtins.property
+    def box(self) -> Global___Box:
+        """A box around the object."""
+
+    @_builtins.property
     def parameters(self) -> Global___Parameters: ...
     @_builtins.property
     def output(self) -> Global___Output: ...
+    @_builtins.property
+    def window(self) -> Global___Window: ...
     def __init__(
         self,
         *,
@@ -1048,13 +1243,15 @@ class SegmentRequest(_message.Message):
         image_digest: _builtins.str = ...,
         clicks: _abc.Iterable[Global___Click] | None = ...,
         initial_mask: Global___InitialMask | None = ...,
+        box: Global___Box | None = ...,
         model: _builtins.str = ...,
         parameters: Global___Parameters | None = ...,
         output: Global___Output | None = ...,
+        window: Global___Window | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "image_digest", b"image_digest", "initial_mask", b"initial_mask", "output", b"output", "parameters", b"parameters", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "image", b"image", "image_digest", b"image_digest", "initial_mask", b"initial_mask", "output", b"output", "parameters", b"parameters", "source", b"source", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clicks", b"clicks", "image", b"image", "image_digest", b"image_digest", "initial_mask", b"initial_mask", "model", b"model", "output", b"output", "parameters", b"parameters", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "clicks", b"clicks", "image", b"image", "image_digest", b"image_digest", "initial_mask", b"initial_mask", "model", b"model", "output", b"output", "parameters", b"parameters", "source", b"source", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["image", "image_digest"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015

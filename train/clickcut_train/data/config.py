@@ -27,6 +27,13 @@ class SourceConfig(BaseModel):
     weight: float = Field(
         default=1.0, gt=0, le=MAX_WEIGHT, description="times that a photo is drawn an epoch"
     )
+    hold_out: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the photos, chosen by a hash of their names, that is left out",
+    )
+    held_out: bool = Field(default=False, description="read only the share that is left out")
     window: int = Field(
         default=0,
         ge=0,
@@ -55,10 +62,17 @@ class SourceConfig(BaseModel):
             raise ValueError(f"data of the kind {self.kind} have no splits")
         if self.window and self.kind != "shards":
             raise ValueError("window is for shards")
+        if self.hold_out and self.kind == "shards":
+            raise ValueError("hold_out is for data on disk: hold photos out before they are packed")
+        if self.held_out and not self.hold_out:
+            raise ValueError("held_out needs hold_out, the share that was left out of training")
         return self
 
     def __str__(self) -> str:
-        return str(DataSpec(self.kind, self.path, self.splits))
+        part = ""
+        if self.hold_out:
+            part = f" ({'only' if self.held_out else 'without'} a held-out {self.hold_out:.0%})"
+        return f"{DataSpec(self.kind, self.path, self.splits)}{part}"
 
 
 class DataConfig(BaseModel):
@@ -83,7 +97,7 @@ class DataConfig(BaseModel):
     cache: str = Field(
         default="", description="folder for shards from a URL; empty: the user's cache"
     )
-    cache_gib: float = Field(default=20.0, gt=0, description="most that the cache holds")
+    cache_gib: float = Field(default=20.0, gt=0, description="maximum size of the cache")
 
 
 def parse_source(text: str) -> SourceConfig:

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import urllib3
 from urllib3.exceptions import HTTPError, MaxRetryError
 
+from clickcut.whole_file import whole_file
 from clickcut_train.errors import DataError
 
 ATTEMPTS = 4
@@ -32,15 +33,15 @@ class Transfer:
     def __init__(self) -> None:
         self._pool = urllib3.PoolManager(timeout=_TIMEOUT)
 
-    def read(self, url: str, most: int) -> bytes:
-        """A whole file of at most `most` bytes.
+    def read(self, url: str, max_bytes: int) -> bytes:
+        """A whole file of at most `max_bytes` bytes.
 
         Raises:
             DataError: it cannot be fetched, or has more bytes.
         """
         for attempt in range(ATTEMPTS):
             try:
-                return b"".join(self._chunks(url, most))
+                return b"".join(self._chunks(url, max_bytes))
             except _TransientError as error:
                 _wait(url, attempt, error)
         raise AssertionError  # _wait raises at the last attempt
@@ -51,13 +52,11 @@ class Transfer:
         Raises:
             DataError: it cannot be fetched, is another file, or the disk is full.
         """
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         try:
             for attempt in range(ATTEMPTS):
                 try:
-                    with partial.open("wb") as file:
+                    with whole_file(path, unique=True) as file:
                         self._save_once(url, file, size, sha256)
-                    partial.replace(path)
                     return
                 except _TransientError as error:
                     _wait(url, attempt, error)
@@ -67,8 +66,6 @@ class Transfer:
             raise DataError(
                 f"{path.parent}: {what}; free space, or name another folder as data.cache"
             ) from error
-        finally:
-            partial.unlink(missing_ok=True)
 
     def _save_once(self, url: str, file: BinaryIO, size: int, sha256: str) -> None:
         digest, count = hashlib.sha256(), 0
@@ -83,7 +80,7 @@ class Transfer:
         file.flush()
         os.fsync(file.fileno())
 
-    def _chunks(self, url: str, most: int) -> Iterator[bytes]:
+    def _chunks(self, url: str, max_bytes: int) -> Iterator[bytes]:
         try:
             response = self._pool.request("GET", url, preload_content=False, retries=3)
         except MaxRetryError as error:
@@ -98,8 +95,8 @@ class Transfer:
             count = 0
             for chunk in response.stream(_CHUNK, decode_content=True):
                 count += len(chunk)
-                if count > most:
-                    raise DataError(f"{url}: more than the {most:,} bytes that are expected")
+                if count > max_bytes:
+                    raise DataError(f"{url}: more than the {max_bytes:,} bytes that are expected")
                 yield chunk
         except HTTPError as error:
             raise _TransientError(str(error)) from error
@@ -124,11 +121,11 @@ class Cache:
 
     Args:
         folder: made where it is missing.
-        most: bytes that it may hold.
+        max_bytes: bytes that it may hold.
     """
 
-    def __init__(self, folder: Path, most: int) -> None:
-        self.folder, self.most = folder, most
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self.folder, self.max_bytes = folder, max_bytes
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -159,7 +156,7 @@ class Cache:
                 found.append((state.st_mtime_ns, state.st_size, path))
         held = sum(s for _, s, _ in found)
         for _, used, path in sorted(found):
-            if held + size <= self.most:
+            if held + size <= self.max_bytes:
                 break
             path.unlink(missing_ok=True)
             held -= used

@@ -23,11 +23,11 @@ class PackOptions(BaseModel):
     long_side: int = Field(
         default=480, ge=64, le=8192, description="larger photos are scaled down to it, pixels"
     )
-    quality: int = Field(default=90, ge=1, le=100, description="of JPEGs that are encoded anew")
+    quality: int = Field(default=90, ge=1, le=100, description="of JPEGs that are encoded again")
     min_area: int = Field(
         default=400, ge=1, description="packed pixels below which an object is left out"
     )
-    shard_mib: float = Field(default=256.0, gt=0, description="most MiB of a shard")
+    shard_mib: float = Field(default=256.0, gt=0, description="maximum size of a shard")
     seed: int = Field(default=0, ge=0, description="of the order in which photos are packed")
 
 

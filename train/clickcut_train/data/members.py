@@ -25,7 +25,7 @@ from clickcut_eval.datasets.rle import Rle, encode_mask
 from clickcut_train.data.photo import Photo
 from clickcut_train.errors import DataError
 
-_MOST_IDS = VOID - 1
+_MAX_IDS = VOID - 1
 
 
 class InstanceId(BaseModel):
@@ -33,7 +33,7 @@ class InstanceId(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
     map: int = Field(ge=0)
-    id: int = Field(ge=1, le=_MOST_IDS)
+    id: int = Field(ge=1, le=_MAX_IDS)
     area: int = Field(ge=1)
 
 
@@ -60,7 +60,7 @@ def to_members(photo: Photo, source: int) -> dict[str, bytes]:
     instances: list[InstanceId] = []
     for rle, area in zip(photo.rles, photo.areas(), strict=True):
         mask = photo.mask(len(instances)).astype(bool)
-        free = (k for k in range(len(maps)) if used[k] < _MOST_IDS and not maps[k][mask].any())
+        free = (k for k in range(len(maps)) if used[k] < _MAX_IDS and not maps[k][mask].any())
         k = next(free, len(maps))
         if k == len(maps):
             maps.append(np.zeros(rle["size"], np.uint8))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +44,20 @@ def list_entries(source: SourceConfig) -> list[Entry]:
             entries = folder_entries(root)
         case "shards":
             raise DataError(f"{source}: packed already")
+    if source.hold_out:
+        entries = [e for e in entries if is_held_out(e.name, source.hold_out) == source.held_out]
     if not entries:
         raise DataError(f"{source}: it lists no photos")
     return entries
+
+
+def is_held_out(name: str, share: float) -> bool:
+    """Whether a photo is in the held-out share: by the first 32 bits of its name's SHA-256.
+
+    The same photos on every machine and whatever else the set holds, so that a photo is never
+    trained on in one run and measured in another.
+    """
+    return int.from_bytes(hashlib.sha256(Path(name).stem.encode()).digest()[:4]) < share * 2**32
 
 
 def strictness(config: DataConfig) -> Strictness:
@@ -54,22 +66,22 @@ def strictness(config: DataConfig) -> Strictness:
 
 
 def read_photos(
-    source: SourceConfig, config: DataConfig, most: int | None = None, seed: int = 0
+    source: SourceConfig, config: DataConfig, max_photos: int | None = None, seed: int = 0
 ) -> tuple[list[Photo], Report]:
     """All photos of a data set on disk that can be trained on, and what was left out.
 
     Args:
         source: the data set.
         config: what is left out.
-        most: read a random sample of at most this many photos.
+        max_photos: read a random sample of at most this many photos.
         seed: of the sample.
 
     Raises:
         DataError: see `list_entries` and `read_entries`.
     """
     entries = list_entries(source)
-    if most is not None and most < len(entries):
-        chosen = np.random.default_rng(seed).choice(len(entries), most, replace=False)
+    if max_photos is not None and max_photos < len(entries):
+        chosen = np.random.default_rng(seed).choice(len(entries), max_photos, replace=False)
         entries = [entries[i] for i in np.sort(chosen)]
     report = Report(str(source), len(entries))
     found = read_entries([(entry, report) for entry in entries], strictness(config))
@@ -80,7 +92,7 @@ def read_photos(
 
 
 def open_sources(
-    config: DataConfig, most: int | None = None, seed: int = 0
+    config: DataConfig, max_photos: int | None = None, seed: int = 0
 ) -> tuple[PhotoSource, tuple[Report, ...]]:
     """Everything that a configuration names as one source.
 
@@ -88,7 +100,7 @@ def open_sources(
 
     Args:
         config: the data sets.
-        most: read a random sample of at most this many photos of each data set on disk.
+        max_photos: read a random sample of at most this many photos of each data set on disk.
         seed: of the sample.
 
     Raises:
@@ -107,7 +119,7 @@ def open_sources(
             count, objects = len(shards), int(shards.objects.sum())
             reports.append(Report(str(source), count, count, objects))
             continue
-        photos, report = read_photos(source, config, most, seed)
+        photos, report = read_photos(source, config, max_photos, seed)
         sources.append(MemorySource(photos, [source.weight] * len(photos)))
         reports.append(report)
     return sources[0] if len(sources) == 1 else MixedSource(sources), tuple(reports)

@@ -73,7 +73,7 @@ Place = tuple[int, int]
 
 
 class _OpenShard:
-    """An open tar file; it is closed when nobody reads from it any more."""
+    """An open tar file; it is closed when the last reader is done."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDONLY)
@@ -174,7 +174,7 @@ def open_shards(
         weight: see `ShardSource`.
         window: see `ShardSource`.
         cache: folder for shards from a URL; the user's cache when empty.
-        cache_gib: most that it holds.
+        cache_gib: maximum that it holds.
 
     Raises:
         DataError: no manifest there, or not one; the cache is too small for the window.
@@ -196,22 +196,23 @@ def open_shards(
     transfer = Transfer()
     manifest = parse_manifest(transfer.read(url, MAX_BYTES), url)
     folder = Path(cache).expanduser() if cache else _user_cache()
-    most = int(cache_gib * 2**30)
-    _check_cache(manifest, window, most, folder)
-    return ShardSource(manifest, WebStore(url, transfer, Cache(folder, most)), weight, window)
+    max_bytes = int(cache_gib * 2**30)
+    _check_cache(manifest, window, max_bytes, folder)
+    return ShardSource(manifest, WebStore(url, transfer, Cache(folder, max_bytes)), weight, window)
 
 
-def _check_cache(manifest: Manifest, window: int, most: int, folder: Path) -> None:
+def _check_cache(manifest: Manifest, window: int, max_bytes: int, folder: Path) -> None:
     """With all shards in use at once, a cache that cannot hold them would fetch for every photo."""
     sizes = sorted((s.bytes for s in manifest.shards), reverse=True)
     # At a change of windows, drawing ahead needs shards of both.
     needed = sum(sizes[: 2 * window]) if window else sum(sizes)
-    if needed > most:
-        fitting = int(most // (2 * sizes[0]))
+    if needed > max_bytes:
+        fitting = int(max_bytes // (2 * sizes[0]))
         advice = f"set window to at most {fitting}" if fitting else "pack smaller shards"
         raise DataError(
-            f"the cache {folder} may hold {most / 2**30:.2f} GiB, but {needed / 2**30:.2f} GiB of "
-            f"shards are in use at a time: raise data.cache_gib, or {advice}"
+            f"the cache {folder} may hold {max_bytes / 2**30:.2f} GiB, but "
+            f"{needed / 2**30:.2f} GiB of shards are in use at a time: raise data.cache_gib, "
+            f"or {advice}"
         )
 
 

@@ -79,8 +79,8 @@ class MixedSource:
         self.weights = np.concatenate([s.weights for s in self._sources])
         self.objects = np.concatenate([s.objects for s in self._sources])
         self.window = min((s.window for s in self._sources if s.window), default=0)
-        most = max(_group_count(s) for s in self._sources)
-        self.groups = np.concatenate([_spread(s, most) for s in self._sources])
+        count = max(_group_count(s) for s in self._sources)
+        self.groups = np.concatenate([_spread(s, count) for s in self._sources])
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -96,7 +96,7 @@ def _group_count(source: PhotoSource) -> int:
 
 
 def _spread(source: PhotoSource, count: int) -> Ints:
-    """The groups of a source numbered anew in [0, count)."""
+    """The groups of a source renumbered to [0, count)."""
     own = _group_count(source)
     if own == 1:  # in memory: near everything
         return np.arange(len(source), dtype=np.int64) % count

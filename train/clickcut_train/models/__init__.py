@@ -1,4 +1,4 @@
-"""The networks: trunk (features at strides 4 to 32) and head (features to logits)."""
+"""The networks: backbone (features at strides 4 to 32) and head (features to logits)."""
 
 from __future__ import annotations
 

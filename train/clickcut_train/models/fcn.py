@@ -36,7 +36,7 @@ class FCNHead(nn.Module):
     interpolation and the ones before are learned, as Long et al. (section 4.3).
 
     Args:
-        channels: of the trunk's features at strides 4, 8, 16, 32.
+        channels: of the backbone's features at strides 4, 8, 16, 32.
         stride: 32, 16, 8 or 4.
     """
 

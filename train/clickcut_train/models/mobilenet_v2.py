@@ -1,8 +1,10 @@
-"""MobileNetV2 (Sandler et al. 2018) as a trunk; module names as in torchvision's `features`."""
+"""MobileNetV2 (Sandler et al. 2018) as a backbone; module names as in torchvision's `features`."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
+
+from clickcut_train.models.batchnorm import ConvNorm
 
 # Table 2 of the paper: expansion, output channels, blocks, stride of the first block.
 _PLAN = (
@@ -22,7 +24,7 @@ def convolution(
     inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
     """Convolution, BatchNorm, ReLU6."""
-    return nn.Sequential(
+    return ConvNorm(
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU6(inplace=True),
@@ -45,7 +47,7 @@ class InvertedResidual(nn.Module):
             nn.Conv2d(hidden, outputs, 1, bias=False),
             nn.BatchNorm2d(outputs),
         ]
-        self.conv = nn.Sequential(*layers)
+        self.conv = ConvNorm(*layers)
         self.shortcut = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:

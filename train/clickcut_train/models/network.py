@@ -1,4 +1,4 @@
-"""A click-conditioned fully convolutional network: any trunk with any head.
+"""A click-conditioned fully convolutional network: any backbone with any head.
 
 Tensors are (N, C, H, W). Input channels: R, G, B as pixel * `PIXEL_SCALE` + `PIXEL_OFFSET`, the
 positive and the negative guidance map, and, when the network takes it, the previous probability.
@@ -34,8 +34,8 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     architecture: Architecture = Field(default="topdown", description="the head")
-    trunk: Literal["mobilenet_v2", "vgg16"] = "mobilenet_v2"
-    width: float = Field(default=1.0, gt=0, le=4, description="factor on the trunk's channels")
+    backbone: Literal["mobilenet_v2", "vgg16"] = "mobilenet_v2"
+    width: float = Field(default=1.0, gt=0, le=4, description="factor on the backbone's channels")
     expand_first: bool = Field(
         default=False,
         description="MobileNetV2 whose block 1 has a 1x1 expansion, as some ImageNet files",
@@ -58,24 +58,24 @@ class ModelConfig(BaseModel):
 
     @property
     def name(self) -> str:
-        """Architecture and trunk, for people and bundle metadata."""
-        return f"{self.architecture}-{self.trunk}"
+        """Architecture and backbone, for people and bundle metadata."""
+        return f"{self.architecture}-{self.backbone}"
 
 
 class ClickNetwork(nn.Module):
-    """Trunk and head, with the scaling of distance maps and the padding to whole strides.
+    """Backbone and head, with the scaling of distance maps and the padding to whole strides.
 
     Args:
-        trunk: (N, C, H, W) -> features at strides 4, 8, 16, 32.
+        backbone: (N, C, H, W) -> features at strides 4, 8, 16, 32.
         head: features and guidance (N, 2 or 3, H, W) -> logits (N, 1, H, W).
         guidance_scale: factor on the two guidance maps; 1/255 for distances in pixels.
     """
 
     def __init__(
-        self, trunk: MobileNetV2 | VGG16, head: FCNHead | TopDownHead, guidance_scale: float
+        self, backbone: MobileNetV2 | VGG16, head: FCNHead | TopDownHead, guidance_scale: float
     ) -> None:
         super().__init__()
-        self.trunk, self.head, self.guidance_scale = trunk, head, guidance_scale
+        self.backbone, self.head, self.guidance_scale = backbone, head, guidance_scale
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 5 or 6, H, W) -> logits (N, 1, H, W), for any H and W."""
@@ -87,23 +87,23 @@ class ClickNetwork(nn.Module):
             x = F.pad(x, (0, right, 0, bottom), mode="replicate")
         if self.guidance_scale != 1:
             x = torch.cat([x[:, :3], x[:, 3:5] * self.guidance_scale, x[:, 5:]], 1)
-        logits: Tensor = self.head(self.trunk(x), x[:, 3:])
+        logits: Tensor = self.head(self.backbone(x), x[:, 3:])
         return logits[..., :height, :width] if padded else logits
 
 
 def build(config: ModelConfig) -> ClickNetwork:
     """A network with random weights, except that the guidance channels start at zero."""
     channels = len(config.channels)
-    trunk: MobileNetV2 | VGG16
-    if config.trunk == "vgg16":
-        trunk = VGG16(channels, config.width)
+    backbone: MobileNetV2 | VGG16
+    if config.backbone == "vgg16":
+        backbone = VGG16(channels, config.width)
     else:
-        trunk = MobileNetV2(channels, config.width, config.expand_first)
+        backbone = MobileNetV2(channels, config.width, config.expand_first)
     head: FCNHead | TopDownHead
     if config.architecture == "topdown":
-        head = TopDownHead(trunk.channels, channels - 3, config.head_channels)
+        head = TopDownHead(backbone.channels, channels - 3, config.head_channels)
     else:
-        head = FCNHead(trunk.channels, _FCN_STRIDES[config.architecture])
+        head = FCNHead(backbone.channels, _FCN_STRIDES[config.architecture])
     with torch.no_grad():
-        trunk.first.weight[:, 3:] = 0  # paper section 3.3
-    return ClickNetwork(trunk, head, 1 / 255 if config.encoding == "distance" else 1.0)
+        backbone.first.weight[:, 3:] = 0  # paper section 3.3
+    return ClickNetwork(backbone, head, 1 / 255 if config.encoding == "distance" else 1.0)

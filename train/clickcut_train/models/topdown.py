@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clickcut_train.models.batchnorm import ConvNorm
 from clickcut_train.models.mobilenet_v2 import convolution
 
 
@@ -23,7 +24,7 @@ class TopDownHead(nn.Module):
     top (PSPNet, Zhao et al. 2017) and the guidance once more at stride 4.
 
     Args:
-        channels: of the trunk's features at strides 4, 8, 16, 32.
+        channels: of the backbone's features at strides 4, 8, 16, 32.
         guidance: input channels besides R, G, B.
         width: channels of the head.
     """
@@ -32,8 +33,7 @@ class TopDownHead(nn.Module):
         super().__init__()
         self.pooled = nn.Conv2d(channels[3], width, 1)
         self.lateral = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(c, width, 1, bias=False), nn.BatchNorm2d(width))
-            for c in channels
+            ConvNorm(nn.Conv2d(c, width, 1, bias=False), nn.BatchNorm2d(width)) for c in channels
         )
         # The clicks enter a second time near the output: a click must hold where it was made.
         self.echo = nn.Conv2d(guidance, width, 1, bias=False)

@@ -1,4 +1,4 @@
-"""VGG16 (Simonyan and Zisserman 2015) as a trunk, its classifier made convolutional.
+"""VGG16 (Simonyan and Zisserman 2015) as a backbone, its classifier made convolutional.
 
 fc6 and fc7 are convolutions of 7x7 and 1x1 (Long et al. 2015); `features` has torchvision's layout.
 Long et al. pad the image by 100 pixels so that fc6 fits; here fc6 is padded by 3, which gives the

@@ -13,9 +13,10 @@ from clickcut_train.errors import CheckpointError, WeightsError
 from clickcut_train.models import ClickNetwork, ModelConfig
 from clickcut_train.models.mobilenet_v2 import MobileNetV2
 from clickcut_train.models.vgg16 import VGG16
+from clickcut_train.weights.bundle import load_bundle
 from clickcut_train.weights.tensors import IMAGENET, SIGNED, fold_colours, install, read_torch
 
-FOLDED = ("deeplab_fused",)
+FOLDED = ("deeplab_fused", "bundle")
 """Kinds of files whose BatchNorms were folded into the convolutions."""
 
 
@@ -51,39 +52,43 @@ def load_initial(network: ClickNetwork, model: ModelConfig, kind: str, path: Pat
         path: the file.
 
     Raises:
-        WeightsError: the file is damaged, foreign or incomplete, or of another trunk.
+        WeightsError: the file is damaged, foreign or incomplete, or of another backbone.
         CheckpointError: likewise for a checkpoint.
     """
     if kind == "checkpoint":
         return _from_checkpoint(network, model, path)
+    if kind == "bundle":
+        return LoadReport(load_bundle(network, model, path), (), ())
     wanted = MobileNetV2 if kind in ("mobilenet_v2", "deeplab_fused") else VGG16
-    trunk = network.trunk
-    if not isinstance(trunk, wanted):
+    backbone = network.backbone
+    if not isinstance(backbone, wanted):
         raise WeightsError(
-            f"{path}: initial.kind = '{kind}' fills another trunk than model.trunk = "
-            f"'{model.trunk}'"
+            f"{path}: initial.kind = '{kind}' fills another backbone than model.backbone = "
+            f"'{model.backbone}'"
         )
-    if isinstance(trunk, MobileNetV2):
-        tensors, unused = _mobilenet_v2(trunk, kind, path)
-        missing = install(trunk, tensors, "features.0.0.weight", str(path))
+    if isinstance(backbone, MobileNetV2):
+        tensors, unused = _mobilenet_v2(backbone, kind, path)
+        missing = install(backbone, tensors, "features.0.0.weight", str(path))
     else:
         from clickcut_train.weights import vgg16
 
         tensors, unused = vgg16.READERS[kind](path)
-        missing = install(trunk, tensors, "features.0.weight", str(path), optional="fc")
+        missing = install(backbone, tensors, "features.0.weight", str(path), optional="fc")
     head = [f"head.{n}" for n in network.head.state_dict()]
-    names = [f"trunk.{n}" for n in missing if not n.endswith("num_batches_tracked")]
+    names = [f"backbone.{n}" for n in missing if not n.endswith("num_batches_tracked")]
     return LoadReport(len(tensors), (*names, *head), tuple(unused))
 
 
-def _mobilenet_v2(trunk: MobileNetV2, kind: str, path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """Tensors by the trunk's names, in our colours, and what is left over."""
+def _mobilenet_v2(
+    backbone: MobileNetV2, kind: str, path: Path
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Tensors by the backbone's names, in our colours, and what is left over."""
     state = read_torch(path)
     prefix = "backbone." if kind == "deeplab_fused" else ""
-    names = trunk.state_dict().keys()
+    names = backbone.state_dict().keys()
     found = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
     expanded = "features.1.conv.3.weight" in found
-    if "features.1.conv.0.0.weight" in found and expanded != _expands_first(trunk):
+    if "features.1.conv.0.0.weight" in found and expanded != _expands_first(backbone):
         raise WeightsError(
             f"{path}: its block 1 has {'an' if expanded else 'no'} expansion; "
             f"set model.expand_first = {str(expanded).lower()}"
@@ -99,15 +104,15 @@ def _mobilenet_v2(trunk: MobileNetV2, kind: str, path: Path) -> tuple[dict[str, 
     return tensors, unused
 
 
-def _expands_first(trunk: MobileNetV2) -> bool:
-    return "features.1.conv.3.weight" in trunk.state_dict()
+def _expands_first(backbone: MobileNetV2) -> bool:
+    return "features.1.conv.3.weight" in backbone.state_dict()
 
 
 def _from_checkpoint(network: ClickNetwork, model: ModelConfig, path: Path) -> LoadReport:
     """Averaged weights of a checkpoint; of the same architecture, or of a coarser FCN."""
     checkpoint = read_checkpoint(path)
     theirs = checkpoint.config.model
-    fields = ("trunk", "width", "expand_first", "encoding", "previous")
+    fields = ("backbone", "width", "expand_first", "encoding", "previous")
     differ = [
         f"{f} = {getattr(theirs, f)}, not {getattr(model, f)}"
         for f in fields
@@ -116,7 +121,7 @@ def _from_checkpoint(network: ClickNetwork, model: ModelConfig, path: Path) -> L
     if differ:
         raise CheckpointError(f"{path}: a checkpoint of another network: {'; '.join(differ)}")
     ours = network.state_dict()
-    state: Mapping[str, Tensor] = checkpoint.average_state
+    state: Mapping[str, Tensor] = checkpoint.ema_state
     missing = _new_skips(network, model, theirs, state)
     load_state(network, {**{n: ours[n] for n in missing}, **state}, str(path))
     return LoadReport(len(state), tuple(missing), ())

@@ -1,4 +1,4 @@
-"""Putting the tensors of another network into a trunk."""
+"""Putting the tensors of another network into a backbone."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def install(
     if needed:
         raise WeightsError(
             f"{where}: {len(needed)} of {len(ours)} tensors are not in it: {_few(needed)}; "
-            "the file belongs to another network than the configured trunk, or is incomplete"
+            "the file belongs to another network than the configured backbone, or is incomplete"
         )
     new = {}
     for name, value in ours.items():
@@ -106,7 +106,7 @@ def install(
             source = functional.pad(source, (0, 0, 0, 0, 0, more))
         if source.shape != value.shape:
             raise WeightsError(
-                f"{where}: {name} is {tuple(source.shape)}, the configured trunk needs "
+                f"{where}: {name} is {tuple(source.shape)}, the configured backbone needs "
                 f"{tuple(value.shape)} (is model.width right?)"
             )
         new[name] = source
@@ -114,5 +114,7 @@ def install(
     return missing
 
 
-def _few(names: list[str], most: int = 4) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+def _few(names: list[str], shown: int = 4) -> str:
+    return ", ".join(names[:shown]) + (
+        f" and {len(names) - shown} more" if len(names) > shown else ""
+    )

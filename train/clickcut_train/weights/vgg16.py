@@ -1,4 +1,4 @@
-"""VGG16 weights from torchvision, Keras and Caffe, by the names of our trunk."""
+"""VGG16 weights from torchvision, Keras and Caffe, by the names of our backbone."""
 
 from __future__ import annotations
 

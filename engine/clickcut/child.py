@@ -1,0 +1,67 @@
+"""Processes that end with the one that started them, whatever way that one ends.
+
+`python -m clickcut.child WORDS` is `clickcut WORDS`, watched: its standard input is a pipe whose
+other end only the parent holds. When the parent ends, killed or not, the pipe closes, and the child
+is told to stop; when it does not stop in time it is ended.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+GRACE_SECONDS = 15.0
+"""For how long a child may take to stop before it is killed."""
+
+
+@contextmanager
+def child(words: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+    """Run `clickcut WORDS` as a process of its own; stop it at the end.
+
+    Args:
+        words: of the command line.
+
+    Yields:
+        The process; its output and errors come through its `stdout`.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clickcut.child", *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=_end_with_parent, name="clickcut-parent", daemon=True).start()
+    from clickcut.cli import main
+
+    main()
