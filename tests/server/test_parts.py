@@ -15,7 +15,8 @@ from clickcut import errors
 from clickcut import grpc_status as status
 from clickcut.errors import ClickcutError, EventError, ImageError, ImageNotFoundError, LimitError
 from clickcut.image_file import Decoded, Window
-from clickcut.image_file.process import Cancellation, Decoder
+from clickcut.image_file.budget import Cancellation
+from clickcut.image_file.process import Decoder
 from clickcut.images import ImageLimits, digest_of
 from clickcut.server.image_store import ImageStore
 from clickcut.server.pool import ComputePool

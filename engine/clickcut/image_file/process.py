@@ -17,13 +17,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 import clickcut
-from clickcut.errors import ImageError, LimitError, UnavailableError
+from clickcut.errors import ImageError, LimitError
+from clickcut.image_file.budget import Cancellation, MemoryBudget
 from clickcut.image_file.channel import SIZE, fill, receive, receive_exactly, send, wait_until
 from clickcut.image_file.decode import Decoded, render
 from clickcut.image_file.parts import Parts
@@ -36,62 +36,18 @@ _START_SECONDS = 60.0
 _SOCKET_BUFFER = 2**20
 
 
-class Cancellation:
-    """Stops the decoding that it is given to; from any thread, even before it has begun."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._cancelled = False
-        self._stop: Callable[[], None] | None = None
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether `cancel` was called."""
-        return self._cancelled
-
-    def cancel(self) -> None:
-        """Stop it."""
-        with self._lock:
-            self._cancelled = True
-            if self._stop is not None:
-                self._stop()
-
-    def check(self) -> None:
-        """Raise when it is cancelled.
-
-        Raises:
-            UnavailableError: it is.
-        """
-        if self._cancelled:
-            raise UnavailableError("the image is not decoded: whoever asked for it has gone")
-
-    @contextlib.contextmanager
-    def stopping(self, stop: Callable[[], None]) -> Iterator[None]:
-        """Call `stop` should it be cancelled meanwhile.
-
-        Raises:
-            UnavailableError: it was cancelled already.
-        """
-        with self._lock:
-            self.check()
-            self._stop = stop
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._stop = None
-
-
 class Decoder:
     """Decodes image files within limits of time and memory. Threads may share it.
 
     Args:
         seconds: how long one image may take.
+        memory: bytes that all images together may take while they are decoded.
         spare: processes that are kept for the next image.
     """
 
-    def __init__(self, seconds: float = 30.0, spare: int = 1) -> None:
+    def __init__(self, seconds: float = 30.0, memory: int = 3 * 2**30, spare: int = 1) -> None:
         self._seconds = seconds
+        self._budget = MemoryBudget(memory)
         self._spare = spare
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
@@ -120,8 +76,14 @@ class Decoder:
         cancellation = cancellation or Cancellation()
         cancellation.check()
         image = examine(data, limits)
-        if image.light:
-            return render(image, window)
+        with self._budget.taken(image.decode_bytes, cancellation):
+            if image.light:
+                return render(image, window)
+            return self._decode_apart(image, window, cancellation)
+
+    def _decode_apart(
+        self, image: Parts, window: Window | None, cancellation: Cancellation
+    ) -> Decoded:
         worker = self._take(image)
         try:
             with cancellation.stopping(worker.interrupt):

@@ -38,7 +38,7 @@ class Core:
             max_bytes=settings.max_image_mib * MIB,
             max_pixels=int(settings.max_image_megapixels * 1e6),
         )
-        self.decoder = Decoder(settings.decode_seconds)
+        self.decoder = Decoder(settings.decode_seconds, settings.decode_memory_mib * MIB)
         self.images = ImageStore(settings.image_memory_mib * MIB, limits, self.pool, self.decoder)
         self.sessions = SessionStore(self.images, settings)
         self.metrics = Metrics(self.pool, self.images, self.sessions)

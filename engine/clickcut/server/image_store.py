@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from clickcut.errors import BusyError, EventError, ImageError, ImageNotFoundError
-from clickcut.image_file.process import Cancellation, Decoder
+from clickcut.image_file.budget import Cancellation
+from clickcut.image_file.process import Decoder
 from clickcut.images import ImageLimits, PreparedImage, Window, digest_of, key_of
 from clickcut.server.peers import LOCAL, Peer
 from clickcut.server.pool import ComputePool
@@ -58,8 +59,8 @@ class ImageStore:
     """Holds images while they are in use, and afterwards as long as there is room.
 
     Args:
-        budget: bytes for all images together. Decoding may exceed it for a moment, by one image of
-            the largest accepted size per worker.
+        budget: bytes for all images together; what decoding takes on the way has a budget of its
+            own, the decoder's.
         limits: of one image.
         pool: where to decode.
         decoder: what decodes; closed by whoever made it.

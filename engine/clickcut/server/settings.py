@@ -90,6 +90,12 @@ class Settings(BaseSettings):
     max_image_megapixels: float = Field(
         100.0, gt=0, le=1000, description="Largest image, million pixels."
     )
+    decode_memory_mib: int = Field(
+        3072,
+        ge=1,
+        description="Memory for decoding images, MiB: they wait for each other beyond it, and one "
+        "that takes more alone is refused. A pixel takes 7 to 34 bytes while it is decoded.",
+    )
     decode_seconds: float = Field(
         30.0,
         gt=0,
