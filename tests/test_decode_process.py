@@ -18,8 +18,7 @@ from PIL import Image
 
 from clickcut.errors import ImageError, LimitError, UnavailableError
 from clickcut.image_file import decode, examine, parts, process
-from clickcut.image_file.budget import Cancellation, MemoryBudget
-from clickcut.image_file.process import Decoder
+from clickcut.image_file.process import Cancellation, Decoder
 
 
 def encoded(pixels: np.ndarray, kind: str, **options: object) -> bytes:
@@ -190,64 +189,6 @@ def test_the_process_imports_neither_kernels_nor_network_nor_server() -> None:
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
-
-
-# ---- memory for all images together
-
-
-def test_an_image_that_takes_more_than_there_is_is_refused() -> None:
-    decoder = Decoder(memory=40 * 2**20)
-    assert decoder.decode(encoded(picture(), "PNG")).pixels.shape == (120, 160, 3)
-    with pytest.raises(ImageError, match=r"takes about \d+ MiB, more than the 40 MiB"):
-        decoder.decode(encoded(np.zeros((2000, 2000), np.uint8), "PNG"))
-
-
-def test_images_wait_for_each_other() -> None:
-    budget, order = MemoryBudget(100), []
-    inside, go = threading.Event(), threading.Event()
-
-    def first() -> None:
-        with budget.taken(60, Cancellation()):
-            inside.set()
-            go.wait(30)
-            order.append("first")
-
-    def second() -> None:
-        with budget.taken(60, Cancellation()):
-            order.append("second")
-
-    threads = [threading.Thread(target=first), threading.Thread(target=second)]
-    threads[0].start()
-    inside.wait(30)
-    with budget.taken(40, Cancellation()):  # there is room for this one
-        threads[1].start()
-        threads[1].join(0.1)
-        assert threads[1].is_alive()
-        go.set()
-        threads[1].join(30)
-    assert order == ["first", "second"]
-
-
-def test_an_image_that_waits_can_be_cancelled() -> None:
-    budget, cancellation, errors = MemoryBudget(100), Cancellation(), []
-
-    def wait() -> None:
-        try:
-            with budget.taken(60, cancellation):
-                pass
-        except UnavailableError as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=wait)
-    with budget.taken(60, Cancellation()):
-        thread.start()
-        thread.join(0.1)
-        assert thread.is_alive()
-        cancellation.cancel()
-        thread.join(30)
-    assert len(errors) == 1
-    with budget.taken(100, Cancellation()):  # nothing of it is lost
-        pass
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

@@ -69,7 +69,7 @@ def warm_up_all(predictors: Sequence[Predictor], solver: str, say: Callable[[str
         if time.monotonic() - said >= SAY_EVERY:
             said = time.monotonic()
             done, total = kernels.ready()
-            say(f"warming up {done + 1} of {total} kernels")
+            say(f"warming up: {done} of at most {total} kernels are ready")
 
     with kernels.watched(tell):
         for predictor in predictors:

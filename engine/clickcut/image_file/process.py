@@ -17,13 +17,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 
 import clickcut
-from clickcut.errors import ImageError, LimitError
-from clickcut.image_file.budget import Cancellation, MemoryBudget
+from clickcut.errors import ImageError, LimitError, UnavailableError
 from clickcut.image_file.channel import SIZE, fill, receive, receive_exactly, send, wait_until
 from clickcut.image_file.decode import Decoded, render
 from clickcut.image_file.parts import Parts
@@ -36,18 +37,62 @@ _START_SECONDS = 60.0
 _SOCKET_BUFFER = 2**20
 
 
+class Cancellation:
+    """Stops the decoding that it is given to; from any thread, even before it has begun."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cancelled = False
+        self._stop: Callable[[], None] | None = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self._cancelled
+
+    def cancel(self) -> None:
+        """Stop it."""
+        with self._lock:
+            self._cancelled = True
+            if self._stop is not None:
+                self._stop()
+
+    def check(self) -> None:
+        """Raise when it is cancelled.
+
+        Raises:
+            UnavailableError: it is.
+        """
+        if self._cancelled:
+            raise UnavailableError("the image is not decoded: whoever asked for it has gone")
+
+    @contextlib.contextmanager
+    def stopping(self, stop: Callable[[], None]) -> Iterator[None]:
+        """Call `stop` should it be cancelled meanwhile.
+
+        Raises:
+            UnavailableError: it was cancelled already.
+        """
+        with self._lock:
+            self.check()
+            self._stop = stop
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._stop = None
+
+
 class Decoder:
     """Decodes image files within limits of time and memory. Threads may share it.
 
     Args:
         seconds: how long one image may take.
-        memory: bytes that all images together may take while they are decoded.
         spare: processes that are kept for the next image.
     """
 
-    def __init__(self, seconds: float = 30.0, memory: int = 3 * 2**30, spare: int = 1) -> None:
+    def __init__(self, seconds: float = 30.0, spare: int = 1) -> None:
         self._seconds = seconds
-        self._budget = MemoryBudget(memory)
         self._spare = spare
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
@@ -59,6 +104,7 @@ class Decoder:
         limits: ImageLimits | None = None,
         cancellation: Cancellation | None = None,
         window: Window | None = None,
+        admit: Callable[[Parts], AbstractContextManager[None]] | None = None,
     ) -> Decoded:
         """Decode an image file as `clickcut.image_file.decode` does.
 
@@ -67,6 +113,7 @@ class Decoder:
             limits: see there.
             cancellation: with which another thread can stop it.
             window: see there.
+            admit: called with the examined file; holds what decoding it needs meanwhile.
 
         Raises:
             ImageError: see there; or it takes too long, too much memory, or breaks the decoder.
@@ -76,13 +123,13 @@ class Decoder:
         cancellation = cancellation or Cancellation()
         cancellation.check()
         image = examine(data, limits)
-        with self._budget.taken(image.decode_bytes, cancellation):
+        with admit(image) if admit else contextlib.nullcontext():
             if image.light:
                 return render(image, window)
-            return self._decode_apart(image, window, cancellation)
+            return self._render_apart(image, cancellation, window)
 
-    def _decode_apart(
-        self, image: Parts, window: Window | None, cancellation: Cancellation
+    def _render_apart(
+        self, image: Parts, cancellation: Cancellation, window: Window | None
     ) -> Decoded:
         worker = self._take(image)
         try:

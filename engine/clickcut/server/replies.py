@@ -128,9 +128,7 @@ def _common(rectangle: Region, box: Region | None) -> Region:
     """Pixels of both; an empty region when there are none."""
     if box is None:
         return Region(rectangle.x0, rectangle.y0, rectangle.x0, rectangle.y0)
-    x0, y0 = max(rectangle.x0, box.x0), max(rectangle.y0, box.y0)
-    x1, y1 = min(rectangle.x1, box.x1), min(rectangle.y1, box.y1)
-    return Region(x0, y0, max(x0, x1), max(y0, y1))
+    return rectangle.intersection(box)
 
 
 def _rectangle(region: Region) -> pb.Rectangle:
