@@ -22,9 +22,6 @@ from clickcut.server.peers import LOCAL, Peer
 from clickcut.server.pool import ComputePool
 from clickcut.server.settings import MIB
 
-_DECODING_BYTES = 12
-"""Per pixel, at the peak: a decoder's own pixels, those of a conversion, and transparency."""
-
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -206,8 +203,7 @@ class ImageStore:
 
     def _admit(self, image: Parts) -> AbstractContextManager[None]:
         """In a thread: the memory for decoding an examined file."""
-        height, width, _ = image.shape
-        return self._decoding.taking(_DECODING_BYTES * height * width)
+        return self._decoding.taking(image.decode_bytes)
 
     def check_growth(self) -> None:
         """Make sure that images, which grow while clicked on, may grow.
