@@ -22,7 +22,8 @@ test-oldest: .venv/dev.done  ## a server, three clicks and the commands, on the 
 lint: .venv/dev.done  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy engine/clickcut benchmarks/clickcut_eval benchmarks/clickcut_bench train/clickcut_train export/clickcut_export
+	$(BIN)/mypy engine/clickcut benchmarks/clickcut_eval benchmarks/clickcut_bench train/clickcut_train export/clickcut_export \
+	  $(wildcard integrations/clickcut_*)
 
 format: .venv/dev.done
 	$(BIN)/ruff format .

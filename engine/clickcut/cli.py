@@ -32,18 +32,24 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def root(
-    version: Annotated[
-        bool, typer.Option("--version", is_eager=True, help="Show the version and exit.")
-    ] = False,
-) -> None:
-    """Select an object in an image with a few clicks: a gRPC server, and tools around it."""
-    if version:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         import clickcut
 
         print(f"clickcut {clickcut.__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_show_version, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Select an object in an image with a few clicks: a gRPC server, and tools around it."""
 
 
 Clicks = list[tuple[float, float, bool]]
