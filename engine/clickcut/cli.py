@@ -59,6 +59,7 @@ Box = tuple[float, float, float, float]
 def main() -> None:
     """Run the command line; errors that are meant for the user end in one line and exit code 2."""
     from clickcut.errors import ClickcutError
+    from clickcut.installation import opencv_fault
     from clickcut.processor import limit_library_threads
 
     limit_library_threads()
@@ -69,6 +70,12 @@ def main() -> None:
         app()
     except ClickcutError as error:
         print(f"clickcut: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    except (ImportError, AttributeError) as error:  # what a module without content leads to
+        fault = opencv_fault()
+        if not fault:
+            raise
+        print(f"clickcut: {fault}", file=sys.stderr)
         raise SystemExit(2) from error
 
 

@@ -65,8 +65,13 @@ class Parity:
             f"on average by {self.mean:.2g}; masks IoU {self.iou:.5f} (least {self.least_iou:.5f})"
         )
 
-    def check(self, tolerance: Tolerance, what: str) -> None:
+    def check(self, tolerance: Tolerance, what: str, advice: str = "") -> None:
         """Refuse a model that is too far off.
+
+        Args:
+            tolerance: what is allowed.
+            what: the model, for the message.
+            advice: what to try next.
 
         Raises:
             ParityError: with the differences and what was allowed.
@@ -80,6 +85,7 @@ class Parity:
             raise ParityError(
                 f"{what} is not accepted: {self}; allowed: at most {tolerance.worst:g}, on average "
                 f"{tolerance.mean:g}, IoU at least {tolerance.iou:g}. Nothing was written"
+                + (f"; {advice}" if advice else "")
             )
 
 

@@ -34,6 +34,12 @@ _MOST_FLOAT = 4
 _GAIN = 0.95
 """One more is kept float when the mean error falls below this part of what it was."""
 
+_ADVICE = (
+    "calibrate on more or other objects (--data, --objects), keep more convolutions in float "
+    "(--keep-float NAME,...), or use fp16 (--precision fp16)"
+)
+"""What to try when int8 is too far off."""
+
 _COMPARED_ON = 24
 """Inputs on which the search measures."""
 
@@ -129,7 +135,7 @@ def quantise(
         data = finish(quantised(chosen), metadata, reference_answer)
         with loaded(data, folder) as predictor:
             parity = compare(reference, predictor.predict, held_out, metadata.cut.threshold)
-    parity.check(tolerance, f"the int8 form of {bundle.name}")
+    parity.check(tolerance, f"the int8 form of {bundle.name}", _ADVICE)
     return Int8Result(data, metadata, chosen, parity)
 
 

@@ -17,7 +17,14 @@ from clickcut_eval.datasets.rle import encode_mask
 from clickcut_train.cli import app
 from clickcut_train.data import MemorySource, Photo
 from clickcut_train.errors import DataError
-from clickcut_train.preview import sample_cells, sample_sheet, strategy_cells, strategy_sheet
+from clickcut_train.preview import (
+    DISCS,
+    DISTANCE,
+    sample_cells,
+    sample_sheet,
+    strategy_cells,
+    strategy_sheet,
+)
 from clickcut_train.samples import Sample, SampleOptions
 
 
@@ -40,7 +47,9 @@ def test_a_row_shows_the_image_both_maps_and_the_target():
         positive=[(30, 40)],
         negative=[(80, 50)],
     )
-    (_, image), (one, positive), (two, negative), (three, shown) = sample_cells(sample, "name")
+    (_, image), (one, positive), (two, negative), (three, shown) = sample_cells(
+        sample, DISTANCE, "name"
+    )
     assert (one, two, three) == ("U1: 1 positive", "U0: 1 negative", "target (grey: void)")
     assert tuple(image[40, 30]) == POSITIVE
     assert tuple(image[50, 80]) == NEGATIVE
@@ -50,6 +59,19 @@ def test_a_row_shows_the_image_both_maps_and_the_target():
     assert negative[50, 80].tolist() == [0, 0, 0]
     assert np.unique(shown).tolist() == [0, 128, 255]
     np.testing.assert_array_equal(shown[..., 1] == 255, sample.target)
+
+
+def test_the_maps_are_those_of_the_recipe():
+    target = np.zeros((96, 96), bool)
+    target[20:70, 20:70] = True
+    blank = np.zeros((96, 96), np.float16)
+    sample = Sample(trees.picture()[:96, :96], target, ~target & False, blank, [(30, 40)])
+    shown = {g.encoding: sample_cells(sample, g, "")[1][1] for g in (DISCS, DISTANCE)}
+    disc = np.zeros((96, 96), np.float32)
+    guidance_map("disc", disc, 5).show([(30, 40)])
+    np.testing.assert_array_equal(shown["disc"][..., 0], (255 * disc).astype(np.uint8))
+    assert np.unique(shown["disc"]).tolist() == [0, 255]
+    assert shown["distance"][40, 30, 0] == 0
 
 
 def test_every_strategy_has_a_row_of_the_same_crop():
@@ -70,12 +92,13 @@ def test_sheets_hold_as_many_rows_as_asked_for():
     one = strategy_sheet(source, SampleOptions(), 1, 96, 0)
     two = strategy_sheet(source, SampleOptions(), 2, 96, 0)
     assert two.shape[0] > 1.8 * one.shape[0]
-    mixed = sample_sheet(source, SampleOptions.mixed(), 3, 96, 0)
+    mixed = sample_sheet(source, SampleOptions.mixed(), DISCS, 3, 96, 0)
     assert mixed.shape == one.shape
     with pytest.raises(DataError, match="too small on the crop"):
         sample_sheet(
             MemorySource([Photo("p", trees.jpeg(), (encode_mask(np.eye(96, 128) > 0),))]),
             SampleOptions(),
+            DISCS,
             1,
             32,
             0,

@@ -110,6 +110,25 @@ def test_lines_of_the_log_after_the_checkpoint_are_dropped(tmp_path):
     assert [line.split(",")[0] for line in lines] == ["seen", "10", "20", "25"]
 
 
+@pytest.mark.parametrize("content", [b"what is this\n1,2\n", b"\xff\xfe\x00seen,loss\n", b""])
+def test_a_file_that_is_no_log_is_set_aside_and_named(tmp_path, capsys, content):
+    (tmp_path / "log.csv").write_bytes(content)
+    book = Logbook(tmp_path, 100, 0, tensorboard=False)
+    book.steps(10, 0.5, 1e-3, 2.0)
+    book.close()
+    lines = (tmp_path / "log.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["seen", "10"]
+    assert (tmp_path / "log.csv.unreadable").read_bytes() == content
+    assert "moved to log.csv.unreadable" in capsys.readouterr().out
+
+
+def test_lines_of_an_earlier_version_keep_their_learning_rate(tmp_path):
+    (tmp_path / "log.csv").write_text("seen,loss,rate\n8,0.5,0.001\nbroken\n")
+    Logbook(tmp_path, 100, 8, tensorboard=False).close()
+    header, line = (tmp_path / "log.csv").read_text().splitlines()
+    assert dict(zip(header.split(","), line.split(","), strict=True))["lr"] == "0.001"
+
+
 def test_a_stop_leaves_a_checkpoint_and_an_incomplete_run(tmp_path):
     stop = threading.Event()
     run = Trainer(config(), tmp_path, data(), ALONE)

@@ -248,6 +248,26 @@ def test_coco_annotations_of_unknown_images_are_named(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("optimised", [False, True])
+def test_a_jpeg_with_a_hole_is_skipped_and_an_even_one_is_not(tmp_path, optimised):
+    trees.folder(tmp_path, 4)
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_OPTIMIZE, int(optimised)]
+
+    def save(name, pixels, hole=0):
+        data = bytearray(cv2.imencode(".jpg", pixels, options)[1].tobytes())
+        middle = len(data) * 3 // 4
+        data[middle : middle + hole] = bytes(hole)
+        (tmp_path / "images" / name).write_bytes(data)
+
+    save("p0.jpg", trees.picture(0))
+    save("p1.jpg", trees.picture(1), hole=400)
+    save("p2.jpg", np.full((*trees.SHAPE, 3), 255, np.uint8))
+    photos, report = read("folder", tmp_path)
+    assert len(photos) == 3
+    assert [name for name, _ in report.faulty] == ["p1.jpg"]
+    assert "a hole of zero bytes" in report.faulty[0][1]
+
+
 def test_masks_without_a_photo_are_named(tmp_path):
     trees.folder(tmp_path, 3)
     trees.write_map(tmp_path / "masks/z.png", trees.ids(), palette=False)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from clickcut.processor import available_cpus
 from clickcut_eval.data_spec import FORM
 from clickcut_train.extras import require
 
@@ -82,7 +82,7 @@ def pack(
         long_side=long_side, quality=quality, min_area=min_area, shard_mib=shard_mib, seed=seed
     )
     with _Bar("Packing") as bar:
-        manifest, reports = make(config, out, options, bar.show, workers or os.cpu_count() or 1)
+        manifest, reports = make(config, out, options, bar.show, workers or available_cpus())
     for report in reports:
         print(report)
     print(
@@ -111,7 +111,7 @@ def preview(
     seed: Seed = 0,
     old: Old = None,
 ) -> None:
-    """Draw a sheet of training samples: image with clicks, both distance maps, target.
+    """Draw a sheet of training samples: image with clicks, both guidance maps, target.
 
     A random sample of each data set is read; --seed takes another one.
 
@@ -119,7 +119,7 @@ def preview(
     """
     require("scipy", "urllib3")
     from clickcut_train.data.open import open_sources
-    from clickcut_train.preview import sample_sheet, strategy_sheet
+    from clickcut_train.preview import DISCS, sample_sheet, strategy_sheet
     from clickcut_train.samples import SampleOptions
 
     config = _config(data, min_area, max_faulty, any_ids)
@@ -130,7 +130,7 @@ def preview(
         straight = SampleOptions.paper().model_copy(update={"flip": False})
         sheet = strategy_sheet(source, straight, count, size, seed)
     else:
-        sheet = sample_sheet(source, SampleOptions.mixed(), count, size, seed)
+        sheet = sample_sheet(source, SampleOptions.mixed(), DISCS, count, size, seed)
     _write(out, sheet)
     print(out)
 

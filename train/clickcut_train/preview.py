@@ -12,6 +12,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut.bundle import Guidance
 from clickcut.maps import guidance_map
 from clickcut.overlay import contact_sheet, draw_overlay
 from clickcut_train.data.photo import Photo
@@ -22,6 +23,11 @@ from clickcut_train.samples import Sample, SampleOptions, draw
 Cell = tuple[str, NDArray[np.uint8]]
 
 STRATEGIES = {1: "in the ring", 2: "on other objects", 3: "all around (eq. 2)"}
+
+DISTANCE = Guidance(encoding="distance", radius=0)
+"""The paper's maps."""
+DISCS = Guidance(encoding="disc", radius=5)
+"""Those of the default model."""
 
 _COLUMNS = 4
 _TRIES = 1000
@@ -65,18 +71,24 @@ def strategy_cells(photo: Photo, options: SampleOptions, size: int, seed: int) -
         )
         sample = draw(photo, size, only, np.random.default_rng(seed))
         if sample is not None:
-            cells += sample_cells(sample, f"{photo.name}, strategy {strategy}: {where}")
+            cells += sample_cells(sample, DISTANCE, f"{photo.name}, strategy {strategy}: {where}")
     return cells
 
 
 def sample_sheet(
-    source: PhotoSource, options: SampleOptions, count: int, size: int, seed: int
+    source: PhotoSource,
+    options: SampleOptions,
+    guidance: Guidance,
+    count: int,
+    size: int,
+    seed: int,
 ) -> NDArray[np.uint8]:
     """A row for each of a few samples, drawn as a run with these options begins.
 
     Args:
         source: photos.
         options: how samples are drawn.
+        guidance: the maps that the network is shown.
         count: how many are shown.
         size: side of a crop, pixels.
         seed: of the order and of the samples.
@@ -94,7 +106,7 @@ def sample_sheet(
         photo = turns.photo(numbers[n])
         sample = draw(photo, size, options, np.random.default_rng([seed, n]))
         if sample is not None:
-            cells += sample_cells(sample, photo.name)
+            cells += sample_cells(sample, guidance, photo.name)
         if len(cells) == count * _COLUMNS:
             break
     return sheet(cells, size)
@@ -116,7 +128,7 @@ def _objects(source: PhotoSource, options: SampleOptions, size: int, seed: int) 
     yield from alone
 
 
-def sample_cells(sample: Sample, caption: str) -> list[Cell]:
+def sample_cells(sample: Sample, guidance: Guidance, caption: str) -> list[Cell]:
     """The four pictures of a sample with their captions, (S, S, 3) uint8 RGB each."""
     clicks = [
         (float(x), float(y), positive)
@@ -128,17 +140,20 @@ def sample_cells(sample: Sample, caption: str) -> list[Cell]:
     ignored = " (grey: void)" if sample.ignore.any() else ""
     return [
         (caption, draw_overlay(sample.image, sample.target, clicks)),
-        (f"U1: {len(sample.positive)} positive{start}", _map(sample, sample.positive)),
-        (f"U0: {len(sample.negative)} negative", _map(sample, sample.negative)),
+        (f"U1: {len(sample.positive)} positive{start}", _map(sample, guidance, sample.positive)),
+        (f"U0: {len(sample.negative)} negative", _map(sample, guidance, sample.negative)),
         (f"target{ignored}", _grey(target)),
     ]
 
 
-def _map(sample: Sample, points: list[tuple[int, int]]) -> NDArray[np.uint8]:
-    """The distance map of clicks as the paper shows it: black at a click, white at 255 pixels."""
+def _map(sample: Sample, guidance: Guidance, points: list[tuple[int, int]]) -> NDArray[np.uint8]:
+    """The map of clicks as the network sees it.
+
+    A distance map is black at a click and white at 255 pixels, as in the paper; a disc is white.
+    """
     channel = np.empty(sample.target.shape, np.float32)
-    guidance_map("distance", channel, 0).show(points)
-    return _grey(channel)
+    guidance_map(guidance.encoding, channel, guidance.radius).show(points)
+    return _grey(channel if guidance.encoding == "distance" else 255 * channel)
 
 
 def _grey(values: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -16,7 +16,8 @@ from clickcut.errors import ImageError
 from clickcut.images import decode
 from clickcut_eval.datasets.entry import LIMITS, Annotated, Entry, FaultyPhotoError
 from clickcut_eval.datasets.rle import Rle
-from clickcut_train.data.photo import Photo
+from clickcut_train.data.jpeg_holes import has_hole
+from clickcut_train.data.photo import JPEG, Photo
 from clickcut_train.data.report import Report
 from clickcut_train.errors import DataError
 
@@ -103,12 +104,15 @@ def check_photo(name: str, encoded: bytes, found: Annotated) -> tuple[Photo, NDA
         The photo, and its decoded image, (H, W, 3) uint8, RGB.
 
     Raises:
-        FaultyPhotoError: the image is damaged or too large, or a mask has another size.
+        FaultyPhotoError: the image is damaged, too large or has a hole, or a mask has another
+            size.
     """
     try:
         pixels = decode(encoded, LIMITS)
     except ImageError as error:
         raise FaultyPhotoError(str(error)) from error
+    if encoded.startswith(JPEG) and has_hole(encoded):
+        raise FaultyPhotoError("the JPEG is damaged: it has a hole of zero bytes in its picture")
     height, width = pixels.shape[:2]
     for rle in (*found.rles, *([found.void] if found.void else [])):
         h, w = rle["size"]

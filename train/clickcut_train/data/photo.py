@@ -14,7 +14,7 @@ from clickcut.images import decode
 from clickcut_eval.datasets.rle import Rle, decode_mask
 from clickcut_train.errors import DataError
 
-_JPEG = b"\xff\xd8\xff"
+JPEG = b"\xff\xd8\xff"
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Photo:
             DataError: not a readable image.
         """
         # Photographs are JPEGs, which OpenCV decodes fastest; the rest as the engine does.
-        if self.encoded.startswith(_JPEG):
+        if self.encoded.startswith(JPEG):
             bgr = cv2.imdecode(np.frombuffer(self.encoded, np.uint8), cv2.IMREAD_COLOR)
             if bgr is None:
                 raise DataError(f"{self.name}: not a readable JPEG")
