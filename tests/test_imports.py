@@ -24,6 +24,7 @@ MAY_IMPORT = {
 ENGINE = (
     {"child", "errors", "kernels", "whole_file"},
     {
+        "checks",
         "clicks",
         "extras",
         "grpc_status",
@@ -35,11 +36,12 @@ ENGINE = (
         "region",
     },
     {"bundle", "cut", "encoding", "maps", "overlay", "resample", "selection"},
-    {"backends", "images"},
+    {"backends", "images", "protocols"},
     {"bundle.repository", "region_cut"},
     {"session"},
     {"client", "warm_up"},
-    {"server"},
+    {"local", "server"},
+    {"sam_predictor"},
     {"commands"},
     {"cli"},
     {"__main__"},
