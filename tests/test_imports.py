@@ -22,7 +22,7 @@ MAY_IMPORT = {
 """Package -> our other packages that it may use. Those of `integrations/` may use the engine."""
 
 ENGINE = (
-    {"child", "errors", "kernels", "whole_file"},
+    {"child", "errors", "installation", "kernels", "whole_file"},
     {
         "checks",
         "clicks",
