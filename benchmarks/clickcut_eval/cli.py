@@ -162,10 +162,10 @@ def tune(
 def box(
     data: Data = None,
     model: Annotated[
-        Path | None, typer.Option(help="A bundle; the packaged default when left out.")
+        Path | None, typer.Option(help="A bundle; default: the packaged model.")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Only so many objects of each set, evenly chosen.")
+        int | None, typer.Option(min=1, help="Measure at most this many objects of each data set.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the table to this file as well.")] = None,
 ) -> None:
