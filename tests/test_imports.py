@@ -35,6 +35,8 @@ ENGINE = (
         "polygons",
         "processor",
         "region",
+        "thinning",
+        "valid_polygons",
     },
     {"bundle", "cut", "encoding", "maps", "overlay", "resample", "selection"},
     {"backends", "images", "protocols"},
