@@ -34,7 +34,7 @@ def measure_all(
         parameters: of the sessions.
         solver: of the graph cut.
         stop_at: IoU at which the user is content.
-        workers: threads; one per core when None.
+        workers: threads; one per CPU that this process may use when None.
     """
     protocol = Protocol(stop_at=stop_at)
     workers = workers or available_cpus()

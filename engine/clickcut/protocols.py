@@ -133,6 +133,10 @@ class AnySession(Protocol[M_co, P_co, L_co]):
         """Version of the model in use."""
 
     @property
+    def window(self) -> tuple[float, float] | None:
+        """The sample values of the file that became 0 and 255; None for 8 bits as they are."""
+
+    @property
     def estimated_sigma(self) -> float:
         """Sigma of the contrast term as estimated from the image, grey levels."""
 
