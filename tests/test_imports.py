@@ -34,6 +34,8 @@ ENGINE = (
         "polygons",
         "processor",
         "region",
+        "thinning",
+        "valid_polygons",
     },
     {"bundle", "cut", "encoding", "maps", "overlay", "resample", "selection"},
     {"backends", "images", "protocols"},
