@@ -8,8 +8,9 @@ import numpy as np
 from clickcut.bundle import METADATA_VERSION, BundleMetadata
 
 
-def metadata(**changes):
-    fields = {
+def metadata_fields(**changes):
+    """What the metadata of a small bundle says, with changes."""
+    return {
         "metadata_version": METADATA_VERSION,
         "name": "fake",
         "version": "1",
@@ -24,8 +25,11 @@ def metadata(**changes):
         "training": {},
         "accuracy": {},
         "checkpoint_sha256": "0" * 64,
-    }
-    return BundleMetadata.model_validate(fields | changes)
+    } | changes
+
+
+def metadata(**changes):
+    return BundleMetadata.model_validate(metadata_fields(**changes))
 
 
 class FakePredictor:

@@ -17,6 +17,7 @@ from clickcut.backends import BACKENDS, Predictor, load_predictor, takes, why_un
 from clickcut.backends.onnx_runtime import PROVIDERS, OnnxPredictor
 from clickcut.bundle.file import read_bundle
 from clickcut.errors import BackendError, BundleError
+from clickcut.extras import installed
 from clickcut.server.settings import Settings
 
 PROBABILITY_TOLERANCE = 2e-3
@@ -35,15 +36,9 @@ def loaded(bundle: Path, backend: str, folder: Path) -> Predictor:
         return load_predictor(bundle, 1, backend, max_batch=5)
     from clickcut.backends.cuda import compute_capability
 
-    flavour = next(f for f in FLAVOURS if f in sys.modules or _importable(f))
+    flavour = next(f for f in FLAVOURS if f in sys.modules or installed(f))
     plan = build_plan(bundle, folder / "model.plan", flavour, compute_capability())
     return load_predictor(plan)
-
-
-def _importable(flavour: str) -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec(flavour) is not None
 
 
 def inputs(count: int, size: int = SIZE) -> np.ndarray:

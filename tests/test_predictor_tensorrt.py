@@ -6,7 +6,6 @@ What needs a GPU is in test_predictor.py, by the same tests as every back-end.
 from __future__ import annotations
 
 import gc
-import importlib.util
 import json
 import sys
 from collections.abc import Callable
@@ -23,9 +22,10 @@ from clickcut.backends.tensorrt import TensorRTPredictor, check_available
 from clickcut.bundle.plan import read_plan, sidecar_of
 from clickcut.bundle.repository import read_model
 from clickcut.errors import BackendError, BundleError
+from clickcut.extras import installed
 
-HAS_RTX = importlib.util.find_spec("tensorrt_rtx") is not None
-HAS_CUDA_BINDINGS = importlib.util.find_spec("cuda") is not None
+HAS_RTX = installed("tensorrt_rtx")
+HAS_CUDA_BINDINGS = installed("cuda")
 needs_rtx = pytest.mark.skipif(not HAS_RTX, reason="tensorrt-rtx is not installed")
 
 

@@ -102,3 +102,14 @@ def test_a_map_moved_to_another_shape_covers_the_same():
 @pytest.mark.parametrize("shape", [(1, 1), (20, 300), (300, 20), (64, 64), (500, 375)])
 def test_resizing_any_shape(shape):
     assert resize(np.ones(shape, np.float32), 64) == pytest.approx(np.ones((64, 64)))
+
+
+@given(st.lists(st.integers(0, 9), min_size=8, max_size=8))
+def test_the_intersection_holds_the_pixels_of_both(values):
+    a, b = (Region(*map(min, q, q[2:]), *map(max, q, q[2:])) for q in (values[:4], values[4:]))
+    both = [np.zeros((9, 9), bool) for _ in range(2)]
+    both[0][a.slices], both[1][b.slices] = True, True
+    found = np.zeros((9, 9), bool)
+    found[a.intersection(b).slices] = True
+    np.testing.assert_array_equal(found, both[0] & both[1])
+    assert a.contains(a.intersection(b))

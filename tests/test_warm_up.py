@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 
 import numpy as np
 import pytest
@@ -11,11 +12,11 @@ from fakes import FakePredictor, picture
 from numba.core.registry import CPUDispatcher
 
 import clickcut
-from clickcut import region_cut
+from clickcut import kernels, region_cut
 from clickcut.errors import CutError
 from clickcut.images import prepare_pixels
 from clickcut.session import ClickSession
-from clickcut.warm_up import warm_up
+from clickcut.warm_up import warm_up, warm_up_all
 
 
 def compiled():
@@ -62,3 +63,23 @@ def test_no_kernel_is_compiled_after_the_warm_up(monkeypatch, encoding):
 def test_a_solver_that_is_not_there_is_an_error():
     with pytest.raises(CutError, match="unknown cut solver"):
         warm_up(FakePredictor(), solver="magic")
+
+
+def test_progress_is_told_while_kernels_come(monkeypatch):
+    monkeypatch.setattr("clickcut.warm_up.SAY_EVERY", 0.0)
+    lines = []
+
+    class Slow(FakePredictor):
+        def warm_up(self):
+            for _ in range(3):
+                kernels._tell()
+
+    warm_up_all([Slow(), Slow()], "grid", lines.append)
+    assert len(lines) >= 6
+    assert all(
+        re.fullmatch(r"warming up: \d+ of at most \d+ kernels are ready", line) for line in lines
+    )
+    kernels._tell()
+    count = len(lines)
+    kernels._tell()
+    assert len(lines) == count

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from clickcut.errors import BackendError
+from clickcut.extras import require
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
 
@@ -31,14 +30,6 @@ Data = Annotated[
 OldImages = Annotated[str | None, typer.Option("--images", hidden=True, callback=_name_new_option)]
 
 
-def _need(*modules: str) -> None:
-    """Stop at once, not after the measurement, when something is not installed."""
-    if missing := [m for m in modules if importlib.util.find_spec(m) is None]:
-        raise BackendError(
-            f"not installed: {', '.join(missing)}; pip install 'clickcut[cpu,bench]'"
-        )
-
-
 @app.command()
 def latency(
     data: Data = "",
@@ -48,7 +39,7 @@ def latency(
     old_images: OldImages = None,
 ) -> None:
     """Milliseconds of a click, by stage, through a real server on loopback."""
-    _need("scipy", "matplotlib")
+    require("cpu,bench", "scipy", "matplotlib")
     from clickcut_bench.latency import run
 
     run(data, sessions, json_path, plot_path)
@@ -66,7 +57,7 @@ def cut(
     old_images: OldImages = None,
 ) -> None:
     """The graph cut alone, ours and PyMaxflow, on recorded clicks; masks must be the same."""
-    _need("scipy", "matplotlib", "maxflow")
+    require("cpu,bench", "scipy", "matplotlib", "maxflow")
     from clickcut_bench.cut import run
 
     run(quick, json_path, plot_path, data, model)
@@ -96,7 +87,7 @@ def backends(
     plot_path: Plot = None,
 ) -> None:
     """The network alone, warm: every available back-end x bundle x size."""
-    _need("psutil", "matplotlib")
+    require("cpu,bench", "psutil", "matplotlib")
     from clickcut_bench.backends import run
 
     run(

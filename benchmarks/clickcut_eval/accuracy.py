@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from clickcut.backends import Predictor
 from clickcut.parameters import Parameters
+from clickcut.processor import available_cpus
 from clickcut_eval.methods.engine import EngineMethod
 from clickcut_eval.metrics import Outcome
 from clickcut_eval.protocol import Protocol, play
@@ -34,10 +34,10 @@ def measure_all(
         parameters: of the sessions.
         solver: of the graph cut.
         stop_at: IoU at which the user is content.
-        workers: threads; one per core when None.
+        workers: threads; one per CPU that this process may use when None.
     """
     protocol = Protocol(stop_at=stop_at)
-    workers = workers or os.cpu_count() or 1
+    workers = workers or available_cpus()
 
     def measure(target: Target) -> Outcome | None:
         return play(target, EngineMethod(predictor, parameters, solver), protocol)

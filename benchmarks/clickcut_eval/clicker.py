@@ -8,7 +8,7 @@ own boundary plays no part in it.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -21,10 +21,14 @@ Click = tuple[int, int, bool]
 """x, y, positive."""
 
 
-def depth(region: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Euclidean distance of each pixel of a region (H, W) bool to the nearest pixel outside it.
+def depth(region: NDArray[Any]) -> NDArray[np.float32]:
+    """Euclidean distance of each pixel of a region to the nearest pixel outside it.
 
-    What lies beyond the image's border is outside. Returns (H, W) float32, pixels; 0 outside.
+    Args:
+        region: (H, W) bool or uint8; what lies beyond the image's border is outside.
+
+    Returns:
+        (H, W) float32, pixels; 0 outside.
     """
     padded = np.pad(region, 1).astype(np.uint8)
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)

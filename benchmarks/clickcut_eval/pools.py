@@ -20,13 +20,6 @@ _AHEAD = 3
 """Jobs handed out per worker, so that none waits for its next one."""
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def on_processes(jobs: Iterable[Job], workers: int) -> Iterator[Finished]:
     """Perform jobs on processes of this machine, as they come; errors of jobs are raised here.
 

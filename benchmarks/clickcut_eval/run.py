@@ -10,12 +10,13 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from clickcut.processor import available_cpus
 from clickcut_eval.data_spec import DataSpec
 from clickcut_eval.datasets import Dataset, open_dataset
 from clickcut_eval.jobs import Job
 from clickcut_eval.machine import describe as describe_machine
 from clickcut_eval.methods import MethodSpec, build, describe
-from clickcut_eval.pools import cores, on_processes, on_ray
+from clickcut_eval.pools import on_processes, on_ray
 from clickcut_eval.protocol import Protocol
 from clickcut_eval.store import Run
 from clickcut_eval.tables import print_tables, write_tables
@@ -66,7 +67,7 @@ def run(
     try:
         _prepare(record, opened, folders, methods)
         jobs = list(_jobs(opened, methods, protocol, record, limit))
-        _measure(jobs, record, workers or cores(), ray, console, command)
+        _measure(jobs, record, workers or available_cpus(), ray, console, command)
     finally:
         record.close()
     print_tables(record, console)

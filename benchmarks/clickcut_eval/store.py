@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from clickcut.whole_file import whole_file
 from clickcut_eval.errors import RunError
 from clickcut_eval.metrics import Outcome
 from clickcut_eval.protocol import Protocol
@@ -142,9 +143,8 @@ class Run:
     def save_configuration(self, **facts: Any) -> None:
         """Write `run.json`, with further facts about the run (machine, command)."""
         self.configuration |= facts
-        temporary = self.path / "run.json.new"
-        temporary.write_text(json.dumps(self.configuration, indent=1) + "\n")
-        temporary.replace(self.path / "run.json")
+        with whole_file(self.path / "run.json") as file:
+            file.write(f"{json.dumps(self.configuration, indent=1)}\n".encode())
 
     def close(self) -> None:
         """Let other processes write into the directory."""

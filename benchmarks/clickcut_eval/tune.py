@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from clickcut.processor import available_cpus
 from clickcut_eval.data_spec import DataSpec
 from clickcut_eval.datasets import open_dataset
 from clickcut_eval.errors import MethodError
 from clickcut_eval.jobs import Job
 from clickcut_eval.methods import MethodSpec, build, choose
 from clickcut_eval.metrics import Outcome, curves
-from clickcut_eval.pools import cores, on_processes
+from clickcut_eval.pools import on_processes
 from clickcut_eval.protocol import Protocol
 from clickcut_eval.run import evenly
 
@@ -88,7 +89,7 @@ def tune(
     jobs = [Job(spec, data.name, t, protocol) for spec in specs for t in targets]
     outcomes: dict[MethodSpec, list[Outcome | None]] = defaultdict(list)
     results: list[Trial] = []
-    for job, outcome in on_processes(jobs, cores()):
+    for job, outcome in on_processes(jobs, available_cpus()):
         outcomes[job.method].append(outcome)
         if len(outcomes[job.method]) == len(targets):
             results.append(_trial(dict(job.method.options), outcomes[job.method], protocol))

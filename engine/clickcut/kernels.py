@@ -80,7 +80,10 @@ def inlined(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def ready() -> tuple[int, int]:
-    """Return how many kernels have been compiled or read, and how many there are."""
+    """Return how many kernels have been compiled or read, and how many there are.
+
+    The first stays behind where kernels are read whose code holds that of others.
+    """
     return sum(bool(compiled.signatures) for compiled in kernels), len(kernels)
 
 
@@ -145,12 +148,23 @@ class _Layers(NullCache):
         reasons = []
         for layer in self._layers:
             try:
-                layer.save_overload(sig, data)  # type: ignore[no-untyped-call]
+                _save(layer, sig, data)
             except OSError as error:
                 reasons.append(f"{layer.cache_path}: {error.strerror}")
             else:
                 return
         _warn_once("; ".join(reasons) or "there is no source file")
+
+
+def _save(layer: FunctionCache, sig: Any, data: Any) -> None:
+    """Keep machine code; OSError when the folder does not take it."""
+    try:
+        layer.save_overload(sig, data)  # type: ignore[no-untyped-call]
+    except OSError:
+        raise
+    except _DAMAGE:  # the index that is there cannot be read
+        layer.flush()  # type: ignore[no-untyped-call]
+        layer.save_overload(sig, data)  # type: ignore[no-untyped-call]
 
 
 def _tell() -> None:

@@ -60,6 +60,11 @@ class Region:
         """The same box where every pixel has become `factor` x `factor` pixels."""
         return Region(factor * self.x0, factor * self.y0, factor * self.x1, factor * self.y1)
 
+    def intersection(self, other: Region) -> Region:
+        """The pixels of both; where there are none, an empty region inside this one."""
+        x0, y0 = min(max(self.x0, other.x0), self.x1), min(max(self.y0, other.y0), self.y1)
+        return Region(x0, y0, max(x0, min(self.x1, other.x1)), max(y0, min(self.y1, other.y1)))
+
     def union(self, other: Region) -> Region:
         """The smallest region that holds both."""
         return Region(

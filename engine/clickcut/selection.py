@@ -64,13 +64,8 @@ class Selection:
         """The mask inside any region: (region.height, region.width) bool."""
         out = np.zeros((region.height, region.width), np.bool_)
         if self.box is not None:
-            common = Region(
-                max(region.x0, self.box.x0),
-                max(region.y0, self.box.y0),
-                min(region.x1, self.box.x1),
-                min(region.y1, self.box.y1),
-            )
-            if common.width > 0 and common.height > 0:
+            common = region.intersection(self.box)
+            if common.area:
                 ours = self.cropped()[common.relative_to(self.box).slices]
                 out[common.relative_to(region).slices] = ours
         return out

@@ -11,6 +11,7 @@ from clickcut import cut, kernels
 from clickcut.backends import Predictor
 from clickcut.images import prepare_pixels
 from clickcut.maps import REBUILD_FROM, DiscMap, DistanceMap
+from clickcut.polygons import to_polygons
 from clickcut.session import ClickSession
 
 SAY_EVERY = 1.0
@@ -47,6 +48,7 @@ def warm_up(predictor: Predictor, solver: str = "grid") -> None:
     session.click(80, 60)
     session.click(20, 20, positive=False)
     session.undo()
+    to_polygons(disc.view(np.bool_), 1.0, valid=True)
 
 
 def warm_up_all(predictors: Sequence[Predictor], solver: str, say: Callable[[str], None]) -> None:
@@ -67,7 +69,7 @@ def warm_up_all(predictors: Sequence[Predictor], solver: str, say: Callable[[str
         if time.monotonic() - said >= SAY_EVERY:
             said = time.monotonic()
             done, total = kernels.ready()
-            say(f"warming up {done + 1} of {total} kernels")
+            say(f"warming up: {done} of at most {total} kernels are ready")
 
     with kernels.watched(tell):
         for predictor in predictors:

@@ -9,7 +9,6 @@ Each command proves its result before it writes it, and writes nothing when the 
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clickcut.errors import BackendError
+from clickcut.extras import require
 from clickcut_eval.data_spec import FORM
 
 if TYPE_CHECKING:
@@ -54,13 +53,6 @@ class QuantTarget(StrEnum):
 
     cpu = "cpu"
     tensorrt = "tensorrt"
-
-
-def _need(*modules: str) -> None:
-    if missing := [m for m in modules if importlib.util.find_spec(m) is None]:
-        raise BackendError(
-            f"not installed: {', '.join(missing)}; pip install 'clickcut[cpu,export]'"
-        )
 
 
 def _say(text: str) -> None:
@@ -113,7 +105,7 @@ def onnx(
     ] = None,
 ) -> None:
     """Write a checkpoint's averaged weights as a bundle, compared with PyTorch on real inputs."""
-    _need("torch", "onnx", "onnxscript", "onnxruntime")
+    require("cpu,export", "torch", "onnx", "onnxscript", "onnxruntime")
     from dataclasses import replace
 
     from clickcut_export.parity import FLOAT32
@@ -170,7 +162,7 @@ def quantize(
     ] = None,
 ) -> None:
     """Make a float bundle smaller: int8, calibrated on simulated click sessions, or fp16."""
-    _need("onnx", "onnxruntime", *(["torch"] if data else []))
+    require("cpu,export", "onnx", "onnxruntime", *(["torch"] if data else []))
     if precision is Precision.fp16:
         from clickcut_export.commands import run_fp16
 
@@ -229,7 +221,7 @@ def tensorrt(
     ] = 1024,
 ) -> None:
     """Build a TensorRT plan and its description; tensorrt-rtx needs no GPU for it."""
-    _need("onnx")
+    require("cpu,export", "onnx")
     from clickcut_export.commands import check_plan
     from clickcut_export.to_tensorrt import PlanOptions, build_plan
 

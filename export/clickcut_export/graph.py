@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from onnx import numpy_helper
 from clickcut.bundle import METADATA_KEY, BundleMetadata
 from clickcut.bundle.file import read_bundle, seal
 from clickcut.bundle.reference import REFERENCE_KEY, ReferenceAnswer
+from clickcut.whole_file import whole_file
 from clickcut_export.errors import ExportError
 
 INPUT, OUTPUT = "input", "logits"
@@ -138,16 +137,8 @@ def write_file(path: Path, data: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with open(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with whole_file(path) as file:
+            file.write(data)
     except OSError as error:
         raise ExportError(f"{path}: cannot be written ({error.strerror})") from error
 

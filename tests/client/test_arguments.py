@@ -51,9 +51,9 @@ anything = st.recursive(
 @given(anything, anything)
 def test_anything_is_a_message_or_an_event_error(clicks: Any, parameters: Any) -> None:
     for make in (
-        lambda: segment_request(clicks, None, "", None),
-        lambda: segment_request([], clicks, "", None),
-        lambda: segment_request([], None, clicks, None),
+        lambda: segment_request(clicks, parameters, None, "", None),
+        lambda: segment_request([], None, clicks, "", None),
+        lambda: segment_request([], None, None, clicks, None),
         lambda: parameters_message(parameters),
         lambda: click_message(clicks, parameters),
     ):
@@ -72,6 +72,10 @@ BAD_CALLS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a stroke of nothing": (lambda s: s.stroke(None), r"\(N, 2\)"),
     "an empty stroke": (lambda s: s.stroke(np.zeros((0, 2))), "1 to 50000"),
     "a stroke that is not finite": (lambda s: s.stroke([(1, float("nan"))]), "finite"),
+    "a box of nothing": (lambda s: s.box(None, 1, 2, 3), "x0 of a box must be a number"),
+    "a box of texts": (lambda s: s.box(1, 2, 3, "a"), "y1 of a box must be a number"),
+    "a moved click": (lambda s: s.move_click(0, None, 3), "x of a click must be a number"),
+    "no flag": (lambda s: s.next_object("yes"), "exclude_finished must be True or False"),
     "a mask of texts": (lambda s: s.start_from(np.array([["a"]])), r"\(H, W\)"),
     "no mask": (lambda s: s.start_from(None), r"\(H, W\)"),
     "a parameter as text": (lambda s: s.set_parameters(threshold="0.5"), "threshold must be a"),

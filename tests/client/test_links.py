@@ -18,10 +18,10 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from clickcut.predictor import load_predictor
 from client.test_hostile_server import FakeServer
 from server.harness import DEADLINE, Line, ServerProcess, image_file, wait_until
 
+from clickcut.backends import load_predictor
 from clickcut.client import (
     AsyncClient,
     BodyLimitError,

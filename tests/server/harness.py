@@ -20,6 +20,7 @@ from typing import Any
 import cv2
 import grpc
 import numpy as np
+from fakes import metadata_fields
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -94,22 +95,18 @@ def write_bundle(
 
 
 def metadata(name: str) -> dict[str, Any]:
-    return {
-        "metadata_version": 1,
-        "name": name,
-        "version": "1",
-        "architecture": "one convolution",
-        "input_size": SIZE,
-        "channels": ["red", "green", "blue", "positive", "negative", "probability"],
-        "guidance": {"encoding": "disc", "radius": 3},
-        "pixel_scale": 1 / 64,
-        "pixel_offset": -2.0,
-        "region": {"zoom": True, "expansion": 1.4, "min_side": 64},
-        "cut": {"cut_lambda": 0.5, "cut_sigma": 0.0, "seed_radius": 3.0, "threshold": 0.5},
-        "training": {"data": "none"},
-        "accuracy": {},
-        "checkpoint_sha256": hashlib.sha256(name.encode()).hexdigest(),
-    }
+    fields: dict[str, Any] = metadata_fields(
+        name=name,
+        architecture="one convolution",
+        input_size=SIZE,
+        pixel_scale=1 / 64,
+        pixel_offset=-2.0,
+        region={"zoom": True, "expansion": 1.4, "min_side": 64},
+        cut={"cut_lambda": 0.5, "cut_sigma": 0.0, "seed_radius": 3.0, "threshold": 0.5},
+        training={"data": "none"},
+        checkpoint_sha256=hashlib.sha256(name.encode()).hexdigest(),
+    )
+    return fields
 
 
 def picture(width: int = 160, height: int = 120, seed: int = 0) -> NDArray[np.uint8]:

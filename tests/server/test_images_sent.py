@@ -301,3 +301,12 @@ def test_a_segment_request_that_is_refused(
         stub(server).Segment(request_, timeout=DEADLINE)
     assert raised.value.code().name == code
     assert words in raised.value.details()
+
+
+@pytest.mark.parametrize(("low", "high"), [(2, 1), (1, 1), (float("nan"), 1), (0, float("inf"))])
+def test_an_impossible_window_is_refused(raw: RawStream, low: float, high: float) -> None:
+    window = pb.Window(low=low, high=high)
+    raw.send(pb.SessionRequest(open=pb.Open(image=image_file(), window=window)))
+    end = raw.status()
+    assert end.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "a window goes from a low" in end.details()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 
 import pytest
 from grpc import StatusCode
@@ -15,6 +16,7 @@ from clickcut import errors
 from clickcut import grpc_status as status
 from clickcut.errors import ClickcutError, EventError, ImageError, ImageNotFoundError, LimitError
 from clickcut.image_file import Decoded, Window
+from clickcut.image_file.parts import Parts
 from clickcut.image_file.process import Cancellation, Decoder
 from clickcut.images import ImageLimits, digest_of
 from clickcut.server.image_store import ImageStore
@@ -201,6 +203,7 @@ class SlowDecoder(Decoder):
         limits: ImageLimits | None = None,
         cancellation: Cancellation | None = None,
         window: Window | None = None,
+        admit: Callable[[Parts], AbstractContextManager[None]] | None = None,
     ) -> Decoded:
         assert cancellation is not None
         with cancellation.stopping(self.go.set):
@@ -208,7 +211,7 @@ class SlowDecoder(Decoder):
             assert self.go.wait(30)
         self.stopped += cancellation.cancelled
         cancellation.check()
-        return super().decode(data, limits, cancellation, window)
+        return super().decode(data, limits, cancellation, window, admit)
 
 
 @pytest.mark.parametrize("gone", [1, 2])

@@ -16,6 +16,7 @@ from fakes import picture
 from train_cases import ALONE, PLAIN, config, data, photo
 from typer.testing import CliRunner
 
+from clickcut import whole_file
 from clickcut_train import checkpoint as checkpoints
 from clickcut_train import learner, precision
 from clickcut_train import trainer as trainer_module
@@ -108,7 +109,7 @@ def test_a_loss_that_is_not_finite_stops_with_advice(tmp_path):
     run = Trainer(config(), tmp_path, data(), ALONE)
     with torch.no_grad():
         run.learner.network.head.score.bias.fill_(math.nan)
-    with pytest.raises(TrainingError, match=r"optimizer\.rate=0\.001"):
+    with pytest.raises(TrainingError, match=r"optimizer\.lr=0\.001"):
         run.step()
     run.close()
 
@@ -149,7 +150,7 @@ class FullDisk:
     """Opens files that take `room` bytes and then no more."""
 
     def __init__(self, path, room):
-        self._file, self._room = path.open("wb"), room
+        self._file, self._room = path.open("w+b"), room
 
     def write(self, data):
         self._room -= len(data)
@@ -176,7 +177,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_says_what_to_do(
     before = (tmp_path / "last.pt").read_bytes()
     longer = config(schedule={"samples": 24}, output={"checkpoint_seconds": 1e-9})
     run = Trainer(longer, tmp_path, data(), ALONE)
-    monkeypatch.setattr(checkpoints, "_open", lambda path: FullDisk(path, room))
+    monkeypatch.setattr(whole_file, "_open", lambda path: FullDisk(path, room))
     with pytest.raises(TrainingError, match=r"No space left.*Make room"):
         learn(run, Logbook(tmp_path, 24, 16, tensorboard=False))
     assert run.complete  # it went on after the first failure

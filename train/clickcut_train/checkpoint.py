@@ -15,11 +15,12 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, BinaryIO, cast
 
 import torch
 from torch import Tensor, nn
 
+from clickcut.whole_file import whole_file
 from clickcut_train.config import TrainConfig, validated
 from clickcut_train.errors import CheckpointError, ConfigError
 from clickcut_train.models import build
@@ -129,21 +130,18 @@ def _check_bytes(path: Path) -> bool:
     return False
 
 
-def _seal(path: Path) -> None:
-    """Give a zip archive its checksum as a comment."""
-    with path.open("r+b") as file:
-        file.seek(-_END_LENGTH, os.SEEK_END)
-        end = file.read()
-        if not end.startswith(_END_RECORD) or end[-2:] != b"\0\0":
-            raise CheckpointError(f"{path}: PyTorch wrote no plain zip archive")
-        file.seek(-2, os.SEEK_END)
-        file.write(_COMMENT_LENGTH.to_bytes(2, "little"))
-        file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(0, os.SEEK_END)
-        file.write(_COMMENT + digest.encode())
-        file.flush()
-        os.fsync(file.fileno())
+def _seal(file: BinaryIO, path: Path) -> None:
+    """Give a zip archive, just written, its checksum as a comment."""
+    file.seek(-_END_LENGTH, os.SEEK_END)
+    end = file.read()
+    if not end.startswith(_END_RECORD) or end[-2:] != b"\0\0":
+        raise CheckpointError(f"{path}: PyTorch wrote no plain zip archive")
+    file.seek(-2, os.SEEK_END)
+    file.write(_COMMENT_LENGTH.to_bytes(2, "little"))
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    file.seek(0, os.SEEK_END)
+    file.write(_COMMENT + digest.encode())
 
 
 def _load(path: Path) -> Any:
@@ -210,10 +208,6 @@ class _FirstError:
         """Nothing: the caller flushes."""
 
 
-def _open(path: Path) -> IO[bytes]:
-    return path.open("wb")
-
-
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint so that a crash at any moment leaves either the old or the new file.
 
@@ -231,20 +225,9 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "best": checkpoint.best,
         "provenance": checkpoint.provenance,
     }
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with _open(partial) as file:
-            guarded = _FirstError(file)
-            torch.save(state, cast(IO[bytes], guarded))
-            if guarded.error is not None:
-                raise guarded.error
-        _seal(partial)
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name itself must survive a power cut
-    finally:
-        os.close(folder)
+    with whole_file(path) as file:
+        guarded = _FirstError(file)
+        torch.save(state, cast(IO[bytes], guarded))
+        if guarded.error is not None:
+            raise guarded.error
+        _seal(file, path)

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut_eval.clicker import depth
+
 Click = tuple[int, int]
 Mask = NDArray[np.bool_]
 
@@ -34,19 +36,6 @@ discs of radius 5, as clicks are shown to a network, then touch at most."""
 MARGIN = 5
 """d_margin: least distance of a click from the object's outline, pixels. The paper gives no value:
 the disc of a click then stays on its side of the outline."""
-
-
-def depth(mask: NDArray[Any]) -> NDArray[np.float32]:
-    """Distance of every set pixel to the nearest unset one or to the outside of the image.
-
-    Args:
-        mask: (H, W) bool or uint8.
-
-    Returns:
-        (H, W) float32, pixels; 0 where the mask is unset.
-    """
-    padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    return _distance_to_unset(padded)[1:-1, 1:-1]
 
 
 def _distance_to_unset(mask: NDArray[Any]) -> NDArray[np.float32]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from clickcut.processor import available_cpus
 from clickcut_eval.data_spec import FORM
 from clickcut_train.extras import require
 
@@ -82,7 +82,7 @@ def pack(
         long_side=long_side, quality=quality, min_area=min_area, shard_mib=shard_mib, seed=seed
     )
     with _Bar("Packing") as bar:
-        manifest, reports = make(config, out, options, bar.show, workers or os.cpu_count() or 1)
+        manifest, reports = make(config, out, options, bar.show, workers or available_cpus())
     for report in reports:
         print(report)
     print(

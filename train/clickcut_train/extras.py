@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+from functools import partial
 
-from clickcut.errors import BackendError
+from clickcut.extras import require as _require
 
-
-def require(*modules: str) -> None:
-    """Check that modules of the extra `train` are there, without importing them.
-
-    Raises:
-        BackendError: says which is missing and what to install.
-    """
-    for module in modules:
-        if importlib.util.find_spec(module) is None:
-            raise BackendError(f"{module} is not installed: pip install 'clickcut[train]'")
+require = partial(_require, "train")
+"""Check that modules of the extra `train` are there, see `clickcut.extras.require`."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from clickcut_eval.clicker import depth
 from clickcut_train import clicks
 from clickcut_train.augment import damage, damaged_mask
 from clickcut_train.clicks import Click
@@ -284,7 +285,7 @@ def _mixed_clicks(
 ) -> None:
     """Mostly one positive click; sometimes the paper's, fewer of them or none on the background."""
     if rng.random() < 0.7:
-        into = clicks.depth(sample.target)
+        into = depth(sample.target)
         pixel = clicks.random_pixel(into > into.max() * rng.choice([0.25, 0.5, 0.8]), rng)
         sample.positive = [pixel] if pixel else []
         return

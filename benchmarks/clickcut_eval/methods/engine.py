@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from clickcut.backends import Predictor
+from clickcut.encoding import full_probability
 from clickcut.images import prepare_pixels
 from clickcut.parameters import Parameters
 from clickcut.session import ClickSession
@@ -47,13 +47,10 @@ class EngineMethod:
     def probability(self) -> NDArray[np.float32]:
         """See `Method.probability`: what the network gave, before the cut; 0 outside its region."""
         session = self._started()
-        out = np.zeros(session.mask.shape, np.float32)
-        shown = session.probability
-        if shown is not None:
-            region, values = shown
-            size = region.width, region.height
-            out[region.slices] = cv2.resize(values, size, interpolation=cv2.INTER_LINEAR)
-        return out
+        height, width = session.mask.shape
+        if session.probability is None:
+            return np.zeros((height, width), np.float32)
+        return full_probability(*session.probability, height, width)
 
     def _started(self) -> ClickSession:
         if self._session is None:

@@ -8,7 +8,6 @@ image gradient to the nearest positive seed.
 
 from __future__ import annotations
 
-import importlib.util
 from abc import abstractmethod
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from clickcut.cut import EdgeWeights
 from clickcut.cut.problem import SCALE
 from clickcut.errors import CutError
+from clickcut.extras import installed
 from clickcut.region import Region
 from clickcut_eval.methods.base import OBJECT
 from clickcut_eval.methods.classical import Classical
@@ -76,7 +76,7 @@ class _Star(Classical):
 
     def __init__(self, parameters: StarParameters) -> None:
         self.parameters = parameters
-        if importlib.util.find_spec("maxflow") is None:
+        if not installed("maxflow"):
             raise CutError("star convexity needs PyMaxflow: pip install PyMaxflow")
         super().__init__(parameters.max_pixels)
 

@@ -17,6 +17,7 @@ from clickcut_eval.report.numbers import (
     speed,
     table_1,
     table_2,
+    thresholds,
 )
 from clickcut_eval.report.pictures import (
     Player,
@@ -65,6 +66,7 @@ def write_report(
     tables = out.with_name(f"{out.stem}_tables.md")
     numbers = [
         ("Table 1: mean clicks", *table_1(run)),
+        ("NoC@90, NoC@95 and final IoU", *thresholds(run)),
         ("Table 2: one positive click", *table_2(run)),
         ("Speed", *speed(run)),
     ]
@@ -73,6 +75,9 @@ def write_report(
     sections = [
         _facts(run),
         html.section("Table 1: mean clicks", html.note(_TABLE_1), html.table(*table_1(run))),
+        html.section(
+            "NoC@90, NoC@95 and final IoU", html.note(_THRESHOLDS), html.table(*thresholds(run))
+        ),
         *_one_click(run),
         html.section(
             "Figure 4: accuracy against clicks", html.note(_FIGURE_4), plots.as_svg(figure)
@@ -90,6 +95,10 @@ _TABLE_1 = (
     "Below: 95 % bootstrap interval over objects, and the figure that the paper prints. The "
     "paper's samples of VOC and COCO are other objects; GrabCut and Berkeley are the same sets. "
     "The methods without learning get discs of radius 5 for clicks."
+)
+_THRESHOLDS = (
+    "Mean clicks to IoU 0.90; below, to IoU 0.95, and the mean IoU in percent after the last "
+    "click. Where users stopped at a lower IoU (--stop-at), these are not known."
 )
 _TABLE_2 = (
     "Mean IoU after one positive click on COCO objects, split by whether VOC has their class. The "

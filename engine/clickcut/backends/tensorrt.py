@@ -12,7 +12,6 @@ switch is set (NVIDIA, "Working with RTX CUDA Graphs").
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import logging
 import threading
 from pathlib import Path
@@ -26,6 +25,7 @@ from clickcut.backends import cuda
 from clickcut.backends.base import check_first_prediction, check_reference_answer
 from clickcut.bundle.plan import PACKAGES, Plan, check_capability, check_version, read_plan
 from clickcut.errors import BackendError, BundleError
+from clickcut.extras import installed
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def check_available() -> None:
     Raises:
         BackendError: no TensorRT, no CUDA bindings, or no GPU; the message says what to install.
     """
-    if not any(_importable(flavour) for flavour in PACKAGES):
+    if not any(installed(flavour) for flavour in PACKAGES):
         raise BackendError(
             "the back-end tensorrt is not available: TensorRT is not installed; "
             "pip install 'clickcut[tensorrt]' (or tensorrt-rtx for plans that it built)"
@@ -45,10 +45,6 @@ def check_available() -> None:
         cuda.compute_capability()
     except BackendError as error:
         raise BackendError(f"the back-end tensorrt is not available: {error}") from error
-
-
-def _importable(flavour: str) -> bool:
-    return importlib.util.find_spec(flavour) is not None
 
 
 def _module(plan: Plan) -> ModuleType:

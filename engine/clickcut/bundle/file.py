@@ -19,6 +19,7 @@ from clickcut.bundle.metadata import METADATA_KEY, BundleMetadata, parse_metadat
 from clickcut.bundle.reference import REFERENCE_KEY, ReferenceAnswer, parse_reference
 from clickcut.bundle.wire import Budget, Field, encoded_bytes, fields
 from clickcut.errors import BundleError
+from clickcut.whole_file import whole_file
 
 SEAL_KEY = "clickcut_sha256"
 """Key of the seal in `metadata_props`."""
@@ -122,15 +123,13 @@ def seal_file(path: Path) -> str:
         BundleError: it is not a bundle, or cannot be written.
     """
     data = seal(read_limited(path))
-    partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_bytes(data)
-        found = read_bundle(partial)
-        partial.replace(path)
+        with whole_file(path) as file:
+            file.write(data)
+            file.flush()
+            found = read_bundle(Path(file.name))
     except OSError as error:
         raise BundleError(f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return found.sha256
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clickcut.checks import flag_of, number_of, shown, text_of
 from clickcut.encoding import to_rle
 from clickcut.errors import EventError
 from clickcut.v1 import clickcut_pb2 as pb
@@ -27,52 +27,6 @@ MAX_STROKE_POINTS = 50_000
 
 _KINDS = {"cut": bool}
 """Parameters that are not numbers."""
-
-
-def number_of(value: object, name: str) -> float:
-    """A finite number, of Python or NumPy, as float.
-
-    Raises:
-        EventError: anything else: a bool, a text, None, an array, NaN.
-    """
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        value = value[()]
-    number = isinstance(value, int | float | np.integer | np.floating)
-    if not number or isinstance(value, bool):
-        raise EventError(f"{name} must be a number, got {_shown(value)}")
-    try:
-        found = float(value)  # type: ignore[arg-type]
-    except OverflowError:
-        found = math.inf
-    if not math.isfinite(found):
-        raise EventError(f"{name} must be a finite number, got {_shown(value)}")
-    return found
-
-
-def flag_of(value: object, name: str) -> bool:
-    """True or False, of Python or NumPy.
-
-    Raises:
-        EventError: anything else.
-    """
-    if not isinstance(value, bool | np.bool_):
-        raise EventError(f"{name} must be True or False, got {_shown(value)}")
-    return bool(value)
-
-
-def text_of(value: object, name: str) -> str:
-    """A text that can be sent.
-
-    Raises:
-        EventError: not a str, or one with undecodable bytes of a file name.
-    """
-    if not isinstance(value, str):
-        raise EventError(f"{name} must be a str, got {_shown(value)}")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise EventError(f"{name} must be text that is valid Unicode, got {value!r}") from error
-    return value
 
 
 def click_message(x: object, y: object, positive: object = True) -> pb.Click:
@@ -107,6 +61,20 @@ def stroke_message(points: ArrayLike, positive: object = True) -> pb.Stroke:
     return pb.Stroke(coordinates=coordinates, negative=not flag_of(positive, "positive"))
 
 
+def box_message(box: object) -> pb.Box:
+    """A box.
+
+    Raises:
+        EventError: not four finite numbers x0, y0, x1, y1.
+    """
+    values = list(box) if isinstance(box, Iterable) else []
+    if len(values) != 4:
+        raise EventError(f"a box is four numbers x0, y0, x1, y1; got {shown(box)}")
+    names = ("x0", "y0", "x1", "y1")
+    corners = {n: number_of(v, f"{n} of a box") for n, v in zip(names, values, strict=True)}
+    return pb.Box(**corners)
+
+
 def parameters_message(values: ParameterValues | None) -> pb.Parameters:
     """Parameters by name as a message.
 
@@ -114,7 +82,7 @@ def parameters_message(values: ParameterValues | None) -> pb.Parameters:
         EventError: an unknown name, or a value of a wrong type.
     """
     if values is not None and not isinstance(values, Mapping):
-        raise EventError(f"parameters are a dict by name, got {_shown(values)}")
+        raise EventError(f"parameters are a dict by name, got {shown(values)}")
     message = pb.Parameters()
     for name, value in (values or {}).items():
         if name not in message.DESCRIPTOR.fields_by_name:
@@ -123,27 +91,6 @@ def parameters_message(values: ParameterValues | None) -> pb.Parameters:
         check = flag_of if _KINDS.get(name) is bool else number_of
         setattr(message, name, check(value, name))
     return message
-
-
-def box_message(x0: float, y0: float, x1: float, y1: float) -> pb.Box:
-    """A box as a message.
-
-    Raises:
-        EventError: a corner is not a finite number.
-    """
-    names = ("x0", "y0", "x1", "y1")
-    corners = {
-        n: number_of(v, f"{n} of a box") for n, v in zip(names, (x0, y0, x1, y1), strict=True)
-    }
-    return pb.Box(**corners)
-
-
-def _corners(box: Any) -> tuple[Any, Any, Any, Any]:
-    try:
-        x0, y0, x1, y1 = box
-    except (TypeError, ValueError) as error:
-        raise EventError(f"a box is (x0, y0, x1, y1), got {_shown(box)}") from error
-    return x0, y0, x1, y1
 
 
 def segment_request(
@@ -165,17 +112,17 @@ def segment_request(
         rows: list[tuple[Any, ...]] = [tuple(click) for click in clicks]
     except TypeError as error:
         raise EventError(
-            f"clicks are a list of (x, y) or (x, y, positive), got {_shown(clicks)}"
+            f"clicks are a list of (x, y) or (x, y, positive), got {shown(clicks)}"
         ) from error
     for row in rows:
         if len(row) not in (2, 3):
-            raise EventError(f"a click is (x, y) or (x, y, positive), got {_shown(row)}")
+            raise EventError(f"a click is (x, y) or (x, y, positive), got {shown(row)}")
         positive = row[2] if len(row) == 3 else True
         if isinstance(positive, int | float | np.number) and positive in (0, 1):
             positive = bool(positive)  # a row of an array has its sign as a number
         request.clicks.append(click_message(row[0], row[1], positive))
     if box is not None:
-        request.box.CopyFrom(box_message(*_corners(box)))
+        request.box.CopyFrom(box_message(box))
     if start_from is not None:
         request.initial_mask.CopyFrom(initial_mask(start_from))
     return request
@@ -213,10 +160,3 @@ def event_name(request: pb.SessionRequest) -> str:
     if kind == "stroke":
         return f"a stroke of {len(request.stroke.coordinates) // 2} points"
     return "start_from (an initial mask)" if kind == "initial_mask" else kind
-
-
-def _shown(value: object) -> str:
-    """A value as an error names it."""
-    text = repr(value)
-    kind = type(value).__name__
-    return f"{kind} {text[:60]}{'...' if len(text) > 60 else ''}"

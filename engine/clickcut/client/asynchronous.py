@@ -18,13 +18,13 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut.checks import text_of
 from clickcut.client.arguments import (
     BoxLike,
     ClickLike,
     ParameterValues,
     parameters_message,
     segment_request,
-    text_of,
 )
 from clickcut.client.channel import (
     KEEPALIVE_SECONDS,

@@ -8,12 +8,12 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clickcut.checks import flag_of, number_of
 from clickcut.clicks import PlacedClick, checked_index
 from clickcut.client.arguments import (
     box_message,
     click_message,
     initial_mask,
-    number_of,
     parameters_message,
     stroke_message,
 )
@@ -72,11 +72,8 @@ class SessionBase(Generic[M, P, L]):
 
     def move_click(self, index: int, x: float, y: float) -> M:
         """Make a click, by its index in `clicks`, at (x, y), as if it had been made there."""
-        moved = pb.MoveClick(
-            index=_index(index, "a click"),
-            x=number_of(x, "x of a click"),
-            y=number_of(y, "y of a click"),
-        )
+        column, row = number_of(x, "x of a click"), number_of(y, "y of a click")
+        moved = pb.MoveClick(index=_index(index, "a click"), x=column, y=row)
         return self._event(pb.SessionRequest(move_click=moved))
 
     def remove_click(self, index: int) -> M:
@@ -101,7 +98,7 @@ class SessionBase(Generic[M, P, L]):
 
         It counts as drawn before all clicks; pixels whose centres lie in it belong to it.
         """
-        return self._event(pb.SessionRequest(box=box_message(x0, y0, x1, y1)))
+        return self._event(pb.SessionRequest(box=box_message((x0, y0, x1, y1))))
 
     def start_from(self, mask: NDArray[np.bool_]) -> M:
         """Start from an existing mask, (H, W) bool, which clicks then repair."""
@@ -112,7 +109,8 @@ class SessionBase(Generic[M, P, L]):
 
         With `exclude_finished` it never takes pixels that now belong to other objects.
         """
-        following = pb.NextObject(exclude_finished=exclude_finished)
+        excluding = flag_of(exclude_finished, "exclude_finished")
+        following = pb.NextObject(exclude_finished=excluding)
         return self._event(pb.SessionRequest(next_object=following))
 
     def edit_object(self, index: int, exclude_finished: bool = False) -> M:
@@ -120,7 +118,8 @@ class SessionBase(Generic[M, P, L]):
 
         With `exclude_finished` it never takes pixels that now belong to other objects, from now on.
         """
-        edit = pb.EditObject(index=_index(index, "an object"), exclude_finished=exclude_finished)
+        excluding = flag_of(exclude_finished, "exclude_finished")
+        edit = pb.EditObject(index=_index(index, "an object"), exclude_finished=excluding)
         return self._event(pb.SessionRequest(edit_object=edit))
 
     def set_parameters(
@@ -154,12 +153,12 @@ class SessionBase(Generic[M, P, L]):
         """The present mask, (H, W) bool, read-only."""
         return self._conversation.mask
 
-    def polygons(self, tolerance: float = 0.0) -> list[Polygon]:
+    def polygons(self, tolerance: float = 0.0, *, valid: bool = False) -> list[Polygon]:
         """The outlines of the present mask; see `clickcut.polygons.to_polygons`."""
         box = bounding_box(self.mask)
         if box is None:
             return []
-        return to_polygons(self.mask[box.slices], tolerance, box.x0, box.y0)
+        return to_polygons(self.mask[box.slices], tolerance, box.x0, box.y0, valid)
 
     def probability(self) -> P:
         """The network's output per image pixel, (H, W) float32; 0 where it did not look."""

@@ -40,14 +40,13 @@ def warm_up(
     began = time.monotonic()
     predictor = load_predictor(bundled_models()["default"])
     warm_up_all([predictor], "grid", lambda line: print(line, flush=True))
-    done, _ = kernels.ready()
     if not kernels.kept():
         raise BackendError(
-            f"{done} kernels are compiled, but cannot be kept: give a folder that can be written, "
+            "the kernels are compiled, but cannot be kept: give a folder that can be written, "
             "--cache DIR"
         )
     where = f" in {cache}" if cache is not None else ""
-    print(f"{done} kernels are kept{where}, ready after {time.monotonic() - began:.1f} s")
+    print(f"all kernels are kept{where}; ready after {time.monotonic() - began:.1f} s")
 
 
 if __name__ == "__main__":

@@ -10,14 +10,20 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from clickcut.errors import BusyError, EventError, ImageError, ImageNotFoundError
+from clickcut.image_file.parts import Parts
 from clickcut.image_file.process import Cancellation, Decoder
 from clickcut.images import ImageLimits, PreparedImage, Window, digest_of, key_of
+from clickcut.server.memory import Allowance
 from clickcut.server.peers import LOCAL, Peer
 from clickcut.server.pool import ComputePool
 from clickcut.server.settings import MIB
+
+_DECODING_BYTES = 12
+"""Per pixel, at the peak: a decoder's own pixels, those of a conversion, and transparency."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -58,20 +64,26 @@ class ImageStore:
     """Holds images while they are in use, and afterwards as long as there is room.
 
     Args:
-        budget: bytes for all images together. Decoding may exceed it for a moment, by one image of
-            the largest accepted size per worker.
+        budget: bytes for all images together.
         limits: of one image.
         pool: where to decode.
         decoder: what decodes; closed by whoever made it.
+        decoding: memory for what decoders need beside that.
     """
 
     def __init__(
-        self, budget: int, limits: ImageLimits, pool: ComputePool, decoder: Decoder | None = None
+        self,
+        budget: int,
+        limits: ImageLimits,
+        pool: ComputePool,
+        decoder: Decoder | None = None,
+        decoding: Allowance | None = None,
     ) -> None:
         self.limits = limits
         self._budget = budget
         self._pool = pool
         self._decoder = decoder or Decoder()
+        self._decoding = decoding or Allowance(budget, "decoding")
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self._coming: dict[str, _Coming] = {}
 
@@ -179,7 +191,7 @@ class ImageStore:
 
         def work() -> tuple[PreparedImage, float]:
             began = time.perf_counter()
-            decoded = self._decoder.decode(data, self.limits, cancellation, window)
+            decoded = self._decoder.decode(data, self.limits, cancellation, window, self._admit)
             image = PreparedImage(decoded.pixels, digest, decoded.window, window)
             return image, 1e3 * (time.perf_counter() - began)
 
@@ -191,6 +203,21 @@ class ImageStore:
         self.trim(image.nbytes)
         self._held[image.key] = _Held(image)
         return Found(image, False, queue, spent)
+
+    def _admit(self, image: Parts) -> AbstractContextManager[None]:
+        """In a thread: the memory for decoding an examined file."""
+        height, width, _ = image.shape
+        return self._decoding.taking(_DECODING_BYTES * height * width)
+
+    def check_growth(self) -> None:
+        """Make sure that images, which grow while clicked on, may grow.
+
+        Raises:
+            BusyError: those in use fill their memory.
+        """
+        if self.nbytes > self._budget:
+            self.trim()
+            self._check_in_use(0)
 
     def _came(self, key: str, task: asyncio.Task[Found]) -> None:
         coming = self._coming.get(key)

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import urllib3
 from urllib3.exceptions import HTTPError, MaxRetryError
 
+from clickcut.whole_file import whole_file
 from clickcut_train.errors import DataError
 
 ATTEMPTS = 4
@@ -51,13 +52,11 @@ class Transfer:
         Raises:
             DataError: it cannot be fetched, is another file, or the disk is full.
         """
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         try:
             for attempt in range(ATTEMPTS):
                 try:
-                    with partial.open("wb") as file:
+                    with whole_file(path, unique=True) as file:
                         self._save_once(url, file, size, sha256)
-                    partial.replace(path)
                     return
                 except _TransientError as error:
                     _wait(url, attempt, error)
@@ -67,8 +66,6 @@ class Transfer:
             raise DataError(
                 f"{path.parent}: {what}; free space, or name another folder as data.cache"
             ) from error
-        finally:
-            partial.unlink(missing_ok=True)
 
     def _save_once(self, url: str, file: BinaryIO, size: int, sha256: str) -> None:
         digest, count = hashlib.sha256(), 0

@@ -1,0 +1,43 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def whole_file(path: Path, unique: bool = False) -> Iterator[BinaryIO]:
+    """Write a file that gets its name when the block ends well; a power cut cannot tear it.
+
+    Until then it is `NAME.partial`; what a killed process left under that name is replaced.
+
+    Args:
+        path: the file; its folder must exist.
+        unique: several processes may write the same file: each has a partial file of its own.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; an old file is as it was.
+    """
+    own = f".{os.getpid()}" if unique else ""
+    partial = path.with_name(f"{path.name}{own}.partial")
+    try:
+        with _open(partial) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name itself must survive a power cut
+    finally:
+        os.close(folder)
+
+
+def _open(path: Path) -> BinaryIO:
+    return path.open("w+b")
