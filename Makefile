@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-fast test-without-jit lint format stubs clean
+.PHONY: demo test test-fast test-without-jit test-oldest lint format stubs clean
 
 demo: .venv/cpu.done  ## select an object on a photograph through the real server; pictures in demo-output/
 	$(BIN)/clickcut demo --out demo-output
@@ -14,12 +14,16 @@ test-fast: .venv/dev.done  ## without the slow tests: under a minute
 
 test-without-jit: .venv/dev.done  ## every kernel as plain Python, against the slow code
 	NUMBA_DISABLE_JIT=1 PYTHONPATH=tests $(BIN)/python -m pytest -p without_jit -m kernels \
-	  tests/test_maps.py tests/cut tests/eval
+	  tests/test_maps.py tests/test_valid_polygons.py tests/cut tests/eval
+
+test-oldest: .venv/dev.done  ## a server, three clicks and the commands, on the oldest dependencies
+	$(BIN)/python scripts/check_oldest.py
 
 lint: .venv/dev.done  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy engine/clickcut benchmarks/clickcut_eval benchmarks/clickcut_bench train/clickcut_train export/clickcut_export
+	$(BIN)/mypy engine/clickcut benchmarks/clickcut_eval benchmarks/clickcut_bench train/clickcut_train export/clickcut_export \
+	  $(wildcard integrations/clickcut_*)
 
 format: .venv/dev.done
 	$(BIN)/ruff format .
@@ -29,8 +33,8 @@ stubs: .venv/dev.done  ## generate engine/clickcut/v1 from proto/
 	$(BIN)/python scripts/generate_stubs.py
 
 .venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
-	  { echo "clickcut needs Python 3.11 to 3.13, and $(PYTHON) is another version (or not there);" \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "clickcut needs Python 3.11 or newer, and $(PYTHON) is another version (or not there);" \
 	         "name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv .venv
 

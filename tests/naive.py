@@ -101,3 +101,46 @@ def outline(mask):
             around = mask[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
             out[y, x] = around.any() and not around.all()
     return out
+
+
+def thinned(points, starts, fixed, tolerance, rounds, most):
+    """Which points of outlines are kept, by the definition of `clickcut.thinning.thin`."""
+
+    def distance(p, a, c):
+        along, offset = c - a, p - a
+        length = float(along @ along)
+        t = min(max(float(offset @ along) / length, 0.0), 1.0) if length else 0.0
+        return float(np.hypot(*(offset - t * along)))
+
+    def side(a, b, p):
+        return (b[0] - a[0]) * (p[1] - a[1]) - (b[1] - a[1]) * (p[0] - a[0])
+
+    points = np.asarray(points, np.int64)
+    kept = np.ones(len(points), bool)
+    rings = [list(range(starts[k], starts[k + 1])) for k in range(len(starts) - 1)]
+    for share in rounds:
+        for ring in rings:
+            for b in ring:
+                there = [k for k in ring if kept[k]]
+                if len(there) <= 3 or fixed[b] or not kept[b]:
+                    continue
+                a = there[there.index(b) - 1]
+                c = there[(there.index(b) + 1) % len(there)]
+                turned = ring[ring.index(a) :] + ring[: ring.index(a)]
+                between = turned[1 : turned.index(c)]
+                near = [distance(points[k], points[a], points[c]) for k in between]
+                if len(between) > most or max(near) > share * tolerance + 1e-12:
+                    continue
+                corners = points[a], points[b], points[c]
+                turn = side(*corners)
+                inside = [
+                    all(
+                        np.sign(turn) * side(corners[k], corners[(k + 1) % 3], points[at]) >= 0
+                        for k in range(3)
+                    )
+                    for at in np.flatnonzero(kept)
+                    if at not in (a, b, c)
+                ]
+                if turn == 0 or not any(inside):
+                    kept[b] = False
+    return kept

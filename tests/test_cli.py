@@ -125,6 +125,18 @@ def test_segment_starts_from_a_mask(model: Path, photo: Path, tmp_path: Path) ->
     assert cv2.imread(str(second), cv2.IMREAD_UNCHANGED)[20, 20] == 0
 
 
+def test_segment_looks_through_a_window(model: Path, tmp_path: Path) -> None:
+    grey = cv2.imdecode(np.frombuffer(image_file(), np.uint8), cv2.IMREAD_GRAYSCALE)
+    deep, masks = tmp_path / "deep.png", []
+    deep.write_bytes(cv2.imencode(".png", grey.astype(np.uint16) * 4)[1])
+    for number, words in enumerate([(), ("--window", "0,65535")]):
+        out = tmp_path / f"{number}.png"
+        done = run("segment", deep, "--click", "80,60", "--model", model, "--out", out, *words)
+        assert done.returncode == 0, done.stderr
+        masks.append(cv2.imdecode(np.frombuffer(out.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED))
+    assert (masks[0] != masks[1]).any()
+
+
 def test_segment_takes_a_box(model: Path, photo: Path, tmp_path: Path) -> None:
     out = tmp_path / "mask.png"
     session = ClickSession(prepare(image_file()), load_predictor(model))
@@ -191,6 +203,10 @@ def test_segment_and_models_speak_tls(photo: Path, model: Path, tmp_path: Path) 
 
 
 BAD_COMMANDS: dict[str, tuple[list[str], str]] = {
+    "a window of one number": (
+        ["--click", "80,60", "--window", "5", "--out", "x.png"],
+        "a window is LOW,HIGH",
+    ),
     "nothing to write": (["--click", "80,60"], "--out"),
     "no such image": (["--click", "80,60", "--out", "x.png"], "cannot be read"),
     "a bad click": (["--click", "80;60", "--out", "x.png"], "X,Y"),

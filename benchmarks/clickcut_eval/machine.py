@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import platform
-from pathlib import Path
 
-from clickcut.processor import available_cpus
-
-
-def cpu_name() -> str:
-    """Model of the processor as the operating system names it."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+from clickcut import processor
 
 
 def describe() -> dict[str, str | int]:
-    """Processor, cores available to this process, and Python version."""
+    """Processor, CPUs that this process may use, and Python version."""
     return {
-        "cpu": cpu_name(),
-        "cores": available_cpus(),
+        "cpu": processor.name(),
+        "cores": processor.available_cpus(),
         "python": platform.python_version(),
     }

@@ -14,6 +14,9 @@ from clickcut_eval.clicker import Click
 MAX_CLICKS = 20
 """Clicks after which a user gives up (paper section 4.1)."""
 
+TARGETS = (0.85, 0.9, 0.95)
+"""IoUs that clicks are counted to on every data set."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -21,7 +24,7 @@ class Outcome:
 
     Attributes:
         name: of the object.
-        ious: IoU after 1, 2, ... clicks; ends where the user was content or gave up.
+        ious: IoU after 1, 2, ... clicks; ends where the user stopped or gave up.
         clicks: (x, y, positive) of each click.
         seconds: spent in the method for each click; of the processor, one core, where jobs run on
             processes.
@@ -40,24 +43,24 @@ class Outcome:
     area: int = 0
     size: tuple[int, int] = (0, 0)
 
-    def clicks_to(self, target: float, most: int = MAX_CLICKS) -> int:
-        """Clicks until IoU `target`; `most` if it was not reached with so many."""
-        reached = (k for k, iou in enumerate(self.ious[:most], 1) if iou >= target)
-        return next(reached, most)
+    def clicks_to(self, target: float, max_clicks: int = MAX_CLICKS) -> int:
+        """Clicks until IoU `target`; `max_clicks` if it was not reached with as many."""
+        reached = (k for k, iou in enumerate(self.ious[:max_clicks], 1) if iou >= target)
+        return next(reached, max_clicks)
 
     def reaches(self, target: float) -> bool:
         """Whether IoU `target` was reached at some click."""
         return max(self.ious, default=0.0) >= target
 
 
-def curves(outcomes: Sequence[Outcome], most: int = MAX_CLICKS) -> NDArray[np.float64]:
-    """IoU after 1..`most` clicks: (objects, most) float64.
+def curves(outcomes: Sequence[Outcome], max_clicks: int = MAX_CLICKS) -> NDArray[np.float64]:
+    """IoU after 1..`max_clicks` clicks: (objects, max_clicks) float64.
 
-    An object that ended earlier keeps its last IoU: the user was content and clicked no more.
+    An object whose user stopped earlier keeps its last IoU.
     """
-    out = np.zeros((len(outcomes), most))
+    out = np.zeros((len(outcomes), max_clicks))
     for row, outcome in zip(out, outcomes, strict=True):
-        ious = outcome.ious[:most] or [0.0]
+        ious = outcome.ious[:max_clicks] or [0.0]
         row[: len(ious)] = ious
         row[len(ious) :] = ious[-1]
     return out
@@ -83,30 +86,45 @@ def interval(
     return np.percentile(drawn @ values / count, [2.5, 97.5], axis=0)
 
 
-def summary(outcomes: Sequence[Outcome], target: float, most: int = MAX_CLICKS) -> dict[str, Any]:
+def summary(
+    outcomes: Sequence[Outcome],
+    target: float,
+    max_clicks: int = MAX_CLICKS,
+    stop_at: float = 1.0,
+) -> dict[str, Any]:
     """The numbers of one method on one data set; `outcomes` must not be empty.
+
+    Args:
+        outcomes: of its objects.
+        target: IoU that the data set is measured to.
+        max_clicks: clicks that each object was given.
+        stop_at: IoU at which the user stopped; what lies above it is not known.
 
     Returns:
         objects, target_iou; mean_clicks (NoC@target) with its interval, never_reached (NoF@target);
-        noc85, noc90, nof85, nof90; iou_after: mean IoU after 1, 2, 3 and 5 clicks; curve: after
-        1..`most`; area_under: its mean; seconds_per_click, seconds_per_image.
+        noc85, noc90, noc95, nof85, nof90, nof95, None above `stop_at`; iou_after: mean IoU after 1,
+        2, 3 and 5 clicks; final_iou: after `max_clicks`, None if users stopped earlier; curve:
+        after 1..`max_clicks`; area_under: its mean; seconds_per_click, seconds_per_image.
     """
-    clicks = [float(o.clicks_to(target, most)) for o in outcomes]
-    ious = curves(outcomes, most)
+    clicks = [float(o.clicks_to(target, max_clicks)) for o in outcomes]
+    ious = curves(outcomes, max_clicks)
     mean = ious.mean(axis=0)
     made = sum(len(o.seconds) for o in outcomes)
-    return {
+    numbers: dict[str, Any] = {
         "objects": len(outcomes),
         "target_iou": target,
         "mean_clicks": float(np.mean(clicks)),
         "interval": interval(clicks).tolist(),
         "never_reached": sum(not o.reaches(target) for o in outcomes),
-        **{
-            f"noc{round(100 * t)}": float(np.mean([o.clicks_to(t, most) for o in outcomes]))
-            for t in (0.85, 0.9)
-        },
-        **{f"nof{round(100 * t)}": sum(not o.reaches(t) for o in outcomes) for t in (0.85, 0.9)},
-        "iou_after": [float(mean[min(k, most) - 1]) for k in (1, 2, 3, 5)],
+    }
+    for t in TARGETS:
+        name, known = round(100 * t), t <= stop_at
+        counts = [o.clicks_to(t, max_clicks) for o in outcomes]
+        numbers[f"noc{name}"] = float(np.mean(counts)) if known else None
+        numbers[f"nof{name}"] = sum(not o.reaches(t) for o in outcomes) if known else None
+    return numbers | {
+        "iou_after": [float(mean[min(k, max_clicks) - 1]) for k in (1, 2, 3, 5)],
+        "final_iou": float(mean[-1]) if stop_at >= 1 else None,
         "curve": mean.tolist(),
         "area_under": float(mean.mean()),
         "seconds_per_click": sum(sum(o.seconds) for o in outcomes) / max(made, 1),

@@ -11,17 +11,23 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from clickcut_eval.metrics import curves, summary
+from clickcut_eval.metrics import TARGETS, curves, summary
 from clickcut_eval.store import PLACES, Run
 
 
 def summaries(run: Run) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """(data set, method, `metrics.summary`) of everything that was measured, in a run's order."""
-    most = run.configuration["protocol"]["max_clicks"]
+    protocol = run.configuration["protocol"]
     for dataset, facts in run.configuration["datasets"].items():
         for method in run.configuration["methods"]:
             if outcomes := run.of(dataset, method):
-                yield dataset, method, summary(outcomes, facts["target_iou"], most)
+                yield (
+                    dataset,
+                    method,
+                    summary(
+                        outcomes, facts["target_iou"], protocol["max_clicks"], protocol["stop_at"]
+                    ),
+                )
 
 
 def print_tables(run: Run, console: Console) -> None:
@@ -29,8 +35,8 @@ def print_tables(run: Run, console: Console) -> None:
     protocol = run.configuration["protocol"]
     console.print(
         f"click rule {protocol['rule']}, at most {protocol['max_clicks']} clicks, "
-        f"content at IoU {protocol['stop_at']:g}; never: objects that never reach the set's IoU; "
-        "IoU: mean after so many clicks; area: mean IoU over all clicks; ms: per click"
+        f"stop at IoU {protocol['stop_at']:g}; never: objects that never reach the set's IoU; "
+        "IoU: mean after this many clicks; area: mean IoU over all clicks; ms: per click"
     )
     tables: dict[str, Table] = {}
     for dataset, method, r in summaries(run):
@@ -44,8 +50,8 @@ def print_tables(run: Run, console: Console) -> None:
                 title_justify="left",
             )
             for column in (
-                "method", "n", "NoC@85", "NoC@90", f"95% @{100 * r['target_iou']:.0f}",
-                "never", "IoU 1 2 3 5", "area", "ms",
+                "method", "n", "NoC@85", "NoC@90", "NoC@95", f"95% @{100 * r['target_iou']:.0f}",
+                "never", f"IoU 1 2 3 5 {protocol['max_clicks']}", "area", "ms",
             ):  # fmt: skip
                 table.add_column(
                     column, justify="left" if column == "method" else "right", no_wrap=True
@@ -54,11 +60,10 @@ def print_tables(run: Run, console: Console) -> None:
         tables[dataset].add_row(
             method,
             str(r["objects"]),
-            f"{r['noc85']:.2f}",
-            f"{r['noc90']:.2f}",
+            *(_number(r[f"noc{round(100 * t)}"], 2) for t in TARGETS),
             f"{low:.1f}-{high:.1f}",
             str(r["never_reached"]),
-            " ".join(f"{100 * v:.0f}" for v in r["iou_after"]),
+            " ".join(_percent(v) for v in (*r["iou_after"], r["final_iou"])),
             f"{r['area_under']:.3f}",
             f"{1e3 * r['seconds_per_click']:.0f}",
         )
@@ -67,6 +72,14 @@ def print_tables(run: Run, console: Console) -> None:
     empty = [f"{d} {o}" for (d, _, o), outcome in run.outcomes.items() if outcome is None]
     if empty:
         console.print(f"skipped, no object pixels: {', '.join(sorted(set(empty)))}")
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _percent(value: float | None) -> str:
+    return _number(None if value is None else 100 * value, 0)
 
 
 def write_tables(run: Run) -> None:
@@ -87,20 +100,22 @@ def write_tables(run: Run) -> None:
 
 
 def _objects(run: Run) -> Iterator[list[Any]]:
-    most = run.configuration["protocol"]["max_clicks"]
+    protocol = run.configuration["protocol"]
+    max_clicks = protocol["max_clicks"]
+    known = [t for t in TARGETS if t <= protocol["stop_at"]]
     yield [
         "dataset", "method", "object", "category", "area", "width", "height", "clicks",
-        "clicks_to_85", "clicks_to_90", "seconds_image", "seconds_click",
-        *(f"iou_{k}" for k in range(1, most + 1)),
+        *(f"clicks_to_{round(100 * t)}" for t in known), "seconds_image", "seconds_click",
+        *(f"iou_{k}" for k in range(1, max_clicks + 1)),
     ]  # fmt: skip
     for (dataset, method, name), o in sorted(run.outcomes.items()):
         if o is not None:
             per_click = sum(o.seconds) / max(1, len(o.seconds))
             yield [
                 dataset, method, name, o.category, o.area, *o.size, len(o.clicks),
-                o.clicks_to(0.85, most), o.clicks_to(0.9, most),
+                *(o.clicks_to(t, max_clicks) for t in known),
                 f"{o.image_seconds:.4f}", f"{per_click:.4f}",
-                *(f"{v:.4f}" for v in curves([o], most)[0]),
+                *(f"{v:.4f}" for v in curves([o], max_clicks)[0]),
             ]  # fmt: skip
 
 

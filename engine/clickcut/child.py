@@ -8,6 +8,7 @@ is told to stop; when it does not stop in time it is ended.
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -62,6 +63,4 @@ def _end_with_parent() -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=_end_with_parent, name="clickcut-parent", daemon=True).start()
-    from clickcut.cli import main
-
-    main()
+    runpy.run_module("clickcut", run_name="__main__", alter_sys=True)

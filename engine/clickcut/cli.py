@@ -32,18 +32,24 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def root(
-    version: Annotated[
-        bool, typer.Option("--version", is_eager=True, help="Show the version and exit.")
-    ] = False,
-) -> None:
-    """Select an object in an image with a few clicks: a gRPC server, and tools around it."""
-    if version:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         import clickcut
 
         print(f"clickcut {clickcut.__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_show_version, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Select an object in an image with a few clicks: a gRPC server, and tools around it."""
 
 
 Clicks = list[tuple[float, float, bool]]
@@ -53,6 +59,7 @@ Box = tuple[float, float, float, float]
 def main() -> None:
     """Run the command line; errors that are meant for the user end in one line and exit code 2."""
     from clickcut.errors import ClickcutError
+    from clickcut.installation import opencv_fault
     from clickcut.processor import limit_library_threads
 
     limit_library_threads()
@@ -63,6 +70,12 @@ def main() -> None:
         app()
     except ClickcutError as error:
         print(f"clickcut: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    except (ImportError, AttributeError) as error:  # what a module without content leads to
+        fault = opencv_fault()
+        if not fault:
+            raise
+        print(f"clickcut: {fault}", file=sys.stderr)
         raise SystemExit(2) from error
 
 

@@ -16,7 +16,7 @@ from clickcut.backends import Predictor, load_predictor
 from clickcut.bundle.repository import find_models
 from clickcut.checks import flag_of, number_of, shown, text_of
 from clickcut.clicks import PlacedClick
-from clickcut.client.picture import ImageSource, Picture
+from clickcut.client.picture import ImageSource, Picture, WindowLike, window_from
 from clickcut.encoding import full_probability
 from clickcut.errors import EventError, SessionNotFoundError
 from clickcut.images import PreparedImage, prepare, prepare_pixels
@@ -34,6 +34,7 @@ def open(  # a session is opened as a file is
     *,
     model: str = "",
     parameters: Mapping[str, float | bool] | None = None,
+    window: WindowLike | None = None,
 ) -> LocalSession:
     """Open a session on an image, in this process. The first one compiles kernels.
 
@@ -41,6 +42,8 @@ def open(  # a session is opened as a file is
         image: path, file content, or (H, W, 3) uint8 RGB.
         model: a name from `clickcut models`, or the path of a bundle; "" for the default.
         parameters: other than the model's defaults, by name.
+        window: sample values of the file, low and high, that become 0 and 255; None: see
+            `clickcut.image_file.decode`.
 
     Raises:
         ImageError: the image cannot be used.
@@ -51,20 +54,21 @@ def open(  # a session is opened as a file is
     predictor = predictor_of(model)
     chosen = chosen_parameters(predictor, parameters)
     began = time.perf_counter()
-    prepared = prepared_image(image)
+    prepared = prepared_image(image, window)
     decode = 1e3 * (time.perf_counter() - began)
     return LocalSession(ClickSession(prepared, predictor, chosen), predictor, decode)
 
 
-def prepared_image(image: ImageSource) -> PreparedImage:
+def prepared_image(image: ImageSource, window: WindowLike | None = None) -> PreparedImage:
     """Decode an image, unless it is pixels already.
 
     Raises:
         ImageError: it cannot be used.
     """
-    return (
-        prepare_pixels(image) if isinstance(image, np.ndarray) else prepare(Picture.of(image).data)
-    )
+    if isinstance(image, np.ndarray) and window is None:
+        return prepare_pixels(image)
+    ends = None if window is None else window_from(window)
+    return prepare(Picture.of(image).data, window=ends)
 
 
 def predictor_of(model: str) -> Predictor:
@@ -221,14 +225,14 @@ class LocalSession:
         """The present mask, (H, W) bool, read-only."""
         return self._mask
 
-    def polygons(self, tolerance: float = 0.0) -> list[Polygon]:
+    def polygons(self, tolerance: float = 0.0, *, valid: bool = False) -> list[Polygon]:
         """The outlines of the present mask; see `clickcut.polygons.to_polygons`."""
         with self._lock:
             selection = self._open.selection
             if selection.box is None:
                 return []
             box = selection.box
-            return to_polygons(selection.cropped(), tolerance, box.x0, box.y0)
+            return to_polygons(selection.cropped(), tolerance, box.x0, box.y0, valid=valid)
 
     def probability(self) -> Probability:
         """The network's output per image pixel, (H, W) float32; 0 where it did not look."""
@@ -308,6 +312,12 @@ class LocalSession:
     def model_version(self) -> str:
         """Version of the model in use."""
         return self._metadata.version
+
+    @property
+    def window(self) -> tuple[float, float] | None:
+        """The sample values of the file that became 0 and 255; None for 8 bits as they are."""
+        window = self._image.window
+        return None if window is None else (window.low, window.high)
 
     @property
     def estimated_sigma(self) -> float:

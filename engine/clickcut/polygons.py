@@ -28,14 +28,20 @@ class Polygon:
         points: (N, 2) float32, x and y in image pixels, at half integers when exact; the last joins
             the first. Clockwise as displayed, a hole counter-clockwise.
         hole: whether it lies inside another outline and cuts a hole.
+        parent: of a hole of valid polygons: the index of the outline that it lies in; else -1.
     """
 
     points: NDArray[np.float32]
     hole: bool
+    parent: int = -1
 
 
 def to_polygons(
-    mask: NDArray[np.bool_], tolerance: float = 0.0, x0: int = 0, y0: int = 0
+    mask: NDArray[np.bool_],
+    tolerance: float = 0.0,
+    x0: int = 0,
+    y0: int = 0,
+    valid: bool = False,
 ) -> list[Polygon]:
     """The outlines of a mask.
 
@@ -47,24 +53,30 @@ def to_polygons(
         tolerance: largest distance in pixels from the exact outline (Douglas-Peucker).
         x0: image column of the mask's first column.
         y0: image row of the mask's first row.
+        valid: make polygons that are valid in the sense of OGC simple features: pixels that touch
+            at a corner are not joined, no outline crosses or touches itself at any tolerance, two
+            outlines meet in single corners at most, and each hole names its outline.
 
     Returns:
         From top to bottom. An outline that keeps fewer than three points at this tolerance is left
-        out, except the one with the largest area.
+        out, except the one with the largest area; of valid ones, each with a diagonal of the
+        tolerance or less, and an outline is followed by its holes.
 
     Raises:
         EventError: more than `MAX_CORNERS` corners, or more than `MAX_OUTLINES` outlines that are
             larger than the tolerance; found before they are traced or simplified.
     """
-    corners = _Corners.of(mask)
-    rings = corners.rings()
+    if valid:
+        from clickcut.valid_polygons import valid_polygons
+
+        return valid_polygons(mask, tolerance, x0, y0)
+    rings, _ = Corners.of(mask).rings()
     if not rings.count:
         return []
     large = rings.diagonals > tolerance
     if tolerance <= 0:
         large[:] = True
-    if np.count_nonzero(large) > MAX_OUTLINES:
-        raise EventError(_too_many(rings, tolerance))
+    check_outlines(rings, large, tolerance)
     origin = np.array((x0 - 0.5, y0 - 0.5), np.float32)
     exact = [
         Polygon(rings.points_of(k) + origin, rings.hole(k)) for k in np.flatnonzero(large).tolist()
@@ -78,10 +90,21 @@ def to_polygons(
     return [Polygon(rings.points_of(largest) + origin, rings.hole(largest))]
 
 
-def _too_many(rings: _Rings, tolerance: float) -> str:
-    """What to do about a mask of more outlines than are given."""
+def check_outlines(rings: Rings, large: NDArray[np.bool_], tolerance: float) -> None:
+    """Check the number of outlines.
+
+    Args:
+        rings: all of a mask.
+        large: (R,) bool, which of them are to be given.
+        tolerance: at which the others are left out.
+
+    Raises:
+        EventError: more than `MAX_OUTLINES`; says what to do.
+    """
+    if np.count_nonzero(large) <= MAX_OUTLINES:
+        return
     enough = float(np.sort(rings.diagonals)[-MAX_OUTLINES - 1])
-    return (
+    raise EventError(
         f"the mask has more than {MAX_OUTLINES:,} outlines at a polygon tolerance of "
         f"{tolerance:g}: use a tolerance of at least {np.ceil(enough):g} pixels, which leaves out "
         "the small ones, or remove specks and holes from the mask first"
@@ -114,7 +137,7 @@ _PASSES[[_FALLING, _RISING]] = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Rings:
+class Rings:
     """Closed outlines, one after the other, in the order of their first corners.
 
     Attributes:
@@ -157,7 +180,7 @@ class _Rings:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Corners:
+class Corners:
     """Where the outlines of a mask turn, in the grid of corners between pixels, row by row.
 
     Attributes:
@@ -171,7 +194,7 @@ class _Corners:
     kinds: NDArray[np.uint8]
 
     @staticmethod
-    def of(mask: NDArray[np.bool_]) -> _Corners:
+    def of(mask: NDArray[np.bool_]) -> Corners:
         """The corners of a mask (h, w) bool.
 
         Raises:
@@ -191,17 +214,26 @@ class _Corners:
         corners = np.flatnonzero(passes)
         corners = np.repeat(corners, passes[corners])
         y, x = np.divmod(corners, around.shape[1])
-        return _Corners(x, y, np.asarray(around.ravel()[corners], np.uint8))
+        return Corners(x, y, np.asarray(around.ravel()[corners], np.uint8))
 
-    def rings(self) -> _Rings:
-        """The outlines through the corners."""
-        order, starts = _cycles(self._following().tolist())
+    @property
+    def is_double(self) -> NDArray[np.bool_]:
+        """(N,) bool, whether an outline passes the corner twice."""
+        return np.isin(self.kinds, (_FALLING, _RISING))
+
+    def rings(self, joined: bool = True) -> tuple[Rings, NDArray[np.intp]]:
+        """The outlines through the corners, and (N,) which corner each of their points is.
+
+        Args:
+            joined: whether pixels that touch at a corner belong together.
+        """
+        order, starts = _cycles(self._following(joined).tolist())
         points = np.stack((self.x, self.y), axis=1).astype(np.int32)[order]
         # The first corner of a ring is its top left one: the object is inside or outside of it.
         holes = (self.kinds[order[starts[:-1]]] & _BOTTOM_RIGHT) == 0
-        return _Rings(points, starts, holes)
+        return Rings(points, starts, holes), order
 
-    def _following(self) -> NDArray[np.intp]:
+    def _following(self, joined: bool) -> NDArray[np.intp]:
         """The corner after each.
 
         Along a line of the grid the turns of all outlines pair up in order: an edge lies between
@@ -213,8 +245,9 @@ class _Corners:
 
         # Of a corner that is passed twice, the first pass ends the edge from the left and the
         # second starts the edge to the right. For the pixels to be joined there, a falling pair
-        # needs the edge from the left to meet the one downwards, a rising pair the one from above.
-        starts_down = np.where(kinds == _FALLING, ~again, again)
+        # needs the edge from the left to meet the one downwards, a rising pair the one from above;
+        # the other way round for them to be apart.
+        starts_down = np.where(kinds == (_FALLING if joined else _RISING), ~again, again)
         horizontal = np.arange(x.size).reshape(-1, 2)
         vertical = np.lexsort((starts_down, y, x)).reshape(-1, 2)
 

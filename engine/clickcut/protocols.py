@@ -79,7 +79,7 @@ class AnySession(Protocol[M_co, P_co, L_co]):
     def mask(self) -> Mask:
         """The present mask, (H, W) bool, read-only."""
 
-    def polygons(self, tolerance: float = 0.0) -> list[Polygon]:
+    def polygons(self, tolerance: float = 0.0, *, valid: bool = False) -> list[Polygon]:
         """The outlines of the present mask; see `clickcut.polygons.to_polygons`."""
 
     def probability(self) -> P_co:
@@ -131,6 +131,10 @@ class AnySession(Protocol[M_co, P_co, L_co]):
     @property
     def model_version(self) -> str:
         """Version of the model in use."""
+
+    @property
+    def window(self) -> tuple[float, float] | None:
+        """The sample values of the file that became 0 and 255; None for 8 bits as they are."""
 
     @property
     def estimated_sigma(self) -> float:

@@ -11,6 +11,7 @@ from clickcut import cut, kernels
 from clickcut.backends import Predictor
 from clickcut.images import prepare_pixels
 from clickcut.maps import REBUILD_FROM, DiscMap, DistanceMap
+from clickcut.polygons import to_polygons
 from clickcut.session import ClickSession
 
 SAY_EVERY = 1.0
@@ -47,6 +48,7 @@ def warm_up(predictor: Predictor, solver: str = "grid") -> None:
     session.click(80, 60)
     session.click(20, 20, positive=False)
     session.undo()
+    to_polygons(disc.view(np.bool_), 1.0, valid=True)
 
 
 def warm_up_all(predictors: Sequence[Predictor], solver: str, say: Callable[[str], None]) -> None:

@@ -6,10 +6,11 @@ import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from server.harness import (
@@ -31,8 +32,8 @@ from clickcut.client import (
     Client,
     StalledError,
     TakenOverError,
-    UnavailableError,
     UnreachableError,
+    UsageError,
 )
 from clickcut.errors import EventError, ImageError, SessionNotFoundError
 from clickcut.images import digest_of, prepare, prepare_pixels
@@ -276,7 +277,7 @@ def test_the_async_client_s_other_methods(server: ServerProcess) -> None:
                 await session.undo()
             await session.click(80, 60)
             assert (await session.probability()).shape == (HEIGHT, WIDTH)
-        with pytest.raises(UnavailableError):
+        with pytest.raises(UsageError, match="closed"):
             await client.models()
 
     asyncio.run(play())
@@ -376,7 +377,7 @@ def test_no_server() -> None:
             client.open(image_file())
         with pytest.raises(UnreachableError):
             client.models()
-    with pytest.raises(UnavailableError, match="closed"):
+    with pytest.raises(UsageError, match="closed"):
         client.models()
 
 
@@ -493,3 +494,52 @@ def test_the_client_needs_neither_network_nor_kernels() -> None:
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+# ---- windows
+
+
+@pytest.fixture
+def client(server: ServerProcess) -> Iterator[Client]:
+    with Client(server.address) as client:
+        yield client
+
+
+def deep_file() -> bytes:
+    """A 16-bit PNG of which 10 bits are used."""
+    grey = np.asarray(picture()[..., 0].astype(np.uint16) * 4)
+    return bytes(cv2.imencode(".png", grey)[1])
+
+
+def test_a_window_is_applied_and_reported(client: Client) -> None:
+    data = deep_file()
+    prepared = prepare(data)
+    assert prepared.window is not None
+    with client.open(data) as session:
+        assert session.window == (prepared.window.low, prepared.window.high)
+        stretched = session.click(80, 60)
+    with client.open(data, window=(0, 65535)) as session:
+        assert session.window == (0.0, 65535.0)
+        dark = session.click(80, 60)
+    with client.open(image_file()) as session:
+        assert session.window is None
+    assert (stretched != dark).any()
+    assert (client.segment(data, [(80, 60)], window=(0, 65535)) == dark).all()
+    assert client.upload(data, window=(0, 900)) == digest_of(data)
+
+
+def test_an_impossible_window_is_refused(client: Client) -> None:
+    for window in ((5, 5), (3, 1), (float("nan"), 1), (1,), ("a", "b"), 5):
+        with pytest.raises(ImageError, match="a window"):
+            client.open(deep_file(), window=window)  # type: ignore[arg-type]
+
+
+def test_a_large_file_is_uploaded_with_its_window(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clickcut.client import conversation, protocol
+
+    monkeypatch.setattr(conversation, "INLINE_BYTES", 10)
+    monkeypatch.setattr(protocol, "INLINE_BYTES", 10)
+    with client.open(deep_file(), window=(10, 700)) as session:
+        assert session.window == (10.0, 700.0)

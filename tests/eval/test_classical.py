@@ -111,14 +111,14 @@ def test_each_takes_any_order_and_place_of_clicks(name):
 @pytest.mark.parametrize("name", ["graph-cut", "euclidean-star", "random-walker"])
 def test_large_images_are_reduced_and_masks_enlarged(name):
     pixels = cv2.resize(picture(160, 120), (320, 240), interpolation=cv2.INTER_CUBIC)
-    truth = pixels[..., 0] > 150
+    ground_truth = pixels[..., 0] > 150
     method = made(name, max_pixels=160 * 120)
     method.set_image(pixels)
     assert method.pixels.shape == (120, 160, 3)
     for x, y, positive in [(106, 120, True), (260, 100, False), (20, 20, False)]:
         method.add_click(x, y, positive)
-    assert method.mask.shape == truth.shape
-    assert Clicker(truth, np.zeros_like(truth)).iou(method.mask) > 0.85
+    assert method.mask.shape == ground_truth.shape
+    assert Clicker(ground_truth, np.zeros_like(ground_truth)).iou(method.mask) > 0.85
 
 
 def test_colour_densities():

@@ -14,13 +14,14 @@ from PIL import Image
 from rich.console import Console
 
 from clickcut_eval import run as runs
+from clickcut_eval.data_spec import DataSpec
 from clickcut_eval.errors import DatasetError, RunError
 from clickcut_eval.jobs import perform
 from clickcut_eval.methods import choose
 from clickcut_eval.metrics import interval
 from clickcut_eval.protocol import Protocol
 from clickcut_eval.report.groups import groups
-from clickcut_eval.report.numbers import table_1, table_2
+from clickcut_eval.report.numbers import table_1, table_2, thresholds
 from clickcut_eval.report.page import write_report
 from clickcut_eval.store import Run
 
@@ -41,10 +42,13 @@ def measured(tmp_path, grabcut_folder, scene, monkeypatch):
     (clothes / "labels.txt").write_text("null\nshirt\n")
     monkeypatch.setattr(runs, "on_processes", lambda jobs, workers: ((j, perform(j)) for j in jobs))
     runs.run(
-        {n: tmp_path / "data" / n for n in ("grabcut", "coco_mval_dev", "clothing_parts")},
+        [
+            DataSpec(n, str(tmp_path / "data" / n))
+            for n in ("grabcut", "coco_mval_dev", "clothing_parts")
+        ],
         choose(METHODS, None, {}, {}),
         tmp_path / "out",
-        Protocol(max_clicks=5),
+        Protocol(max_clicks=5, stop_at=1.0),
         console=Console(file=io.StringIO()),
     )
     return tmp_path / "out"
@@ -66,6 +70,15 @@ def test_tables_stand_beside_the_paper(measured):
     text, small, _ = dict(rows)["GrowCut"][0]
     assert text == f"{np.mean(clicks):.2f}"
     assert small == f"{low:.1f}–{high:.1f}; paper 16.74"
+    _, rows = thresholds(run)
+    text, small, _ = dict(rows)["GrowCut"][0]
+    outcomes = run.of("grabcut", "growcut")
+    assert text == f"{np.mean(clicks):.2f}"
+    later = np.mean([o.clicks_to(0.95, 5) for o in outcomes])
+    final = 100 * np.mean([o.ious[-1] for o in outcomes])
+    assert small == f"@95 {later:.2f}; IoU {final:.1f}"
+    run.configuration["protocol"]["stop_at"] = 0.9
+    assert dict(thresholds(run)[1])["GrowCut"][0][1] == "@95 –; IoU –"
     _, first = table_2(run)
     ious = [100 * o.ious[0] for o in run.of("coco_mval_dev", "growcut") if o.name != "toilet00_1"]
     assert dict(first)["GrowCut"][0][0] == f"{np.mean(ious):.1f}"
@@ -77,7 +90,16 @@ def test_the_page_needs_nothing_beside_it(measured, tmp_path):
         "r.html", "r_curves.png", "r_curves.svg", "r_tables.md",
     ]  # fmt: skip
     page = written[0].read_text()
-    for title in ("Table 1", "Table 2", "Figure 4", "Figure 5", "Figure 7", "Figure 8", "Failures"):
+    for title in (
+        "Table 1",
+        "NoC@90",
+        "Table 2",
+        "Figure 4",
+        "Figure 5",
+        "Figure 7",
+        "Figure 8",
+        "Failures",
+    ):
         assert f"<h2>{title}" in page
     assert not re.findall(r"(?:src|href)=['\"](?!data:|#)", page)
     pictures = re.findall(r"data:image/jpeg;base64,([^']+)'", page)
@@ -92,7 +114,7 @@ def test_the_page_needs_nothing_beside_it(measured, tmp_path):
 
 def test_without_pictures_data_are_not_needed(measured, tmp_path):
     (tmp_path / "data").rename(tmp_path / "moved")
-    with pytest.raises(DatasetError, match="no such folder"):
+    with pytest.raises(DatasetError, match="there is no folder"):
         write_report(measured, tmp_path / "r.html", "growcut", "geodesic-matting")
     write_report(measured, tmp_path / "r.html", "growcut", pictures=False)
     assert "data:image/jpeg" not in (tmp_path / "r.html").read_text()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from server.harness import DEADLINE, ServerProcess, image_file, picture
+from server.harness import DEADLINE, ServerProcess, encode, image_file, picture
 
 import clickcut
 from clickcut.errors import BundleError, EventError, ImageError, SessionNotFoundError
@@ -72,6 +72,20 @@ def test_open_takes_a_path_bytes_or_pixels(bundle: Path, tmp_path: Path) -> None
             masks.append(session.click(80, 60))
     for mask in masks:
         np.testing.assert_array_equal(mask, masks[0])
+
+
+def test_a_window(bundle: Path, server: ServerProcess) -> None:
+    deep = encode(picture()[..., 0].astype(np.uint16) * 4)
+    windows: list[tuple[float, float] | None] = [None, (100, 700)]
+    with clickcut.Client(server.address) as client:
+        for window in windows:
+            here = clickcut.open(deep, model=str(bundle), window=window)
+            there = client.open(deep, window=window)
+            assert here.window == there.window
+            assert window is None or here.window == window
+            np.testing.assert_array_equal(here.click(80, 60), there.click(80, 60))
+    with pytest.raises(ImageError, match="window"):
+        clickcut.open(deep, model=str(bundle), window=(5, 5))
 
 
 def test_what_open_refuses(bundle: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -63,6 +65,19 @@ class PageProcess:
             return any(line.startswith(start) for line in self.lines)
 
         wait_until(said, f"the page's server says {start!r}", seconds)
+
+    @property
+    def engine_port(self) -> int:
+        """Of the engine that the page started for itself."""
+        line = next(x for x in self.lines if x.startswith("engine"))
+        return int(line.split()[1].split(":")[1])
+
+    def kill_engine(self) -> None:
+        """Kill the engine that the page started for itself."""
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        found = {int(pid) for path in tasks for pid in path.read_text().split()}
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:
         self.process.terminate()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 
 import pytest
 from grpc import StatusCode
@@ -15,6 +16,7 @@ from clickcut import errors
 from clickcut import grpc_status as status
 from clickcut.errors import ClickcutError, EventError, ImageError, ImageNotFoundError, LimitError
 from clickcut.image_file import Decoded, Window
+from clickcut.image_file.parts import Parts
 from clickcut.image_file.process import Cancellation, Decoder
 from clickcut.images import ImageLimits, digest_of
 from clickcut.server.image_store import ImageStore
@@ -27,7 +29,8 @@ from clickcut.server.settings import Settings
 def all_errors() -> list[type[ClickcutError]]:
     kinds = [*vars(errors).values(), *vars(status).values()]
     found = {k for k in kinds if isinstance(k, type) and issubclass(k, ClickcutError)}
-    return sorted(found - {ClickcutError}, key=lambda k: k.__name__)
+    at_clients = {errors.UsageError}  # never sent
+    return sorted(found - {ClickcutError} - at_clients, key=lambda k: k.__name__)
 
 
 @pytest.mark.parametrize("kind", all_errors())
@@ -43,12 +46,12 @@ def test_every_error_survives_the_wire(kind: type[ClickcutError]) -> None:
     ("code", "kind"),
     [
         (StatusCode.INVALID_ARGUMENT, EventError),
-        (StatusCode.RESOURCE_EXHAUSTED, LimitError),
+        (StatusCode.RESOURCE_EXHAUSTED, errors.BusyError),
         (StatusCode.ABORTED, errors.TakenOverError),
         (StatusCode.UNAVAILABLE, errors.UnavailableError),
         (StatusCode.INTERNAL, errors.ServerError),
         (StatusCode.UNIMPLEMENTED, errors.ServerError),
-        (8, LimitError),
+        (8, errors.BusyError),
         (12345, errors.ServerError),
     ],
 )
@@ -201,6 +204,7 @@ class SlowDecoder(Decoder):
         limits: ImageLimits | None = None,
         cancellation: Cancellation | None = None,
         window: Window | None = None,
+        admit: Callable[[Parts], AbstractContextManager[None]] | None = None,
     ) -> Decoded:
         assert cancellation is not None
         with cancellation.stopping(self.go.set):
@@ -208,7 +212,7 @@ class SlowDecoder(Decoder):
             assert self.go.wait(30)
         self.stopped += cancellation.cancelled
         cancellation.check()
-        return super().decode(data, limits, cancellation, window)
+        return super().decode(data, limits, cancellation, window, admit)
 
 
 @pytest.mark.parametrize("gone", [1, 2])

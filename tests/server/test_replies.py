@@ -27,3 +27,17 @@ def test_polygons_that_are_too_many_leave_the_mask_as_it_is() -> None:
     simple = replies.result(session, output, replies.whole(image))
     assert len(simple.polygons) == 1
     assert not simple.polygons_refused
+
+
+def test_valid_polygons_name_the_outline_of_each_hole() -> None:
+    image = prepare_pixels(np.zeros((40, 60, 3), np.uint8))
+    session = ClickSession(image, FakePredictor())
+    mask = np.zeros((40, 60), np.bool_)
+    mask[2:8, 2:8] = mask[10:30, 10:40] = True
+    mask[15:20, 15:20] = False
+    session.start_from(mask)
+    output = pb.Output(polygons=True, valid_polygons=True)
+    polygons = replies.result(session, output, replies.whole(image)).polygons
+    assert [p.hole for p in polygons] == [False, False, True]
+    assert [p.HasField("parent") for p in polygons] == [False, False, True]
+    assert polygons[2].parent == 1

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.resources
 from pathlib import Path
 
 import pytest
 from train_cases import config
+from typer.testing import CliRunner
 
+from clickcut_train.cli import app
 from clickcut_train.config import flat, read_stages, to_toml
 from clickcut_train.errors import ConfigError
+from clickcut_train.recipes import find_config, recipes
 from clickcut_train.stages import select, start_of
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
+CONFIGS = [recipe.path for recipe in recipes()]
 
 
 def write(tmp_path, text):
@@ -30,7 +34,7 @@ def test_the_files_that_ship_are_valid_and_written_again_are_the_same(path, tmp_
 
 
 def test_there_are_files_that_ship():
-    assert {"default", "fcn8s_mobilenet", "fcn8s_vgg16", "tiny"} <= {p.stem for p in CONFIGS}
+    assert {"default", "fcn8s-mobilenet", "fcn8s-vgg16", "tiny"} <= {p.stem for p in CONFIGS}
 
 
 def test_a_stage_is_the_common_part_with_its_own_values_over_it(tmp_path):
@@ -125,3 +129,23 @@ def test_unknown_stages_are_errors(tmp_path):
 def test_values_print_as_they_are_read(tmp_path):
     settings = config(output={"folder": 'quote " and \\ é'})
     assert read_stages(write(tmp_path, to_toml(settings)))[0].config == settings
+
+
+def test_recipes_are_found_by_name_and_listed_with_a_line_each(tmp_path):
+    names = {"default", "tiny", "fcn8s-mobilenet", "fcn8s-vgg16", "vgg16-overfit"}
+    assert names <= {r.name for r in recipes()}
+    assert all(20 < len(r.summary) < 100 and r.summary.endswith(".") for r in recipes())
+    assert find_config("tiny").read_text().startswith("# A first run")
+    assert find_config("some/tiny") == Path("some/tiny")
+    assert find_config("tiny.toml") == Path("tiny.toml")
+    with pytest.raises(ConfigError, match="no such recipe; there are default, "):
+        find_config("huge")
+    listed = CliRunner().invoke(app, ["recipes"]).output.splitlines()
+    assert [line.split()[0] for line in listed] == [r.name for r in recipes()]
+    shown = CliRunner().invoke(app, ["recipes", "tiny"]).output
+    assert shown == find_config("tiny").read_text()
+
+
+def test_recipes_are_part_of_the_package():
+    files = importlib.resources.files("clickcut_train.recipes")
+    assert (files / "default.toml").is_file()

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from clickcut_train import stages
 from clickcut_train.cli import app
-from clickcut_train.errors import CheckpointError, ConfigError
+from clickcut_train.errors import CheckpointError, ConfigError, WeightsError
 from clickcut_train.start import locked_folder
 from clickcut_train.trainer import Trainer
 
@@ -60,7 +60,7 @@ def test_a_foreign_or_damaged_checkpoint_is_refused_before_data_are_read(invoke,
 def test_a_missing_file_is_named_before_data_are_read(invoke, no_data, tmp_path, setting):
     options = [word for text in setting for word in ("--set", text)]
     result = invoke("--out", tmp_path / "out", *options)
-    assert isinstance(result.exception, ConfigError)
+    assert isinstance(result.exception, ConfigError | WeightsError)
     assert "no such file" in str(result.exception)
 
 

@@ -17,7 +17,12 @@ app.command()(preview)
 
 @app.command()
 def run(
-    config: Annotated[Path, typer.Option(help="A TOML file; see configs/.")],
+    config: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE.toml|NAME", help="A TOML file, or a recipe; see `clickcut train recipes`."
+        ),
+    ],
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Over the file; repeatable."),
@@ -36,16 +41,37 @@ def run(
 
     from clickcut_train.config import read_stages
     from clickcut_train.distributed import world
+    from clickcut_train.recipes import find_config
     from clickcut_train.stages import run_file
 
-    machine = read_stages(config, assignments or [])[0].config.machine
+    path = find_config(config)
+    machine = read_stages(path, assignments or [])[0].config.machine
     torch.set_flush_denormal(True)
     if machine.threads:
         torch.set_num_threads(machine.threads)
     with world(machine.device) as here:
-        complete = run_file(config, assignments or [], stage, out, here)
+        complete = run_file(path, assignments or [], stage, out, here)
     if not complete:
         raise typer.Exit(130)
+
+
+@app.command("recipes")
+def list_recipes(
+    name: Annotated[str, typer.Argument(help="Print this recipe instead of the list.")] = "",
+) -> None:
+    """List the recipes that come with the package, or print one to start a file of your own from.
+
+    Example: clickcut train recipes default > mine.toml
+    """
+    from clickcut_train.recipes import find_config, recipes
+
+    if name:
+        typer.echo(find_config(name).read_text(encoding="utf-8"), nl=False)
+        return
+    rows = recipes()
+    width = max(len(r.name) for r in rows)
+    for recipe in rows:
+        typer.echo(f"{recipe.name:<{width}}  {recipe.summary}")
 
 
 @app.command()

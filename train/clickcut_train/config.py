@@ -30,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from clickcut_train.data.config import DataConfig, SourceConfig
 from clickcut_train.errors import ConfigError
 from clickcut_train.models import ModelConfig
+from clickcut_train.models.efficientnet_lite import SCALES
 from clickcut_train.old_keys import new_config_keys
 from clickcut_train.samples import SampleOptions
 
@@ -43,6 +44,9 @@ WeightsKind = Literal[
     "torchvision_vgg16",
     "keras_vgg16",
     "caffe_vgg16",
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
     "checkpoint",
     "bundle",
 ]
@@ -53,11 +57,16 @@ class InitialConfig(BaseModel):
 
     model_config = _STRICT
     kind: WeightsKind = Field(default="none", description="'none': random weights")
-    path: str = Field(default="", description="the file")
+    path: str = Field(
+        default="",
+        description="the file; of a bundle the name of a shipped model will do; EfficientNet-Lite "
+        "needs none when its package is installed",
+    )
 
     @model_validator(mode="after")
     def _file_is_named(self) -> InitialConfig:
-        if (self.kind == "none") != (not self.path):
+        found = self.kind == "bundle" or self.kind in SCALES
+        if not found and (self.kind == "none") != (not self.path):
             raise ValueError("give both kind and path, or kind = 'none' and no path")
         return self
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from clickcut.processor import available_cpus
 from clickcut_eval.data_spec import FORM
 from clickcut_train.extras import require
 
@@ -73,7 +74,6 @@ def pack(
     Example: clickcut train pack --data voc:VOC2012:train --data coco:coco:train2017@2 -o packed
     """
     require("scipy", "urllib3")
-    from clickcut.processor import available_cpus
     from clickcut_train.data.manifest import PackOptions
     from clickcut_train.data.pack import pack as make
 

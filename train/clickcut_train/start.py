@@ -23,6 +23,7 @@ from clickcut_train.models.batchnorm import restore_batchnorm
 from clickcut_train.samples import draw
 from clickcut_train.weights import load_initial
 from clickcut_train.weights.load import FOLDED
+from clickcut_train.weights.locate import locate
 
 TYPICAL = 64
 """Samples from which folded BatchNorms get their statistics back."""
@@ -71,14 +72,17 @@ def find_start(config: TrainConfig, folder: Path) -> Start:
     """Read the folder's last checkpoint if there is one, and check what can be checked early.
 
     Raises:
-        ConfigError: the folder holds a run of another configuration, or a file is missing.
+        ConfigError: the folder holds a run of another configuration, or the teacher is missing.
+        WeightsError: the initial weights are missing.
         CheckpointError: its checkpoint cannot be read.
     """
-    for key, text in (("initial.path", config.initial.path), ("loss.teacher", config.loss.teacher)):
-        if text and not Path(text).is_file():
-            raise ConfigError(f"{key}: {text}: no such file")
+    teacher = config.loss.teacher
+    if teacher and not Path(teacher).is_file():
+        raise ConfigError(f"loss.teacher: {teacher}: no such file")
     path = folder / "last.pt"
     if not path.exists():
+        if config.initial.kind != "none":
+            locate(config.initial.kind, config.initial.path)
         return Start()
     checkpoint = read_checkpoint(path)
     return Start(checkpoint, check_resumable(checkpoint.config, config, str(folder)))
@@ -104,7 +108,7 @@ def initialise(
     initial = config.initial
     if initial.kind == "none":
         return "weights: random", {}
-    path = Path(initial.path)
+    path = locate(initial.kind, initial.path)
     report = load_initial(network, config.model, initial.kind, path)
     if initial.kind in FOLDED:
         part = network if initial.kind == "bundle" else network.backbone

@@ -50,9 +50,9 @@ class StarParameters:
         floor: of the colour model.
         image_weight: of the colour model.
         gamma: weight of the image gradient in the length of a path; 0 = Euclidean.
-        max_pixels: larger images are reduced to so many. The cut with its directed edges has no
-            fast solver here; on 8 photographs of GrabCut the clicks were 9.0 at full size, 8.5 with
-            80,000 pixels and 8.0 with 40,000, at 407, 131 and 49 ms.
+        max_pixels: larger images are reduced to about this many. The cut with its directed edges
+            has no fast solver here; on 8 photographs of GrabCut the clicks were 9.0 at full size,
+            8.5 with 80,000 pixels and 8.0 with 40,000, at 407, 131 and 49 ms.
     """
 
     cut_lambda: float = 0.0131

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from clickcut_eval.methods import CLASSICAL, SEMANTIC
-from clickcut_eval.metrics import Outcome, interval
+from clickcut_eval.metrics import Outcome, interval, summary
 from clickcut_eval.report import html, paper
 from clickcut_eval.report.groups import Group, groups
 from clickcut_eval.store import Run
@@ -43,7 +43,7 @@ def is_semantic(kind: str) -> bool:
 def table_1(run: Run) -> tuple[list[str], Rows]:
     """Mean clicks by method and group, with interval, failures and the paper's figure."""
     chosen = groups(run)
-    most = run.configuration["protocol"]["max_clicks"]
+    max_clicks = run.configuration["protocol"]["max_clicks"]
     values: dict[tuple[str, str], float] = {}
     cells: dict[str, list[html.Cell]] = {}
     for method in many_clicks(run):
@@ -53,7 +53,7 @@ def table_1(run: Run) -> tuple[list[str], Rows]:
             if not outcomes:
                 cells[method].append(("–", "", False))
                 continue
-            clicks = [float(o.clicks_to(group.target, most)) for o in outcomes]
+            clicks = [float(o.clicks_to(group.target, max_clicks)) for o in outcomes]
             values[method, group.title] = float(np.mean(clicks))
             low, high = interval(clicks)
             printed = paper.mean_clicks(method, group.key)
@@ -82,6 +82,29 @@ def _marked(
             marked.append((text, small, best))
         rows.append((run.configuration["methods"][method]["title"], marked))
     return rows
+
+
+def thresholds(run: Run) -> tuple[list[str], Rows]:
+    """NoC@90 and, below it, NoC@95 and the mean IoU after the last click; "–" where unknown."""
+    chosen, protocol = groups(run), run.configuration["protocol"]
+    rows: Rows = []
+    for method in many_clicks(run):
+        cells: list[html.Cell] = []
+        for group in chosen:
+            outcomes = group.of(run, method)
+            if not outcomes:
+                cells.append(("–", "", False))
+                continue
+            r = summary(outcomes, group.target, protocol["max_clicks"], protocol["stop_at"])
+            noc90, noc95 = (_or_dash(r[key]) for key in ("noc90", "noc95"))
+            iou = _or_dash(None if r["final_iou"] is None else 100 * r["final_iou"], 1)
+            cells.append((noc90, f"@95 {noc95}; IoU {iou}", False))
+        rows.append((run.configuration["methods"][method]["title"], cells))
+    return ["mean clicks to IoU 90", *(g.title for g in chosen)], rows
+
+
+def _or_dash(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def table_2(run: Run) -> tuple[list[str], Rows]:
@@ -117,14 +140,14 @@ def speed(run: Run) -> tuple[list[str], Rows]:
     return ["ms of one core", "per image", "per click", "95 % of clicks within"], rows
 
 
-def by_category(outcomes: Sequence[Outcome], target: float, most: int) -> Rows:
+def by_category(outcomes: Sequence[Outcome], target: float, max_clicks: int) -> Rows:
     """Objects, mean clicks and mean IoU after one click by category, the frequent ones first."""
     found: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         found[outcome.category].append(outcome)
     rows: Rows = []
     for name, some in sorted(found.items(), key=lambda item: (-len(item[1]), item[0])):
-        clicks = float(np.mean([o.clicks_to(target, most) for o in some]))
+        clicks = float(np.mean([o.clicks_to(target, max_clicks) for o in some]))
         first = 100 * float(np.mean([o.ious[0] for o in some]))
         rows.append(
             (

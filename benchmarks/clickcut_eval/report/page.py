@@ -17,6 +17,7 @@ from clickcut_eval.report.numbers import (
     speed,
     table_1,
     table_2,
+    thresholds,
 )
 from clickcut_eval.report.pictures import (
     Player,
@@ -65,6 +66,7 @@ def write_report(
     tables = out.with_name(f"{out.stem}_tables.md")
     numbers = [
         ("Table 1: mean clicks", *table_1(run)),
+        ("NoC@90, NoC@95 and final IoU", *thresholds(run)),
         ("Table 2: one positive click", *table_2(run)),
         ("Speed", *speed(run)),
     ]
@@ -73,6 +75,9 @@ def write_report(
     sections = [
         _facts(run),
         html.section("Table 1: mean clicks", html.note(_TABLE_1), html.table(*table_1(run))),
+        html.section(
+            "NoC@90, NoC@95 and final IoU", html.note(_THRESHOLDS), html.table(*thresholds(run))
+        ),
         *_one_click(run),
         html.section(
             "Figure 4: accuracy against clicks", html.note(_FIGURE_4), plots.as_svg(figure)
@@ -91,13 +96,17 @@ _TABLE_1 = (
     "paper's samples of VOC and COCO are other objects; GrabCut and Berkeley are the same sets. "
     "The methods without learning get discs of radius 5 for clicks."
 )
+_THRESHOLDS = (
+    "Mean clicks to IoU 0.90; below, to IoU 0.95, and the mean IoU in percent after the last "
+    "click. Where users stopped at a lower IoU (--stop-at), these are not known."
+)
 _TABLE_2 = (
     "Mean IoU after one positive click on COCO objects, split by whether VOC has their class. The "
     "semantic methods select the connected component of the label under the click."
 )
 _FIGURE_4 = (
     "Mean IoU over objects; bands: 95 % bootstrap intervals; dotted: the IoU that table 1 counts "
-    "to. An object that the user was content with keeps its last IoU for the clicks not made."
+    "to. An object whose user stopped early keeps its last IoU for the clicks not made."
 )
 _SPEED = (
     "Processor time of one core in the method itself, without reading files and simulated user."
@@ -116,7 +125,7 @@ def _one_click(run: Run) -> list[str]:
 def _facts(run: Run) -> str:
     protocol, machine = run.configuration["protocol"], run.configuration.get("machine", {})
     lines = [
-        f"Click rule {protocol['rule']}, at most {protocol['max_clicks']} clicks, content at IoU "
+        f"Click rule {protocol['rule']}, at most {protocol['max_clicks']} clicks, stop at IoU "
         f"{protocol['stop_at']:g}.",
         f"Machine: {machine.get('cpu', 'unknown')}, {machine.get('cores', '?')} cores.",
     ]
@@ -191,7 +200,7 @@ def _typical(outcomes: Sequence[Outcome], count: int) -> list[Outcome]:
 def _clothing(run: Run, player: Player, ours: str) -> str:
     outcomes = run.of("clothing_parts", ours)
     target = run.configuration["datasets"]["clothing_parts"]["target_iou"]
-    most = run.configuration["protocol"]["max_clicks"]
+    max_clicks = run.configuration["protocol"]["max_clicks"]
     parts = [
         selection(player, "clothing_parts", outcome, ours)[0]
         for outcome in evenly(outcomes, GARMENTS)
@@ -201,5 +210,5 @@ def _clothing(run: Run, player: Player, ours: str) -> str:
         "Figure 7: parts of objects",
         html.note("Garments, spread evenly over all; each with the clicks that it needed."),
         html.row(parts),
-        html.table(head, by_category(outcomes, target, most)),
+        html.table(head, by_category(outcomes, target, max_clicks)),
     )

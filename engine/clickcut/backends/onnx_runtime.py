@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ def check_provider(backend: str) -> Any:
         raise BackendError(
             "ONNX Runtime is not installed: pip install 'clickcut[cpu]' (or 'clickcut[gpu]')"
         ) from error
+    if os.environ.get("ORT_DISABLE_TELEMETRY") == "1":  # it may have been imported before clickcut
+        onnxruntime.disable_telemetry_events()
     offered = onnxruntime.get_available_providers()
     if provider not in offered:
         raise BackendError(

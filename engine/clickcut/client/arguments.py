@@ -67,11 +67,11 @@ def box_message(box: object) -> pb.Box:
     Raises:
         EventError: not four finite numbers x0, y0, x1, y1.
     """
-    array = _array(box)
-    if array.shape != (4,):
+    values = list(box) if isinstance(box, Iterable) else []
+    if len(values) != 4:
         raise EventError(f"a box is four numbers x0, y0, x1, y1; got {shown(box)}")
     names = ("x0", "y0", "x1", "y1")
-    corners = {n: number_of(v, f"{n} of a box") for n, v in zip(names, array, strict=True)}
+    corners = {n: number_of(v, f"{n} of a box") for n, v in zip(names, values, strict=True)}
     return pb.Box(**corners)
 
 

@@ -153,12 +153,12 @@ class SessionBase(Generic[M, P, L]):
         """The present mask, (H, W) bool, read-only."""
         return self._conversation.mask
 
-    def polygons(self, tolerance: float = 0.0) -> list[Polygon]:
+    def polygons(self, tolerance: float = 0.0, *, valid: bool = False) -> list[Polygon]:
         """The outlines of the present mask; see `clickcut.polygons.to_polygons`."""
         box = bounding_box(self.mask)
         if box is None:
             return []
-        return to_polygons(self.mask[box.slices], tolerance, box.x0, box.y0)
+        return to_polygons(self.mask[box.slices], tolerance, box.x0, box.y0, valid)
 
     def probability(self) -> P:
         """The network's output per image pixel, (H, W) float32; 0 where it did not look."""
@@ -221,7 +221,7 @@ class SessionBase(Generic[M, P, L]):
 
     @property
     def id(self) -> str:
-        """Id on the server; another one after the server was started anew."""
+        """Id on the server; another one after the server was restarted."""
         return self._conversation.state.session_id
 
     @property

@@ -36,7 +36,8 @@ class FullSolver:
             import maxflow
         except ImportError as error:
             raise CutError(
-                "the cut solver 'pymaxflow' is not installed: pip install PyMaxflow, or use 'grid'"
+                "the cut solver 'pymaxflow' is not installed: pip install 'clickcut[pymaxflow]', "
+                "or use 'grid'"
             ) from error
         self._maxflow: Any = maxflow
         self._edges = edges

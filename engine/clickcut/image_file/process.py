@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,7 @@ class Decoder:
         limits: ImageLimits | None = None,
         cancellation: Cancellation | None = None,
         window: Window | None = None,
+        admit: Callable[[Parts], AbstractContextManager[None]] | None = None,
     ) -> Decoded:
         """Decode an image file as `clickcut.image_file.decode` does.
 
@@ -111,6 +113,7 @@ class Decoder:
             limits: see there.
             cancellation: with which another thread can stop it.
             window: see there.
+            admit: called with the examined file; holds what decoding it needs meanwhile.
 
         Raises:
             ImageError: see there; or it takes too long, too much memory, or breaks the decoder.
@@ -120,8 +123,14 @@ class Decoder:
         cancellation = cancellation or Cancellation()
         cancellation.check()
         image = examine(data, limits)
-        if image.light:
-            return render(image, window)
+        with admit(image) if admit else contextlib.nullcontext():
+            if image.light:
+                return render(image, window)
+            return self._render_apart(image, cancellation, window)
+
+    def _render_apart(
+        self, image: Parts, cancellation: Cancellation, window: Window | None
+    ) -> Decoded:
         worker = self._take(image)
         try:
             with cancellation.stopping(worker.interrupt):

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from clickcut.errors import ClickcutError, ServerError, UnavailableError
+from clickcut.errors import BusyError, ClickcutError, ServerError, UnavailableError
 from clickcut.image_file.process import Decoder
 from clickcut.images import ImageLimits
 from clickcut.server.image_store import ImageStore
+from clickcut.server.memory import Allowance, Budgets, give_memory_back, resident
 from clickcut.server.metrics import Metrics
 from clickcut.server.model_registry import Models
 from clickcut.server.pool import ComputePool
-from clickcut.server.session_store import SessionStore
+from clickcut.server.session_store import HeldSession, SessionStore
 from clickcut.server.settings import MIB, Settings
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
+
+_WATCH_SECONDS = 0.25
+_TIGHT, _CRITICAL = 0.8, 0.9
+"""Parts of the memory beyond which something is done about it."""
 
 
 class Core:
@@ -28,22 +33,30 @@ class Core:
     Attributes:
         ready: set when warm; before, nothing is computed.
         draining: set at shutdown; from then on nothing new begins.
+        budgets: of memory.
+        incoming: memory of messages and uploads that are being dealt with.
+        on_shortage: called when the memory is nearly used up; ends what can be begun again.
     """
 
     def __init__(self, settings: Settings, models: Models, workers: int) -> None:
         self.settings = settings
+        self.budgets = Budgets.of(settings)
         self.models = models
         self.pool = ComputePool(workers, settings.queue)
         limits = ImageLimits(
             max_bytes=settings.max_image_mib * MIB,
-            max_pixels=int(settings.max_image_megapixels * 1e6),
+            max_pixels=self.budgets.pixels,
         )
         self.decoder = Decoder(settings.decode_seconds)
-        self.images = ImageStore(settings.image_memory_mib * MIB, limits, self.pool, self.decoder)
-        self.sessions = SessionStore(self.images, settings)
+        self.incoming = Allowance(self.budgets.incoming, "uploads and messages")
+        decoding = Allowance(self.budgets.decoding, "decoding")
+        self.images = ImageStore(self.budgets.images, limits, self.pool, self.decoder, decoding)
+        self.sessions = SessionStore(self.images, settings, self.budgets.sessions)
         self.metrics = Metrics(self.pool, self.images, self.sessions)
         self.ready = False
         self.draining = False
+        self.on_shortage: list[Callable[[], None]] = []
+        self._short = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def check_accepting(self) -> None:
@@ -51,6 +64,7 @@ class Core:
 
         Raises:
             UnavailableError: no.
+            BusyError: no, there is too little memory.
         """
         if self.draining:
             raise UnavailableError("the server is shutting down; try another one, or again later")
@@ -59,6 +73,26 @@ class Core:
                 "the server is warming up; try again in a few seconds (its health says SERVING "
                 "when it is ready)"
             )
+
+        self._check_memory()
+
+    def _check_memory(self) -> None:
+        if self._short:
+            raise BusyError(
+                "the server is short of memory; try again in a moment, or give it more "
+                "--memory-mib",
+                reason="memory",
+            )
+
+    def check_growth(self, held: HeldSession) -> None:
+        """Make sure that a session may have an event with which it may grow.
+
+        Raises:
+            BusyError: sessions or images fill their memory.
+        """
+        self.sessions.check_growth(held)
+        self.images.check_growth()
+        self._check_memory()
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Await work that goes on to its end also when the caller is cancelled."""
@@ -91,3 +125,26 @@ class Core:
             await asyncio.sleep(min(5.0, shortest / 4))
             self.sessions.drop_unused()
             self.images.trim()
+
+    async def watch_memory(self) -> None:
+        """Keep the process within its memory, until cancelled."""
+        before = self.pool.finished
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            if resident() > _TIGHT * self.budgets.total:
+                await self._free_memory()
+            elif self._short or (before != self.pool.finished and not self.pool.unfinished):
+                before, self._short = self.pool.finished, False
+                await asyncio.to_thread(give_memory_back)
+
+    async def _free_memory(self) -> None:
+        """Free what can be computed or sent again; refuse work if that is not enough."""
+        self.images.trim(self.budgets.images)
+        self.sessions.free()
+        await asyncio.to_thread(give_memory_back)
+        used = resident()
+        self._short = used > _TIGHT * self.budgets.total
+        if used > _CRITICAL * self.budgets.total:
+            _log.warning("%d of %d MiB in use", used // MIB, self.budgets.total // MIB)
+            for end in self.on_shortage:
+                end()

@@ -25,6 +25,7 @@ from clickcut.grpc_status import ERROR_KEY, code_of
 from clickcut.server.core import Core
 from clickcut.server.peers import Peer
 from clickcut.server.rooms import Room
+from clickcut.server.wire import check_fields
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Edge(grpc.aio.ServerInterceptor):
         self._health = Room(settings.max_pending, "health checks")
         self._others = Room(settings.max_pending, "reflection calls")
         self._faults = FaultLog()
+        core.on_shortage.append(self.pending.clear)
 
     async def intercept_service(
         self,
@@ -85,6 +87,8 @@ class Edge(grpc.aio.ServerInterceptor):
             if isinstance(raised, UnreadableError):
                 self._faults.add(call.peer, f"{method}: {raised}")
             status = self._status_of(raised)
+        finally:
+            call.release()
         # Out here, and without a name for the error: gRPC keeps what `abort` raises; that would
         # keep the error, its traceback, and with it a session and a model.
         try:
@@ -129,6 +133,8 @@ class Call:
         self._handler = handler
         self._context = context
         self._begun = False
+        self._taken = 0
+        """Bytes of the message that is being dealt with."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
@@ -139,12 +145,17 @@ class Call:
         Raises:
             EventError: it cannot be parsed.
             StalledError: the first one did not arrive in time.
-            BusyError: too many calls wait for their first message.
+            BusyError: too many calls wait for their first message, or there is no memory for it.
+            LimitError: it has too many fields.
         """
+        self.release()  # of the message before
         raw = await (self._context.read() if self._begun else self._first())
         self._begun = True
         if raw is grpc.aio.EOF:
             return raw
+        self._edge.core.incoming.take(len(raw))
+        self._taken = len(raw)
+        check_fields(raw)
         try:
             return self._handler.request_deserializer(raw)
         except (DecodeError, ValueError, UnicodeError, RecursionError) as error:
@@ -153,6 +164,11 @@ class Call:
                 "stubs of its .proto file",
                 reason="unreadable",
             ) from error
+
+    def release(self) -> None:
+        """The message that was read last has been dealt with."""
+        self._edge.core.incoming.give_back(self._taken)
+        self._taken = 0
 
     async def _first(self) -> Any:
         seconds = self._edge.core.settings.open_seconds

@@ -10,11 +10,14 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from clickcut.errors import BusyError, EventError, ImageError, ImageNotFoundError
+from clickcut.image_file.parts import Parts
 from clickcut.image_file.process import Cancellation, Decoder
 from clickcut.images import ImageLimits, PreparedImage, Window, digest_of, key_of
+from clickcut.server.memory import Allowance
 from clickcut.server.peers import LOCAL, Peer
 from clickcut.server.pool import ComputePool
 from clickcut.server.settings import MIB
@@ -58,20 +61,31 @@ class ImageStore:
     """Holds images while they are in use, and afterwards as long as there is room.
 
     Args:
-        budget: bytes for all images together. Decoding may exceed it for a moment, by one image of
-            the largest accepted size per worker.
+        budget: bytes for all images together.
         limits: of one image.
         pool: where to decode.
         decoder: what decodes; closed by whoever made it.
+        decoding: memory for what decoders need beside that.
+
+    Attributes:
+        make_room: called when images in use fill the budget; makes one of its users give it up, or
+            returns False.
     """
 
     def __init__(
-        self, budget: int, limits: ImageLimits, pool: ComputePool, decoder: Decoder | None = None
+        self,
+        budget: int,
+        limits: ImageLimits,
+        pool: ComputePool,
+        decoder: Decoder | None = None,
+        decoding: Allowance | None = None,
     ) -> None:
         self.limits = limits
         self._budget = budget
         self._pool = pool
         self._decoder = decoder or Decoder()
+        self._decoding = decoding or Allowance(budget, "decoding")
+        self.make_room: Callable[[], bool] = lambda: False
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self._coming: dict[str, _Coming] = {}
 
@@ -179,7 +193,7 @@ class ImageStore:
 
         def work() -> tuple[PreparedImage, float]:
             began = time.perf_counter()
-            decoded = self._decoder.decode(data, self.limits, cancellation, window)
+            decoded = self._decoder.decode(data, self.limits, cancellation, window, self._admit)
             image = PreparedImage(decoded.pixels, digest, decoded.window, window)
             return image, 1e3 * (time.perf_counter() - began)
 
@@ -192,6 +206,20 @@ class ImageStore:
         self._held[image.key] = _Held(image)
         return Found(image, False, queue, spent)
 
+    def _admit(self, image: Parts) -> AbstractContextManager[None]:
+        """In a thread: the memory for decoding an examined file."""
+        return self._decoding.taking(image.decode_bytes)
+
+    def check_growth(self) -> None:
+        """Make sure that images, which grow while clicked on, may grow.
+
+        Raises:
+            BusyError: those in use fill their memory.
+        """
+        if self.nbytes > self._budget:
+            self.trim()
+            self._check_in_use(0)
+
     def _came(self, key: str, task: asyncio.Task[Found]) -> None:
         coming = self._coming.get(key)
         if coming is not None and coming.task is task:
@@ -200,14 +228,18 @@ class ImageStore:
             task.exception()  # seen, also when every client that waited for it has gone
 
     def _check_in_use(self, wanted: int) -> None:
-        used = sum(held.image.nbytes for held in self._held.values() if held.users)
-        if used + wanted > self._budget or used >= self._budget:
-            raise BusyError(
-                f"images in use fill the memory for images ({used // MIB} of "
-                f"{self._budget // MIB} MiB): close sessions, or start the server with a larger "
-                "--image-memory-mib",
-                reason="image memory",
-            )
+        while self._in_use + wanted > self._budget or self._in_use >= self._budget:
+            if not self.make_room():
+                raise BusyError(
+                    f"images in use fill the memory for images ({self._in_use // MIB} of "
+                    f"{self._budget // MIB} MiB): close sessions, or start the server with a "
+                    "larger --image-memory-mib",
+                    reason="image memory",
+                )
+
+    @property
+    def _in_use(self) -> int:
+        return sum(held.image.nbytes for held in self._held.values() if held.users)
 
 
 def check_digest(digest: str) -> None:

@@ -64,6 +64,9 @@ class ComputePool:
         workers: threads.
         queue: how many jobs may wait beside those that run. When it is full, a newcomer takes the
             place of the last job of the peer that has the most, or is refused if that is itself.
+
+    Attributes:
+        finished: jobs that ran to their end, up to now.
     """
 
     def __init__(self, workers: int, queue: int) -> None:
@@ -73,6 +76,7 @@ class ComputePool:
         self._lock = threading.Lock()
         self._waiting: FairQueue[_Job[Any]] = FairQueue()
         self._unfinished = 0
+        self.finished = 0
         self._running: dict[_Job[Any], float] = {}
         """Jobs in a step, and since when."""
 
@@ -222,6 +226,7 @@ class ComputePool:
     def _finish(self, job: _Job[Any], result: Any, error: BaseException | None) -> None:
         with self._lock:
             self._unfinished -= 1
+            self.finished += 1
             self._running.pop(job, None)
         job.settle(result, error)
 

@@ -22,6 +22,7 @@ from clickcut.server.admin import AdminService, Reloader
 from clickcut.server.background import in_background
 from clickcut.server.core import Core
 from clickcut.server.edge import Edge
+from clickcut.server.memory import Budgets, tune_allocator
 from clickcut.server.model_registry import GPU_BATCH, Models
 from clickcut.server.service import NAME, ClickcutService
 from clickcut.server.settings import MIB, Settings
@@ -47,6 +48,7 @@ def run(settings: Settings) -> int:
     )
     # It means "load the models again", which are being loaded already; without this it would kill.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    tune_allocator()
     try:
         models = Models(settings)
         server = Server(settings, models, _workers(settings, models))
@@ -102,10 +104,11 @@ class Server:
         server = self._make(core, service)
         async with contextlib.AsyncExitStack() as at_end:
             at_end.push_async_callback(self._end, core, server)
-            await self._start(server)
+            await self._start(server, core)
             at_end.push_async_callback(await self._serve_metrics(core))
             at_end.push_async_callback(await self._start_admin(core, reloader))
-            at_end.callback(asyncio.create_task(core.sweep()).cancel)
+            for work in (core.sweep(), core.watch_memory()):
+                at_end.callback(asyncio.create_task(work).cancel)
             _say("warming up")
             if await self._unless_stopped(self._warm_up):
                 core.ready = True
@@ -121,10 +124,9 @@ class Server:
     # ---- start
 
     def _make(self, core: Core, service: ClickcutService) -> grpc.aio.Server:
-        settings = self._settings
         server = grpc.aio.server(
             options=[
-                ("grpc.max_receive_message_length", settings.max_message_mib * MIB),
+                ("grpc.max_receive_message_length", core.budgets.message),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),  # a second server on the same port is an error
                 # Notice clients that vanished without a word, and let clients notice us.
@@ -143,11 +145,11 @@ class Server:
         )
         return server
 
-    async def _start(self, server: grpc.aio.Server) -> None:
+    async def _start(self, server: grpc.aio.Server, core: Core) -> None:
         await self._set_health(_NOT_SERVING)
         port = self._bind(server)
         await server.start()
-        self._describe(port)
+        self._describe(port, core.budgets)
 
     async def _start_admin(self, core: Core, reloader: Reloader) -> Callable[[], Awaitable[None]]:
         """Offer the admin service where an address is set for it; returns what ends it."""
@@ -199,7 +201,7 @@ class Server:
                 f"(or the certificate) wrong? ({error})"
             ) from error
 
-    def _describe(self, port: int) -> None:
+    def _describe(self, port: int, budgets: Budgets) -> None:
         s = self._settings
         tls = "TLS" if s.tls_cert else "no TLS"
         _say(f"address   {s.host}:{port} ({tls})")
@@ -209,14 +211,15 @@ class Server:
             how = f"{m.architecture}, {arm.predictor.backend}{share}"
             _say(f"model     {m.name} {m.version} ({how})")
         threads = f"{s.threads or available_cores()} threads per prediction"
-        _say(f"processor {available_cpus()} CPUs to use")
+        _say(f"processor {available_cpus()} of {os.cpu_count()} CPUs")
         _say(f"compute   {self._workers} workers, {threads}, at most {s.queue} requests wait")
         _say(f"cut       {s.cut_solver}")
-        _say(f"sessions  {s.max_sessions} at most, {s.session_memory_mib} MiB")
+        _say(f"sessions  {s.max_sessions} at most, {budgets.sessions // MIB} MiB")
         _say(
-            f"images    {s.max_image_mib} MiB and {s.max_image_megapixels:g} megapixels each, "
-            f"{s.image_memory_mib} MiB held"
+            f"images    {s.max_image_mib} MiB and {budgets.pixels / 1e6:.3g} megapixels each, "
+            f"{budgets.images // MIB} MiB held"
         )
+        _say(f"memory    {budgets.total // MIB} MiB at most")
 
     def _warm_up(self) -> None:
         predictors = [arm.predictor for arm in self._models]

@@ -112,14 +112,16 @@ def _add_mask(reply: pb.Result, session: ClickSession, png: bool, rectangle: Reg
 def _add_polygons(
     reply: pb.Result, mask: NDArray[np.bool_], box: Region, output: pb.Output
 ) -> None:
+    valid = output.valid_polygons
     try:
-        polygons = to_polygons(mask, output.polygon_tolerance, box.x0, box.y0)
+        polygons = to_polygons(mask, output.polygon_tolerance, box.x0, box.y0, valid)
     except EventError as error:  # the mask is as good as ever
         reply.polygons_refused = str(error)
         return
-    reply.polygons.extend(
-        pb.Polygon(coordinates=p.points.ravel().tolist(), hole=p.hole) for p in polygons
-    )
+    for polygon in polygons:
+        parent = polygon.parent if polygon.parent >= 0 else None
+        coordinates = polygon.points.ravel().tolist()
+        reply.polygons.add(coordinates=coordinates, hole=polygon.hole, parent=parent)
 
 
 def _common(rectangle: Region, box: Region | None) -> Region:

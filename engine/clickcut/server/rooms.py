@@ -69,7 +69,14 @@ class Room:
         stays = self._stays.heaviest(newcomer, self._margin)
         if stays is None:
             raise self._refusal()
-        stay = stays[0]
+        self._end(stays[0])
+
+    def clear(self) -> None:
+        """End all calls."""
+        while (stay := self._stays.take()) is not None:
+            self._end(stay)
+
+    def _end(self, stay: _Stay) -> None:
         self._stays.remove(stay.peer, stay)
         stay.evicted = True
         with contextlib.suppress(RuntimeError):  # it is leaving already

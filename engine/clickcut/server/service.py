@@ -40,6 +40,7 @@ class ClickcutService(clickcut_pb2_grpc.ClickcutServicer):
         self._core = core
         self._uploads = Uploads(core)
         self._streams: set[SessionStream] = set()
+        core.on_shortage.append(self._end_for_memory)
 
     @property
     def streams(self) -> int:
@@ -48,8 +49,15 @@ class ClickcutService(clickcut_pb2_grpc.ClickcutServicer):
 
     def end_streams(self) -> None:
         """End all session streams once their running requests are answered."""
+        self._end_all("the server is shutting down; the client should reconnect")
+
+    def _end_for_memory(self) -> None:
+        """End all session streams, and with them messages that have arrived in part."""
+        self._end_all("the server is short of memory; the client should reconnect in a moment")
+
+    def _end_all(self, why: str) -> None:
         for stream in list(self._streams):
-            stream.end(UnavailableError("the server is shutting down; the client should reconnect"))
+            stream.end(UnavailableError(why))
 
     async def Session(  # type: ignore[override]  # noqa: N802
         self, request_iterator: AsyncIterator[pb.SessionRequest], context: Call

@@ -10,7 +10,7 @@ import logging
 import math
 import secrets
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -63,13 +63,16 @@ class SessionStore:
 
     Args:
         images: gets a lease back when a session goes.
-        settings: limits. The memory is checked when a session is added; an open one may still
-            grow, as far as the limits of one session let it.
+        settings: limits.
+        budget: bytes for all sessions together.
     """
 
-    def __init__(self, images: ImageStore, settings: Settings) -> None:
+    def __init__(self, images: ImageStore, settings: Settings, budget: int) -> None:
         self._images = images
         self._settings = settings
+        self._budget = budget
+        self._warm: OrderedDict[str, HeldSession] = OrderedDict()
+        images.make_room = self.evict_one
         self._held: dict[str, HeldSession] = {}
 
     def __len__(self) -> int:
@@ -122,8 +125,54 @@ class SessionStore:
 
     def drop(self, held: HeldSession) -> None:
         """Forget a session."""
+        self._warm.pop(held.id, None)
         if self._held.pop(held.id, None) is not None:
             self._images.release(held.session.image)
+
+    def used(self, held: HeldSession, nbytes: int) -> None:
+        """Note that a session had an event, and what it takes now; see `warm_sessions`."""
+        held.used, held.nbytes = time.monotonic(), nbytes
+        if held.id not in self._held:
+            return
+        self._warm[held.id] = held
+        self._warm.move_to_end(held.id)
+        self._cool(self._settings.warm_sessions)
+
+    def check_growth(self, held: HeldSession) -> None:
+        """Make sure that a session may have an event with which it may grow.
+
+        Raises:
+            BusyError: sessions fill their memory, and none is idle that could be evicted.
+        """
+        if self.nbytes > self._budget:
+            self._cool(0)
+        while self.nbytes > self._budget:
+            spare = self._spare(None)
+            if spare is None or spare is held:
+                raise self._full()
+            self._evict(spare, "the server needed its memory")
+
+    def evict_one(self) -> bool:
+        """Evict a session that is not in use, for the memory of its image; False if none is."""
+        spare = self._spare(None)
+        if spare is not None:
+            self._evict(spare, "the server needed the memory of its image")
+        return spare is not None
+
+    def free(self) -> None:
+        """Free what can be computed again, and sessions without a stream."""
+        self._cool(0)
+        for held in list(self._held.values()):
+            if held.stream is None and not held.lock.locked():
+                self._evict(held, "the server needed its memory")
+
+    def _cool(self, keep: int) -> None:
+        """Drop the last cuts of all but the `keep` sessions used last."""
+        for held in list(self._warm.values())[: max(0, len(self._warm) - keep)]:
+            if not held.lock.locked():
+                del self._warm[held.id]
+                held.session.cool()
+                held.nbytes = held.session.nbytes
 
     def drop_unused(self) -> None:
         """Evict the sessions whose time is up; their streams, if any, end."""
@@ -136,7 +185,7 @@ class SessionStore:
 
     def _evict(self, held: HeldSession, why: str) -> None:
         idle = time.monotonic() - held.used
-        _log.info("session %s evicted, idle for %.0f s: %s", held.id[:6], idle, why)
+        _log.debug("session %s evicted, idle for %.0f s: %s", held.id[:6], idle, why)
         self.drop(held)
         if held.stream is not None:
             held.stream.end(
@@ -183,11 +232,13 @@ class SessionStore:
                 "the server with a larger --max-sessions-per-host",
                 reason="sessions of a host",
             )
-        used, budget = self.nbytes, settings.session_memory_mib * MIB
-        if used + wanted > budget:
-            return BusyError(
-                f"sessions fill their memory ({used // MIB} of {budget // MIB} MiB): close one, "
-                "try again later, or start the server with a larger --session-memory-mib",
-                reason="session memory",
-            )
+        if self.nbytes + wanted > self._budget:
+            return self._full()
         return None
+
+    def _full(self) -> BusyError:
+        return BusyError(
+            f"sessions fill their memory ({self.nbytes // MIB} of {self._budget // MIB} MiB): "
+            "close one, try again later, or start the server with a larger --session-memory-mib",
+            reason="session memory",
+        )

@@ -84,11 +84,19 @@ class Settings(BaseSettings):
         "grid", description="Solver of the graph cut; both give the same mask."
     )
     max_message_mib: int = Field(
-        64, ge=1, le=1024, description="Largest message, MiB; larger images come in chunks."
+        0,
+        ge=0,
+        le=1024,
+        description="Largest message, MiB; larger images come in chunks. 0 for half of "
+        "--upload-memory-mib, at most 64.",
     )
     max_image_mib: int = Field(128, ge=1, le=1024, description="Largest encoded image file, MiB.")
     max_image_megapixels: float = Field(
-        100.0, gt=0, le=1000, description="Largest image, million pixels."
+        0.0,
+        ge=0,
+        le=1000,
+        description="Largest image, million pixels; 0 for as many as fit into --image-memory-mib "
+        "at 20 bytes each, at most 100.",
     )
     decode_seconds: float = Field(
         30.0,
@@ -96,14 +104,37 @@ class Settings(BaseSettings):
         description="End decoding an image that takes longer than this (seconds). Baseline JPEG, "
         "PNG and others whose work their size bounds are not timed.",
     )
+    memory_mib: int = Field(
+        0,
+        ge=0,
+        description="Memory that the server may use, MiB; 0 for what its control group, its "
+        "RLIMIT_DATA and the machine allow. The following three are parts of it, an eighth is for "
+        "decoding, the rest for models, network and code. Near the limit the server refuses "
+        "requests and frees what can be computed again.",
+    )
     image_memory_mib: int = Field(
-        2048, ge=1, description="Memory for decoded images, MiB; those not in use give way."
+        0,
+        ge=0,
+        description="Memory for decoded images, MiB; those not in use give way. 0 for a quarter "
+        "of --memory-mib, at most 2048.",
     )
     session_memory_mib: int = Field(
-        2048, ge=1, description="Memory for sessions, MiB; beyond it new ones are refused."
+        0,
+        ge=0,
+        description="Memory for sessions, MiB; beyond it idle ones are evicted and new ones "
+        "refused. 0 for a quarter of --memory-mib, at most 2048.",
     )
     upload_memory_mib: int = Field(
-        512, ge=1, description="Memory for uploads that are on their way, MiB."
+        0,
+        ge=0,
+        description="Memory for uploads and messages that are on their way, MiB. 0 for a "
+        "sixteenth of --memory-mib, at most 512.",
+    )
+    warm_sessions: int = Field(
+        32,
+        ge=1,
+        description="Sessions, the latest used, that keep their last cut, which makes the next one "
+        "faster; the others take less memory.",
     )
     max_sessions: int = Field(1000, ge=1, description="Open sessions at most.")
     max_sessions_per_host: int = Field(

@@ -25,6 +25,9 @@ from clickcut.server.session_store import HeldSession
 from clickcut.session import ClickSession, Step
 from clickcut.v1 import clickcut_pb2 as pb
 
+_FREEING = ("show", "undo", "reset", "next_object")
+"""Events that are allowed where the memory is used up: they need little, or free some."""
+
 
 class SessionStream:
     """A stream and the session that it is attached to.
@@ -187,12 +190,13 @@ class SessionStream:
                     reply = pb.SessionReply()
                     replies.add_state(reply, session)
                 else:
+                    if kind not in _FREEING:
+                        self._core.check_growth(held)
                     reply = await self._compute(lambda: self._step(held, request))
             except Exception as raised:  # an error of one event must not end the session
                 reply = self._refusal(raised)
                 replies.add_state(reply, session)
-            held.used = time.monotonic()
-            held.nbytes = reply.memory_bytes
+            self._core.sessions.used(held, reply.memory_bytes)
             reply.session_id = held.id
             reply.sequence = request.sequence
             reply.applied_sequence = held.applied

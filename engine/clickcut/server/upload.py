@@ -6,7 +6,7 @@ import asyncio
 
 import grpc
 
-from clickcut.errors import BusyError, EventError, ImageError, ImageNotFoundError, StalledError
+from clickcut.errors import EventError, ImageError, ImageNotFoundError, StalledError
 from clickcut.image_file import Window
 from clickcut.server.core import Core
 from clickcut.server.edge import Call
@@ -20,6 +20,9 @@ from clickcut.v1 import clickcut_pb2 as pb
 MAX_CHUNK = MIB
 """Bytes of one chunk at most."""
 
+_WHOLE = 10
+"""An upload may take so many times as long as it may send nothing."""
+
 
 class Uploads:
     """Receives images, within a budget for all that are on their way.
@@ -30,8 +33,8 @@ class Uploads:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._coming = 0
         self._room = Room(core.settings.max_uploads, "uploads", keeps_own=True)
+        core.on_shortage.append(self._room.clear)
 
     async def receive(self, context: Call) -> pb.UploadImageReply:
         """Serve one upload.
@@ -51,8 +54,14 @@ class Uploads:
                 pass
             else:
                 return pb.UploadImageReply(image=image_info(known), already_known=True)
-        async with self._room.place(context.peer):
-            found = await self._receive_rest(request, context, digest, window)
+        seconds = _WHOLE * self._core.settings.upload_seconds
+        try:
+            async with self._room.place(context.peer, seconds):
+                found = await self._receive_rest(request, context, digest, window)
+        except TimeoutError:
+            raise StalledError(
+                f"the upload took more than {seconds:g} s; send a smaller file", reason="upload"
+            ) from None
         return pb.UploadImageReply(image=image_info(found.image), already_known=found.known)
 
     async def _receive_rest(
@@ -69,7 +78,7 @@ class Uploads:
                 request = await self._read(context)
             return await self._core.images.add(data, digest, context.peer, window)
         finally:
-            self._coming -= len(data)
+            self._core.incoming.give_back(len(data))
 
     async def _read(self, context: Call) -> pb.UploadImageRequest | None:
         limit = self._core.settings.upload_seconds
@@ -87,9 +96,5 @@ class Uploads:
         most = self._core.images.limits.max_bytes
         if len(data) + len(chunk) > most:
             raise ImageError(f"the file has more than {most} bytes, the most that is taken")
-        if self._coming + len(chunk) > self._core.settings.upload_memory_mib * MIB:
-            raise BusyError(
-                "too many uploads are on their way; try again in a moment", reason="upload memory"
-            )
+        self._core.incoming.take(len(chunk))
         data += chunk
-        self._coming += len(chunk)

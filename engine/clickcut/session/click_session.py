@@ -371,6 +371,10 @@ class ClickSession:
             + sum(held.nbytes for held in self._objects if held is not None)
         )
 
+    def cool(self) -> None:
+        """Give back memory that only makes the next event faster. Changes no result."""
+        self._pipeline.cool()
+
     # ---- how it is kept
 
     def _edit(self, event: Event) -> Step:

@@ -103,6 +103,10 @@ class Pipeline:
         """Forget the warm cut; nothing else depends on the past."""
         self._cut.reset()
 
+    def cool(self) -> None:
+        """Give back the memory of the warm cut; the next cut computes it again."""
+        self._cut = RegionCut(self._image, self._sigma, self._solver)
+
     def after(
         self,
         state: State,

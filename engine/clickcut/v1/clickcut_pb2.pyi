@@ -647,6 +647,7 @@ class Output(_message.Message):
     PROBABILITY_FIELD_NUMBER: _builtins.int
     CLICKS_FIELD_NUMBER: _builtins.int
     OBJECTS_FIELD_NUMBER: _builtins.int
+    VALID_POLYGONS_FIELD_NUMBER: _builtins.int
     mask: Global___Output.MaskFormat.ValueType
     changed_only: _builtins.bool
     """Only the rectangle that changed since the previous reply of this stream that held a mask. The
@@ -666,6 +667,8 @@ class Output(_message.Message):
     """Also the clicks in force."""
     objects: _builtins.bool
     """Also the masks of all objects of the session."""
+    valid_polygons: _builtins.bool
+    """Polygons that are valid in the sense of OGC simple features at any tolerance: see `Polygon`."""
     def __init__(
         self,
         *,
@@ -676,10 +679,11 @@ class Output(_message.Message):
         probability: _builtins.bool = ...,
         clicks: _builtins.bool = ...,
         objects: _builtins.bool = ...,
+        valid_polygons: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_only", b"changed_only", "clicks", b"clicks", "mask", b"mask", "objects", b"objects", "polygon_tolerance", b"polygon_tolerance", "polygons", b"polygons", "probability", b"probability"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_only", b"changed_only", "clicks", b"clicks", "mask", b"mask", "objects", b"objects", "polygon_tolerance", b"polygon_tolerance", "polygons", b"polygons", "probability", b"probability", "valid_polygons", b"valid_polygons"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1035,14 +1039,21 @@ class Polygon(_message.Message):
     polygons. Add 0.5 for tools that put (0, 0) at the corner of the first pixel (COCO, SVG).
     Selected pixels that touch at a corner are joined. Outlines are clockwise as displayed, holes
     counter-clockwise.
+
+    Valid polygons (`Output.valid_polygons`): pixels that touch at a corner are not joined, no outline
+    crosses or touches itself, two outlines meet in single corners at most, whatever the tolerance. Left
+    out are outlines whose bounding box has a diagonal of the tolerance or less.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     COORDINATES_FIELD_NUMBER: _builtins.int
     HOLE_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
     hole: _builtins.bool
     """An outline inside another one, which cuts a hole."""
+    parent: _builtins.int
+    """Of a hole of valid polygons: the index in `Result.polygons` of the outline that it lies in."""
     @_builtins.property
     def coordinates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
     def __init__(
@@ -1050,12 +1061,15 @@ class Polygon(_message.Message):
         *,
         coordinates: _abc.Iterable[_builtins.float] | None = ...,
         hole: _builtins.bool = ...,
+        parent: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_parent", b"_parent", "parent", b"parent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["coordinates", b"coordinates", "hole", b"hole"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parent", b"_parent", "coordinates", b"coordinates", "hole", b"hole", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__parent: _TypeAlias = _typing.Literal["parent"]  # noqa: Y015
+    _WhichOneofArgType__parent: _TypeAlias = _typing.Literal["_parent", b"_parent"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__parent) -> _WhichOneofReturnType__parent | None: ...
 
 Global___Polygon: _TypeAlias = Polygon  # noqa: Y015
 

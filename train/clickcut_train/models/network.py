@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clickcut_train.models.efficientnet_lite import SCALES, EfficientNetLite
 from clickcut_train.models.fcn import FCNHead
 from clickcut_train.models.mobilenet_v2 import MobileNetV2
 from clickcut_train.models.topdown import TopDownHead
@@ -25,6 +26,11 @@ PIXEL_OFFSET = -1.0
 STRIDE = 32
 """Of the deepest features; inputs are padded to a multiple of it."""
 
+BackboneName = Literal[
+    "mobilenet_v2", "vgg16", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"
+]
+Backbone = MobileNetV2 | VGG16 | EfficientNetLite
+
 Architecture = Literal["fcn32s", "fcn16s", "fcn8s", "fcn4s", "topdown"]
 _FCN_STRIDES = {"fcn32s": 32, "fcn16s": 16, "fcn8s": 8, "fcn4s": 4}
 
@@ -34,7 +40,7 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     architecture: Architecture = Field(default="topdown", description="the head")
-    backbone: Literal["mobilenet_v2", "vgg16"] = "mobilenet_v2"
+    backbone: BackboneName = "mobilenet_v2"
     width: float = Field(default=1.0, gt=0, le=4, description="factor on the backbone's channels")
     expand_first: bool = Field(
         default=False,
@@ -72,7 +78,7 @@ class ClickNetwork(nn.Module):
     """
 
     def __init__(
-        self, backbone: MobileNetV2 | VGG16, head: FCNHead | TopDownHead, guidance_scale: float
+        self, backbone: Backbone, head: FCNHead | TopDownHead, guidance_scale: float
     ) -> None:
         super().__init__()
         self.backbone, self.head, self.guidance_scale = backbone, head, guidance_scale
@@ -94,9 +100,11 @@ class ClickNetwork(nn.Module):
 def build(config: ModelConfig) -> ClickNetwork:
     """A network with random weights, except that the guidance channels start at zero."""
     channels = len(config.channels)
-    backbone: MobileNetV2 | VGG16
+    backbone: Backbone
     if config.backbone == "vgg16":
         backbone = VGG16(channels, config.width)
+    elif config.backbone in SCALES:
+        backbone = EfficientNetLite(channels, config.backbone, config.width)
     else:
         backbone = MobileNetV2(channels, config.width, config.expand_first)
     head: FCNHead | TopDownHead

@@ -11,9 +11,11 @@ from torch import Tensor
 from clickcut_train.checkpoint import load_state, read_checkpoint
 from clickcut_train.errors import CheckpointError, WeightsError
 from clickcut_train.models import ClickNetwork, ModelConfig
+from clickcut_train.models.efficientnet_lite import SCALES, EfficientNetLite
 from clickcut_train.models.mobilenet_v2 import MobileNetV2
 from clickcut_train.models.vgg16 import VGG16
 from clickcut_train.weights.bundle import load_bundle
+from clickcut_train.weights.efficientnet import read_efficientnet
 from clickcut_train.weights.tensors import IMAGENET, SIGNED, fold_colours, install, read_torch
 
 FOLDED = ("deeplab_fused", "bundle")
@@ -59,14 +61,17 @@ def load_initial(network: ClickNetwork, model: ModelConfig, kind: str, path: Pat
         return _from_checkpoint(network, model, path)
     if kind == "bundle":
         return LoadReport(load_bundle(network, model, path), (), ())
-    wanted = MobileNetV2 if kind in ("mobilenet_v2", "deeplab_fused") else VGG16
     backbone = network.backbone
-    if not isinstance(backbone, wanted):
+    wanted = VGG16 if kind.endswith("_vgg16") else MobileNetV2
+    if isinstance(backbone, EfficientNetLite) and kind == model.backbone:
+        tensors, unused, first = read_efficientnet(backbone, path)
+        missing = install(backbone, tensors, first, str(path))
+    elif not isinstance(backbone, wanted) or kind in SCALES:
         raise WeightsError(
             f"{path}: initial.kind = '{kind}' fills another backbone than model.backbone = "
             f"'{model.backbone}'"
         )
-    if isinstance(backbone, MobileNetV2):
+    elif isinstance(backbone, MobileNetV2):
         tensors, unused = _mobilenet_v2(backbone, kind, path)
         missing = install(backbone, tensors, "features.0.0.weight", str(path))
     else:

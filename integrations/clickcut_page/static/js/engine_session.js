@@ -37,9 +37,13 @@ export class EngineSession {
     /** @type {Link | null} */
     this.link = null;
     this.closed = false;
+    /** Whether another tab has the session; it is only taken back when a person says so. */
+    this.taken = false;
     this.delay = FIRST_DELAY_MS;
     /** @type {(() => void) | null} */
     this.wake = null;
+    /** @type {Promise<void> | null} */
+    this.reaching = null;
     /** @type {any} */
     this.image = null;
   }
@@ -76,9 +80,21 @@ export class EngineSession {
   }
 
   /** Makes sure that there is a stream; tries for as long as it takes. */
-  async reach() {
+  reach() {
+    // One attempt at a time: a second stream would take the session over from the first.
+    this.reaching ??= this.#reach().finally(() => {
+      this.reaching = null;
+    });
+    return this.reaching;
+  }
+
+  async #reach() {
     while (!this.link || this.link.ended) {
       if (this.closed) throw new EngineError("Closed", "the session is closed");
+      if (this.taken) {
+        await this.#pause(Infinity);
+        continue;
+      }
       try {
         await this.#connect();
         this.delay = FIRST_DELAY_MS;
@@ -93,7 +109,9 @@ export class EngineSession {
 
   /** Try at once instead of after the delay; also takes a session back from another tab. */
   retry() {
+    this.taken = false;
     this.wake?.();
+    this.reach().catch(() => {});
   }
 
   /** Ends the session on the engine. */
@@ -166,11 +184,12 @@ export class EngineSession {
   #watch(link) {
     link.onend = (error) => {
       if (this.closed || this.link !== link) return;
-      if (error.kind === "TakenOverError") this.onconnection("taken", error.message);
-      else if (error.kind === "SessionNotFoundError") this.memo.sessionId = "";
-      else this.onconnection("offline", error.message);
-      // The next event reaches it again; a page that is looked at does not wait for one.
-      if (error.kind !== "TakenOverError" && error.kind !== "SessionNotFoundError") {
+      if (error.kind === "TakenOverError") {
+        this.#lost(error);
+      } else if (error.kind === "SessionNotFoundError") {
+        this.memo.sessionId = ""; // idle for long: the next event opens it again
+      } else {
+        this.onconnection("offline", error.message);
         this.reach().catch(() => {});
       }
     };
@@ -184,7 +203,7 @@ export class EngineSession {
       this.onconnection("connecting", "sending the image");
       this.digest = "";
     } else if (error.kind === "TakenOverError") {
-      await this.#pause(Infinity);
+      this.#lost(error);
     } else if (this.#isPassing(error) || error.kind === "LimitError") {
       this.onconnection("offline", error.message);
       await this.#pause(this.delay);
@@ -192,6 +211,12 @@ export class EngineSession {
     } else {
       throw error;
     }
+  }
+
+  /** @param {EngineError} error */
+  #lost(error) {
+    this.taken = true;
+    this.onconnection("taken", error.message);
   }
 
   /** @param {number} ms */
