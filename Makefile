@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-fast test-without-jit test-oldest lint format stubs clean
+.PHONY: demo test test-fast test-without-jit test-oldest lint format stubs site clean
 
 demo: .venv/cpu.done  ## select an object on a photograph through the real server; pictures in demo-output/
 	$(BIN)/clickcut demo --out demo-output
@@ -31,6 +31,9 @@ format: .venv/dev.done
 
 stubs: .venv/dev.done  ## generate engine/clickcut/v1 from proto/
 	$(BIN)/python scripts/generate_stubs.py
+
+site: .venv/dev.done  ## the documentation, in runs/site; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
