@@ -66,6 +66,7 @@ def test_the_border_is_background_until_the_first_negative_click():
     np.testing.assert_array_equal(seeds.with_border(), seeds.label)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in CLASSICAL if n != "opencv-grabcut"])
 def test_each_selects_a_simple_object_in_a_few_clicks(name, scene):
     pixels, mask = scene

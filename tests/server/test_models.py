@@ -40,6 +40,8 @@ from clickcut.session import ClickSession
 from clickcut.v1 import admin_pb2, admin_pb2_grpc, clickcut_pb2_grpc
 from clickcut.v1 import clickcut_pb2 as pb
 
+pytestmark = pytest.mark.slow
+
 DIGESTS = [f"{k:064x}" for k in range(4000)]
 
 
