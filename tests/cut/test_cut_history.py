@@ -89,7 +89,7 @@ def test_an_interrupted_cut_begins_anew(monkeypatch: pytest.MonkeyPatch, name: s
 
 @pytest.mark.slow
 def test_flow_of_long_ago_is_forgotten() -> None:
-    """An outline that sweeps over the image leaves flow everywhere, but not for ever."""
+    """An outline that sweeps over the image leaves flow everywhere, but it is forgotten."""
     image = np.random.default_rng(0).integers(100, 110, (400, 600, 3), np.uint8)
     warm, region = Cut(EdgeWeights(image)), Region(0, 0, 600, 400)
     none, slope = np.empty((0, 3), np.int32), np.linspace(-9, 9, 64, dtype=np.float32)
