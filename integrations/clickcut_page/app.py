@@ -21,13 +21,19 @@ from clickcut_page.engine import Engine
 from clickcut_page.guard import Guard
 from clickcut_page.images import Images
 from clickcut_page.relay import Relay
+from clickcut_page.repair import RepairList
 from clickcut_page.settings import PageSettings
 
 STATIC = Path(str(resources.files("clickcut_page") / "static"))
 
 
-def build(settings: PageSettings) -> Starlette:
-    """The ASGI application; call it inside the event loop that will serve it."""
+def build(settings: PageSettings, repair: RepairList | None = None) -> Starlette:
+    """The ASGI application; call it inside the event loop that will serve it.
+
+    Args:
+        settings: of the server.
+        repair: objects to be repaired, where that is what the page is for.
+    """
     engine = Engine(settings.server)
     images = Images(engine, settings.max_image_bytes)
 
@@ -48,11 +54,17 @@ def build(settings: PageSettings) -> Starlette:
         Route("/sample", images.sample),
         Route("/formats", exports.formats),
         Route("/export", exports.export, methods=["POST"]),
+        *(repair.routes() if repair else [Route("/repair", nothing_to_repair)]),
         Mount("/", StaticFiles(directory=STATIC, html=True)),
     ]
     return Starlette(
         routes=routes, middleware=[Middleware(Guard, settings=settings)], lifespan=lifespan
     )
+
+
+async def nothing_to_repair(request: Request) -> Response:
+    """GET: an empty list, where the page is not for repairing."""
+    return JSONResponse({"out": "", "tasks": []})
 
 
 async def contract(request: Request) -> Response:

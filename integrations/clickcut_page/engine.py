@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -51,16 +52,20 @@ class Engine:
         Raises:
             ClickcutError: the engine refuses it or cannot be reached.
         """
-
-        async def requests() -> AsyncIterator[pb.UploadImageRequest]:
-            async for part in data:
-                for at in range(0, len(part), CHUNK):
-                    yield pb.UploadImageRequest(chunk=part[at : at + CHUNK])
-
+        call = self._stub.UploadImage()
         try:
-            reply: pb.UploadImageReply = await self._stub.UploadImage(requests())
+            try:
+                async for part in data:
+                    for at in range(0, len(part), CHUNK):
+                        await call.write(pb.UploadImageRequest(chunk=part[at : at + CHUNK]))
+                await call.done_writing()
+            except asyncio.InvalidStateError:
+                pass  # the engine has ended it already; its answer says why
+            reply: pb.UploadImageReply = await call
         except grpc.aio.AioRpcError as error:
             raise error_of(error, self.address) from error
+        finally:
+            call.cancel()
         return reply.image
 
     async def is_serving(self) -> bool:

@@ -32,8 +32,8 @@ from clickcut.client import (
     Client,
     StalledError,
     TakenOverError,
-    UnavailableError,
     UnreachableError,
+    UsageError,
 )
 from clickcut.errors import EventError, ImageError, SessionNotFoundError
 from clickcut.images import digest_of, prepare, prepare_pixels
@@ -277,7 +277,7 @@ def test_the_async_client_s_other_methods(server: ServerProcess) -> None:
                 await session.undo()
             await session.click(80, 60)
             assert (await session.probability()).shape == (HEIGHT, WIDTH)
-        with pytest.raises(UnavailableError):
+        with pytest.raises(UsageError, match="closed"):
             await client.models()
 
     asyncio.run(play())
@@ -377,7 +377,7 @@ def test_no_server() -> None:
             client.open(image_file())
         with pytest.raises(UnreachableError):
             client.models()
-    with pytest.raises(UnavailableError, match="closed"):
+    with pytest.raises(UsageError, match="closed"):
         client.models()
 
 

@@ -31,7 +31,8 @@ from clickcut.client import (
     UnreachableError,
     UsageError,
 )
-from clickcut.client.channel import Target, error_of_rpc
+from clickcut.client.channel import Target
+from clickcut.client.failures import error_of_rpc
 from clickcut.errors import LimitError
 from clickcut.images import prepare
 from clickcut.session import ClickSession

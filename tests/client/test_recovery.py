@@ -216,7 +216,7 @@ def test_a_line_that_breaks_all_the_time_and_a_killed_server(bundle: Path) -> No
     rng = random.Random(4)
 
     def break_it(line: Line) -> None:
-        while not over.wait(rng.uniform(0.1, 0.3)):
+        while not over.wait(rng.uniform(0.2, 0.6)):
             line.cut()
             over.wait(rng.choice((0.0, 0.05)))
             line.mend()

@@ -155,3 +155,5 @@ def test_an_engine_of_its_own_is_started_again(browser: Any) -> None:
         window.press("Control+z")
         assert window.area() == before
         wait_until(lambda: any("starts again" in x for x in page.errors), "it says so")
+    with socket.socket() as probe:  # stopped with the page
+        assert probe.connect_ex(("127.0.0.1", page.engine_port)) != 0

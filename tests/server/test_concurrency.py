@@ -131,11 +131,11 @@ def predict(self, batch):
 predict.ready = False
 OnnxPredictor.predict = predict
 import clickcut.server.process as app
-warm = app.warm_up
+warm = app.warm_up_all
 def warm_up(*args):
     warm(*args)
     predict.ready = True
-app.warm_up = warm_up
+app.warm_up_all = warm_up
 """
     with ServerProcess(bundle, prelude=broken) as server, RawStream(server.address) as raw:
         raw.ask(OPEN)

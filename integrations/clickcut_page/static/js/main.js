@@ -6,6 +6,7 @@ import { Masks } from "./masks.js";
 import { notify } from "./notices.js";
 import { decode, digestOf, fileOf, OpenError } from "./opening.js";
 import * as panel from "./panel.js";
+import * as repair from "./repair.js";
 import { PictureView } from "./picture_view.js";
 import { prepare as prepareSaving } from "./saving_dialog.js";
 import * as status from "./status.js";
@@ -16,7 +17,7 @@ import { Workspace } from "./workspace.js";
 
 const TAB = "clickcut-workspace";
 
-class Page {
+export class Page {
   constructor() {
     this.stage = new PictureView();
     this.masks = new Masks();
@@ -39,8 +40,9 @@ class Page {
    * @param {Blob} file
    * @param {string} name
    * @param {{id: string, record: any}} [earlier]
+   * @param {import("./edits.js").Edit} [first] done before anything else
    */
-  async open(file, name, earlier) {
+  async open(file, name, earlier, first) {
     document.body.classList.add("opening");
     try {
       const [picture, digest, wire] = await Promise.all([
@@ -55,6 +57,7 @@ class Page {
       this.#attach(this.workspace);
       sessionStorage.setItem(TAB, id);
       await this.workspace.start();
+      if (first) await this.workspace.apply(first);
     } catch (error) {
       const reason = /** @type {Error} */ (error).message;
       notify(error instanceof OpenError ? `${name}: ${reason}` : reason, "error");
@@ -87,6 +90,7 @@ class Page {
 
   render() {
     status.render(this.workspace);
+    repair.render(this.workspace);
     panel.render(element("objects"), this.workspace, (n) => this.stage.colour(n));
     this.stage.redraw();
   }
@@ -258,6 +262,6 @@ fillHelp();
 prepareSaving(() => page.workspace);
 page.render();
 const last = sessionStorage.getItem(TAB);
-if (last) await page.restore(last);
+if (!(await repair.start(page)) && last) await page.restore(last);
 if (!page.workspace) await offerRecent(page);
 document.body.classList.add("ready");
