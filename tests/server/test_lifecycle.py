@@ -35,6 +35,8 @@ from clickcut.images import digest_of
 from clickcut.v1 import clickcut_pb2 as pb
 from clickcut.v1 import clickcut_pb2_grpc
 
+pytestmark = pytest.mark.slow
+
 NAME = "clickcut.v1.Clickcut"
 FREE = "127.0.0.1:0"
 Status = health_pb2.HealthCheckResponse
