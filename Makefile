@@ -1,10 +1,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-fast test-without-jit test-oldest lint format stubs clean
+.PHONY: demo page test test-fast test-without-jit test-oldest lint format stubs site clean
 
 demo: .venv/cpu.done  ## select an object on a photograph through the real server; pictures in demo-output/
 	$(BIN)/clickcut demo --out demo-output
+
+page: .venv/page.done  ## select objects in the browser: an engine and the page, at the address that is printed
+	$(BIN)/clickcut page
 
 test: .venv/dev.done  ## install what the tests need and run them all
 	$(BIN)/python -m pytest
@@ -32,6 +35,9 @@ format: .venv/dev.done
 stubs: .venv/dev.done  ## generate engine/clickcut/v1 from proto/
 	$(BIN)/python scripts/generate_stubs.py
 
+site: .venv/dev.done  ## the documentation, in runs/site; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "clickcut needs Python 3.11 or newer, and $(PYTHON) is another version (or not there);" \
@@ -42,9 +48,13 @@ stubs: .venv/dev.done  ## generate engine/clickcut/v1 from proto/
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu]'
 	@touch $@
 
+.venv/page.done: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu,page]'
+	@touch $@
+
 .venv/dev.done: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $@ .venv/cpu.done
+	@touch $@ .venv/cpu.done .venv/page.done
 
 clean:
 	rm -rf .venv demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -150,7 +150,10 @@ def _hand_on(name: str, text: str, load: Callable[[], Any]) -> None:
 
 @app.command()
 def segment(
-    image: Annotated[Path, typer.Argument(help="Image file: JPEG, PNG, WebP, BMP, TIFF.")],
+    image: Annotated[
+        Path,
+        typer.Argument(help="Image file: JPEG, PNG, WebP, BMP, TIFF; or a folder, with --clicks."),
+    ],
     click: Annotated[
         list[str] | None,
         typer.Option(
@@ -164,7 +167,10 @@ def segment(
         typer.Option(metavar="X0,Y0,X1,Y1", help="A box around the object: its corners."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Where to write the mask: a PNG, white on black.")
+        Path | None,
+        typer.Option(
+            help="Where to write the mask: a PNG, white on black. With --format: a folder."
+        ),
     ] = None,
     overlay: Annotated[
         Path | None, typer.Option(help="Where to write the image with outline and clicks.")
@@ -199,11 +205,60 @@ def segment(
             "range that samples of more than 8 bits take.",
         ),
     ] = "",
+    format_name: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="Write an annotation format into the folder --out: png, png-indexed, coco, "
+            "coco-polygons, yolo, label-studio, labelme, cvat or geojson.",
+        ),
+    ] = "",
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            "--clicks",
+            metavar="FILE.csv",
+            help="Clicks of many images: columns image, x, y and, if wanted, positive (1 or 0), "
+            "object (a number), label.",
+        ),
+    ] = None,
+    label: Annotated[str, typer.Option(help="Class of the object, with --format.")] = "object",
+    tolerance: Annotated[
+        float, typer.Option(help="Pixels by which polygons may leave the outline, with --format.")
+    ] = 0.0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that are there, with --format.")
+    ] = False,
 ) -> None:
-    """Select an object in one image and write its mask.
+    """Select an object in one image, or objects in a folder of images, and write the masks.
 
     Example: clickcut segment photo.jpg --click 320,200 --click 40,30,- --out mask.png
+
+    Example: clickcut segment photos --clicks clicks.csv --format coco --out annotations
     """
+    if format_name or table or image.is_dir():
+        from clickcut.client.channel import tls_credentials
+        from clickcut.commands import segment_formats
+        from clickcut.errors import EventError
+
+        if overlay is not None or start_from is not None:
+            raise EventError("--overlay and --start-from are for one image without --format")
+        if table is None and not image.is_dir() and not click and box is None:
+            raise EventError("say where the object is: --click X,Y, --box X0,Y0,X1,Y1, or both")
+        options = {"out": out, "tolerance": tolerance, "label": label, "overwrite": overwrite}
+        credentials = tls_credentials(tls, ca) if server else None
+        corners, ends = parse_box(box) if box else None, parse_window(window)
+        with segment_formats.segmenter(server, credentials, model, cut, corners, ends) as make:
+            code = segment_formats.run(
+                image,
+                table,
+                [parse_click(text) for text in click or []],
+                make,
+                format_name=format_name or "coco",
+                **options,
+            )
+        raise typer.Exit(code)
     from clickcut.client.picture import Picture, window_from
     from clickcut.errors import EventError
     from clickcut.images import prepare

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -141,7 +141,7 @@ def run(
     format_name: str,
     tolerance: float = 0.0,
     overwrite: bool = False,
-    progress: Callable[[Sequence[str]], Sequence[str]] = lambda names: names,
+    progress: Callable[[Sequence[str]], Iterable[str]] = lambda names: names,
 ) -> Summary:
     """Segment all images of a plan and write their masks; all files or none.
 

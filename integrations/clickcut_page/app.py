@@ -19,7 +19,7 @@ from clickcut.v1 import clickcut_pb2
 from clickcut_page import exports
 from clickcut_page.engine import Engine
 from clickcut_page.guard import Guard
-from clickcut_page.images import Images
+from clickcut_page.images import Images, Picture
 from clickcut_page.relay import Relay
 from clickcut_page.repair import RepairList
 from clickcut_page.settings import PageSettings
@@ -52,6 +52,7 @@ def build(settings: PageSettings, repair: RepairList | None = None) -> Starlette
         Route("/images", images.upload, methods=["POST"]),
         Route("/display", images.display, methods=["POST"]),
         Route("/sample", images.sample),
+        Route("/picture", Picture(settings.picture).get),
         Route("/formats", exports.formats),
         Route("/export", exports.export, methods=["POST"]),
         *(repair.routes() if repair else [Route("/repair", nothing_to_repair)]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +13,10 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def page(
+    picture: Annotated[
+        Path | None,
+        typer.Argument(help="Image file to open first.", exists=True, dir_okay=False),
+    ] = None,
     server: Annotated[
         str,
         typer.Option(metavar="HOST:PORT", help="Engine to use. Without it, one is started."),
@@ -48,5 +53,6 @@ def page(
         token=token,
         allowed_hosts=tuple(name.lower() for name in allow_host or ()),
         max_image_bytes=max_image_mib * MIB,
+        picture=picture,
     )
     raise typer.Exit(serve(settings, port, open_browser))

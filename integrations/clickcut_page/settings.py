@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 
 MIB = 2**20
 
@@ -23,6 +24,7 @@ class PageSettings:
         allowed_hosts: further names, HOST or HOST:PORT, by which the page may be reached.
         max_image_bytes: largest image file.
         max_connections: open WebSockets.
+        picture: what the page opens first; None for nothing.
     """
 
     server: str
@@ -31,6 +33,7 @@ class PageSettings:
     allowed_hosts: tuple[str, ...] = ()
     max_image_bytes: int = 128 * MIB
     max_connections: int = 200
+    picture: Path | None = None
 
     @property
     def is_local(self) -> bool:

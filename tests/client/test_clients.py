@@ -418,6 +418,7 @@ def test_a_busy_server_is_tried_again(bundle: Path, tmp_path: Path) -> None:
         assert third.click(80, 60).any()
 
 
+@pytest.mark.slow
 def test_an_answer_that_does_not_come(bundle: Path, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     with (
@@ -433,6 +434,7 @@ def test_an_answer_that_does_not_come(bundle: Path, tmp_path: Path) -> None:
         assert session.num_clicks == 2  # the first was applied in the end, and is not lost
 
 
+@pytest.mark.slow
 def test_open_waits_for_a_server_that_warms_up(bundle: Path, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     gate.close()
@@ -449,6 +451,7 @@ def test_open_waits_for_a_server_that_warms_up(bundle: Path, tmp_path: Path) -> 
         assert opened[0].click(80, 60).any()
 
 
+@pytest.mark.slow
 def test_cancelling_an_event_leaves_the_session(bundle: Path, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
 

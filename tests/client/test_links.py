@@ -401,7 +401,7 @@ def test_a_forked_process_is_refused_at_once(server: ServerProcess) -> None:
     assert done.returncode == 0, done.stderr.decode()
 
 
-# ---- sessions that nobody closes
+# ---- sessions that are never closed
 
 
 def test_a_collected_session_is_closed() -> None:

@@ -19,6 +19,8 @@ from clickcut.client.protocol import Limits
 from clickcut.images import prepare
 from clickcut.session import ClickSession
 
+pytestmark = pytest.mark.slow
+
 CLICKS = random_clicks(11, 10, 160, 120)
 
 

@@ -66,11 +66,12 @@ def test_the_border_is_background_until_the_first_negative_click():
     np.testing.assert_array_equal(seeds.with_border(), seeds.label)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in CLASSICAL if n != "opencv-grabcut"])
 def test_each_selects_a_simple_object_in_a_few_clicks(name, scene):
     pixels, mask = scene
     method, clicker = made(name), Clicker(mask, np.zeros_like(mask))
-    for _ in range(2):  # a second image starts anew
+    for _ in range(2):  # a second image starts from scratch
         method.set_image(pixels)
         assert not method.mask.any()
         clicker = Clicker(mask, np.zeros_like(mask))

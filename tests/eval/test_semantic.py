@@ -74,6 +74,7 @@ def naive_mean_field(crf, pixels, probability):
     return q.argmax(1).reshape(height, width)
 
 
+@pytest.mark.slow
 def test_mean_field_agrees_with_its_definition():
     pixels = picture(30, 24)
     rng = np.random.default_rng(0)
@@ -112,6 +113,7 @@ def test_files_that_are_no_segmenter(tmp_path):
         Segmenter(tmp_path / "b.pth")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crf", [False, True])
 def test_the_segmenter_finds_people(shared_data, shared_weights, crf):
     from clickcut_eval.clicker import Clicker

@@ -13,6 +13,8 @@ from server.harness import ServerProcess, wait_until, write_bundle
 
 from clickcut.client import Client
 
+pytestmark = pytest.mark.slow
+
 PLACES = ((190, 330), (228, 100), (330, 300))
 
 

@@ -23,6 +23,8 @@ from clickcut.v1 import clickcut_pb2 as pb
 from clickcut_page.guard import COOKIE
 from clickcut_page.settings import MAX_FRAME_BYTES, PageSettings
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def toy_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:

@@ -17,6 +17,8 @@ from clickcut.client import Client
 from clickcut_formats import FormatError, LabelledImage, LabelledObject, coco, encode, write
 from clickcut_page.repair import RepairList
 
+pytestmark = pytest.mark.slow
+
 
 def disc(x: int, y: int, radius: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
     canvas = np.zeros((120, 160), np.uint8)

@@ -227,6 +227,7 @@ def test_a_bad_upload_is_refused(
     assert words in raised.value.details()
 
 
+@pytest.mark.slow
 def test_an_upload_that_stalls_is_ended(bundle: object) -> None:
     with ServerProcess(bundle, upload_seconds=0.2) as slow:  # type: ignore[arg-type]
 

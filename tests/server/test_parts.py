@@ -191,7 +191,7 @@ def test_a_bad_file_is_refused_to_all_who_sent_it() -> None:
 
 
 class SlowDecoder(Decoder):
-    """Decodes when it is told to, or is cancelled first."""
+    """Decodes when released, or is cancelled first."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -216,7 +216,7 @@ class SlowDecoder(Decoder):
 
 
 @pytest.mark.parametrize("gone", [1, 2])
-def test_decoding_stops_when_everybody_who_waited_has_gone(gone: int) -> None:
+def test_decoding_stops_when_no_one_waits_any_more(gone: int) -> None:
     decoder = SlowDecoder()
 
     async def use(pool: ComputePool) -> None:

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from clickcut.cut import EdgeWeights
 from clickcut.cut.problem import SCALE
-from clickcut.errors import CutError
-from clickcut.extras import installed
+from clickcut.extras import require
 from clickcut.region import Region
 from clickcut_eval.methods.base import OBJECT
 from clickcut_eval.methods.classical import Classical
@@ -76,8 +75,7 @@ class _Star(Classical):
 
     def __init__(self, parameters: StarParameters) -> None:
         self.parameters = parameters
-        if not installed("maxflow"):
-            raise CutError("star convexity needs PyMaxflow: pip install PyMaxflow")
+        require("pymaxflow", "maxflow")
         super().__init__(parameters.max_pixels)
 
     def _prepare(self) -> None:

@@ -95,6 +95,14 @@ export class Page {
     this.stage.redraw();
   }
 
+  /** Opens the picture that the command named, where there is one. */
+  async given() {
+    const answer = await fetch("picture").catch(() => null);
+    if (answer?.status !== 200) return;
+    const name = decodeURIComponent(answer.headers.get("x-clickcut-name") ?? "picture");
+    await this.open(await answer.blob(), name);
+  }
+
   async sample() {
     const answer = await fetch("sample").catch(() => null);
     if (!answer?.ok) return notify("The page's server is not there.", "error");
@@ -263,5 +271,6 @@ prepareSaving(() => page.workspace);
 page.render();
 const last = sessionStorage.getItem(TAB);
 if (!(await repair.start(page)) && last) await page.restore(last);
+if (!page.workspace) await page.given();
 if (!page.workspace) await offerRecent(page);
 document.body.classList.add("ready");
