@@ -68,8 +68,9 @@ def main() -> None:
     finally:
         server.terminate()
         server.wait()
-    picture = Image.open(io.BytesIO(shot)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    picture.save(Path(__file__).with_suffix(".png"), optimize=True)
+    picture = Image.open(io.BytesIO(shot)).convert("RGB")
+    palette = picture.quantize(256)
+    picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(Path(__file__).with_suffix(".png"), optimize=True)
 
 
 if __name__ == "__main__":
