@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo page lint-page test test-fast test-without-jit test-oldest lint format stubs clean
+.PHONY: demo page lint-page test test-fast test-without-jit test-oldest lint format stubs site clean
 
 demo: .venv/cpu.done  ## select an object on a photograph through the real server; pictures in demo-output/
 	$(BIN)/clickcut demo --out demo-output
@@ -17,7 +17,7 @@ test-fast: .venv/dev.done  ## without the slow tests: under a minute
 
 test-without-jit: .venv/dev.done  ## every kernel as plain Python, against the slow code
 	NUMBA_DISABLE_JIT=1 PYTHONPATH=tests $(BIN)/python -m pytest -p without_jit -m kernels \
-	  tests/test_maps.py tests/cut tests/eval
+	  tests/test_maps.py tests/test_valid_polygons.py tests/cut tests/eval
 
 test-oldest: .venv/dev.done  ## a server, three clicks and the commands, on the oldest dependencies
 	$(BIN)/python scripts/check_oldest.py
@@ -37,6 +37,9 @@ format: .venv/dev.done
 
 stubs: .venv/dev.done  ## generate engine/clickcut/v1 from proto/
 	$(BIN)/python scripts/generate_stubs.py
+
+site: .venv/dev.done  ## the documentation, in runs/site; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

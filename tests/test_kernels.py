@@ -219,3 +219,25 @@ def test_without_a_compiler_a_kernel_is_a_function(monkeypatch):
     assert not isinstance(plain, Dispatcher)
     assert plain(1) == 2
     assert len(kernels.kernels) == before
+
+
+def test_warm_up_says_where_kernels_are_kept(monkeypatch, capsys):
+    from clickcut.cli import main
+
+    monkeypatch.setattr(kernels, "_warned", False)
+    monkeypatch.setattr("sys.argv", ["clickcut", "warm-up"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code in (0, None)
+    assert "all kernels are kept; ready after" in capsys.readouterr().out
+
+
+def test_warm_up_that_can_keep_nothing_is_an_error(monkeypatch, capsys):
+    from clickcut.cli import main
+
+    monkeypatch.setattr(kernels, "_warned", True)
+    monkeypatch.setattr("sys.argv", ["clickcut", "warm-up"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert "--cache DIR" in capsys.readouterr().err

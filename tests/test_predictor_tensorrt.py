@@ -37,7 +37,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def plan(bundle: Path, tmp_path: Path) -> Path:
     path = tmp_path / "model.plan"
-    path.write_bytes(b"a plan, as far as can be told without TensorRT")
+    path.write_bytes(b"looks like a plan without TensorRT")
     return describe(path, bundle)
 
 

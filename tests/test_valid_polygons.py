@@ -128,6 +128,7 @@ def test_too_many_valid_outlines_are_refused() -> None:
         to_polygons(mask, valid=True)
 
 
+@pytest.mark.kernels
 @given(st.integers(0, 10_000), st.floats(0.3, 6))
 @settings(max_examples=60, deadline=None)
 def test_thinning_is_that_of_its_definition(seed: int, tolerance: float) -> None:

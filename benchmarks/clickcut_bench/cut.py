@@ -2,7 +2,7 @@
 
 Each photograph is brought to each size and clicked by the simulated user in a real session; what
 the network gave for each click is kept. The recorded clicks are then cut again by both solvers,
-warm (going on from the click before) and cold, at three smoothness levels, all in one process on
+warm (continuing from the click before) and cold, at three smoothness levels, all in one process on
 one thread. *Session* is what a session does with the same click: large regions are cut on a reduced
 image, uncertain ones coarse first, the rest exactly (`clickcut.region_cut`). Masks and energies of
 the solvers must be the same, which is checked for every click. Times are processor time of the
@@ -38,7 +38,7 @@ SIZES = {"0.2 MP": 500 * 375, "0.75 MP": 1000 * 750, "2.2 MP": 1500 * 1500, "12 
 QUICK_SIZES = {"0.1 MP": 360 * 270, "0.2 MP": 500 * 375, "0.5 MP": 816 * 612}
 """The same for a quick run: most of the time is PyMaxflow's, which grows with the pixels."""
 
-MOST_PIXELS = 2_300_000
+MAX_PIXELS = 2_300_000
 """Larger regions are cut by the session's way only; all others at full resolution as well."""
 
 
@@ -62,7 +62,7 @@ def measure(recording: Recording, multiple: float, every: int) -> Iterator[dict[
         RegionCut(image, 0.0, "grid").solve(*arguments)  # so that all edge weights are there
         row: dict[str, Any] = {"pixels": click.region.area, "click": number + 1}
         row[f"session {'later' if number else 'first'}"], _ = _timed(session, arguments)
-        if click.region.area > MOST_PIXELS:
+        if click.region.area > MAX_PIXELS:
             yield row
             continue
         edges.dense(click.region)
@@ -102,7 +102,7 @@ def two_threads(recordings: Sequence[Recording], seconds: float) -> dict[str, fl
     def work(first: int) -> int:
         recording = recordings[first % len(recordings)]
         cut, done = Cut(EdgeWeights(recording.pixels)), 0
-        clicks = [c for c in recording.clicks if c.region.area <= MOST_PIXELS]
+        clicks = [c for c in recording.clicks if c.region.area <= MAX_PIXELS]
         until = time.perf_counter() + seconds
         while time.perf_counter() < until:
             click = clicks[done % len(clicks)]

@@ -225,14 +225,14 @@ class LocalSession:
         """The present mask, (H, W) bool, read-only."""
         return self._mask
 
-    def polygons(self, tolerance: float = 0.0) -> list[Polygon]:
+    def polygons(self, tolerance: float = 0.0, *, valid: bool = False) -> list[Polygon]:
         """The outlines of the present mask; see `clickcut.polygons.to_polygons`."""
         with self._lock:
             selection = self._open.selection
             if selection.box is None:
                 return []
             box = selection.box
-            return to_polygons(selection.cropped(), tolerance, box.x0, box.y0)
+            return to_polygons(selection.cropped(), tolerance, box.x0, box.y0, valid=valid)
 
     def probability(self) -> Probability:
         """The network's output per image pixel, (H, W) float32; 0 where it did not look."""

@@ -79,7 +79,7 @@ class AnySession(Protocol[M_co, P_co, L_co]):
     def mask(self) -> Mask:
         """The present mask, (H, W) bool, read-only."""
 
-    def polygons(self, tolerance: float = 0.0) -> list[Polygon]:
+    def polygons(self, tolerance: float = 0.0, *, valid: bool = False) -> list[Polygon]:
         """The outlines of the present mask; see `clickcut.polygons.to_polygons`."""
 
     def probability(self) -> P_co:

@@ -31,7 +31,8 @@ from clickcut.client import (
     UnreachableError,
     UsageError,
 )
-from clickcut.client.channel import Target, error_of_rpc
+from clickcut.client.channel import Target
+from clickcut.client.failures import error_of_rpc
 from clickcut.errors import LimitError
 from clickcut.images import prepare
 from clickcut.session import ClickSession
@@ -400,7 +401,7 @@ def test_a_forked_process_is_refused_at_once(server: ServerProcess) -> None:
     assert done.returncode == 0, done.stderr.decode()
 
 
-# ---- sessions that nobody closes
+# ---- sessions that are never closed
 
 
 def test_a_collected_session_is_closed() -> None:

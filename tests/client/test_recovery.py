@@ -19,6 +19,8 @@ from clickcut.client.protocol import Limits
 from clickcut.images import prepare
 from clickcut.session import ClickSession
 
+pytestmark = pytest.mark.slow
+
 CLICKS = random_clicks(11, 10, 160, 120)
 
 
@@ -214,7 +216,7 @@ def test_a_line_that_breaks_all_the_time_and_a_killed_server(bundle: Path) -> No
     rng = random.Random(4)
 
     def break_it(line: Line) -> None:
-        while not over.wait(rng.uniform(0.1, 0.3)):
+        while not over.wait(rng.uniform(0.2, 0.6)):
             line.cut()
             over.wait(rng.choice((0.0, 0.05)))
             line.mend()

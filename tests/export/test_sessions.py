@@ -46,9 +46,9 @@ def test_a_folder_of_images_and_masks_is_read(tmp_path):
     found = read_targets([f"folder:{data_folder(tmp_path / 'data', 3)}"], 10)
     assert len(found) == 3
     for target in found:
-        truth = target.truth()
-        assert truth.mask.any()
-        assert truth.mask.shape == target.pixels().shape[:2]
+        ground_truth = target.ground_truth()
+        assert ground_truth.mask.any()
+        assert ground_truth.mask.shape == target.pixels().shape[:2]
 
 
 def test_photographs_are_in_one_part_only(tmp_path):

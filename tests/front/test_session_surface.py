@@ -72,7 +72,8 @@ def facts(session: Any) -> dict[str, Any]:
     """What a session says without asking its server."""
     names = "clicks num_clicks can_undo can_redo object_index num_objects width height model"
     found = {name: getattr(session, name) for name in [*names.split(), "model_version", "digest"]}
-    outlines = [(p.points.tolist(), p.hole) for p in session.polygons(1.0)]
+    polygons = [*session.polygons(1.0), *session.polygons(valid=True)]
+    outlines = [(p.points.tolist(), p.hole) for p in polygons]
     return found | {"polygons": outlines, "sigma": round(session.estimated_sigma, 6)}
 
 

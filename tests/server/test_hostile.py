@@ -22,6 +22,8 @@ from server.harness import (
 
 from clickcut.v1 import clickcut_pb2 as pb
 
+pytestmark = pytest.mark.slow
+
 OPEN = pb.SessionRequest(open=pb.Open(image=image_file()))
 CLICK = pb.SessionRequest(click=pb.Click(x=80, y=60))
 

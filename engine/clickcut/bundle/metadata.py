@@ -59,6 +59,28 @@ class RegionPolicy(BaseModel):
     zoom: bool = Field(description="False: the network always sees the whole image")
     expansion: float = Field(ge=1.0, le=4.0, description="region side / selection side")
     min_side: int = Field(ge=16, le=4096, description="least side of a region, in image pixels")
+    max_aspect: float = Field(
+        4.0, ge=1.0, le=1e5, description="longer / shorter side of the first region, at most"
+    )
+    hold_negative: bool = Field(
+        False, description="whether the region must hold clicks on the background"
+    )
+    closer_below: float = Field(
+        0.5,
+        ge=0.0,
+        le=1.0,
+        description="look again, closer, when the selection calls for a region smaller than this "
+        "part of the one that it was found in; 0: never",
+    )
+    max_looks: int = Field(
+        3, ge=1, le=8, description="network passes for one click, closer looks included"
+    )
+    max_windows: int = Field(
+        3,
+        ge=0,
+        le=6,
+        description="windows around the first click in which a small object is looked for; 0: none",
+    )
 
 
 class CutDefaults(BaseModel):

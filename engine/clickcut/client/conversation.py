@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from clickcut.client.arguments import event_name
-from clickcut.client.channel import UnreachableError, broke
+from clickcut.client.failures import UnreachableError, broke
 from clickcut.client.picture import Picture
 from clickcut.client.protocol import (
     CLOSE_SECONDS,
@@ -85,6 +85,7 @@ class Conversation:
         self._unanswered: pb.SessionRequest | None = None
         self._events: list[pb.SessionRequest] = []
         self._parameters = parameters
+        self._image_breaks = 0
         self._broken: tuple[pb.SessionRequest | None, int] = None, 0
         """The event whose replay broke the connection last, and how often in a row."""
 
@@ -243,11 +244,15 @@ class Conversation:
             return
         except ImageNotFoundError:
             pass
-        if len(self._picture.data) <= INLINE_BYTES:
-            opening.image = self._picture.data
-        else:
-            yield from uploading(self._picture, self._deadline)
-        yield from self._open(opening)
+        try:
+            if len(self._picture.data) <= INLINE_BYTES:
+                opening.image = self._picture.data
+            else:
+                yield from uploading(self._picture, self._deadline)
+            yield from self._open(opening)
+        except UnreachableError as error:
+            self._image_breaks += error.broke
+            raise
 
     def _open(self, opening: pb.Open) -> Talk[None]:
         yield Connect()
@@ -275,7 +280,8 @@ class Conversation:
             ClickcutError: the server cannot be reached in time, or refuses.
         """
         patience = Patience(self._deadline)
-        applied, breaks = False, 0
+        applied = False
+        self._image_breaks = 0
         while True:
             try:
                 if self._session_id:
@@ -292,8 +298,7 @@ class Conversation:
                     yield from patience.wait(error)
                 self._session_id = ""
             except (UnavailableError, BusyError) as error:
-                breaks += not self._session_id and broke(error)
-                if breaks >= MAX_ATTEMPTS:  # it may be the image that stops the server
+                if self._image_breaks >= MAX_ATTEMPTS:  # it may be what stops the server
                     raise
                 yield from patience.wait(error)
 

@@ -6,7 +6,7 @@ drivers, one synchronous and one for asyncio, do these few things and nothing el
 
 A session survives a broken stream: the client resumes it by its id and sends the event that was not
 answered again, which its sequence makes safe. When the server does not know the session any more,
-because it was started anew, the client opens it again and replays its own list of events.
+because it was restarted, the client opens it again and replays its own list of events.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from clickcut.client.channel import UnreachableError
+from clickcut.client.failures import UnreachableError
 from clickcut.client.picture import Picture
 from clickcut.errors import (
     BusyError,

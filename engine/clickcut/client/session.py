@@ -221,7 +221,7 @@ class SessionBase(Generic[M, P, L]):
 
     @property
     def id(self) -> str:
-        """Id on the server; another one after the server was started anew."""
+        """Id on the server; another one after the server was restarted."""
         return self._conversation.state.session_id
 
     @property

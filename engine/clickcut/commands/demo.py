@@ -110,7 +110,7 @@ def run(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ImageError(f"{out}: cannot be made ({error.strerror})") from error
-    pixels, truth = packaged_photograph()
+    pixels, ground_truth = packaged_photograph()
     console.print("Starting the server on loopback ...")
     table = Table("step", "maps", "network", "cut", "encode", "server", "end to end", "IoU")
     table.title = "Milliseconds by stage"
@@ -124,7 +124,7 @@ def run(out: Path) -> None:
                 mask = _perform(session, kind, x, y)
                 spent = 1e3 * (time.perf_counter() - began)
                 clicks = clicks[:-1] if kind == "undo" else [*clicks, (x, y, kind == "positive")]
-                iou = (mask & truth).sum() / (mask | truth).sum()
+                iou = (mask & ground_truth).sum() / (mask | ground_truth).sum()
                 name = "undo" if kind == "undo" else f"{kind} ({x}, {y})"
                 t = session.timings
                 stages = (t.get(s, 0.0) for s in ("maps", "network", "cut", "encode", "total"))

@@ -265,7 +265,8 @@ def reload(
     """Have a running server load its models again, and say what has changed there."""
     import grpc
 
-    from clickcut.client.channel import Target, error_of_rpc
+    from clickcut.client.channel import Target
+    from clickcut.client.failures import error_of_rpc
     from clickcut.v1 import admin_pb2, admin_pb2_grpc
 
     target = Target(address)

@@ -22,9 +22,6 @@ from clickcut.server.peers import LOCAL, Peer
 from clickcut.server.pool import ComputePool
 from clickcut.server.settings import MIB
 
-_DECODING_BYTES = 12
-"""Per pixel, at the peak: a decoder's own pixels, those of a conversion, and transparency."""
-
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -69,6 +66,10 @@ class ImageStore:
         pool: where to decode.
         decoder: what decodes; closed by whoever made it.
         decoding: memory for what decoders need beside that.
+
+    Attributes:
+        make_room: called when images in use fill the budget; makes one of its users give it up, or
+            returns False.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class ImageStore:
         self._pool = pool
         self._decoder = decoder or Decoder()
         self._decoding = decoding or Allowance(budget, "decoding")
+        self.make_room: Callable[[], bool] = lambda: False
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self._coming: dict[str, _Coming] = {}
 
@@ -206,8 +208,7 @@ class ImageStore:
 
     def _admit(self, image: Parts) -> AbstractContextManager[None]:
         """In a thread: the memory for decoding an examined file."""
-        height, width, _ = image.shape
-        return self._decoding.taking(_DECODING_BYTES * height * width)
+        return self._decoding.taking(image.decode_bytes)
 
     def check_growth(self) -> None:
         """Make sure that images, which grow while clicked on, may grow.
@@ -227,14 +228,18 @@ class ImageStore:
             task.exception()  # seen, also when every client that waited for it has gone
 
     def _check_in_use(self, wanted: int) -> None:
-        used = sum(held.image.nbytes for held in self._held.values() if held.users)
-        if used + wanted > self._budget or used >= self._budget:
-            raise BusyError(
-                f"images in use fill the memory for images ({used // MIB} of "
-                f"{self._budget // MIB} MiB): close sessions, or start the server with a larger "
-                "--image-memory-mib",
-                reason="image memory",
-            )
+        while self._in_use + wanted > self._budget or self._in_use >= self._budget:
+            if not self.make_room():
+                raise BusyError(
+                    f"images in use fill the memory for images ({self._in_use // MIB} of "
+                    f"{self._budget // MIB} MiB): close sessions, or start the server with a "
+                    "larger --image-memory-mib",
+                    reason="image memory",
+                )
+
+    @property
+    def _in_use(self) -> int:
+        return sum(held.image.nbytes for held in self._held.values() if held.users)
 
 
 def check_digest(digest: str) -> None:

@@ -72,6 +72,7 @@ class SessionStore:
         self._settings = settings
         self._budget = budget
         self._warm: OrderedDict[str, HeldSession] = OrderedDict()
+        images.make_room = self.evict_one
         self._held: dict[str, HeldSession] = {}
 
     def __len__(self) -> int:
@@ -150,6 +151,13 @@ class SessionStore:
             if spare is None or spare is held:
                 raise self._full()
             self._evict(spare, "the server needed its memory")
+
+    def evict_one(self) -> bool:
+        """Evict a session that is not in use, for the memory of its image; False if none is."""
+        spare = self._spare(None)
+        if spare is not None:
+            self._evict(spare, "the server needed the memory of its image")
+        return spare is not None
 
     def free(self) -> None:
         """Free what can be computed again, and sessions without a stream."""
