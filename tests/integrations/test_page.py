@@ -154,6 +154,15 @@ def test_objects_have_colours_names_and_can_be_hidden_deleted_and_edited(window:
     window.page.click(".notice button")
     window.settle()
     assert window.names() == ["pilot", "Object 2"]
+    second = window.area(2)
+    window.press("n")  # from an earlier object to a new one
+    window.click(430, 420)
+    assert window.names() == ["pilot", "Object 2", "Object 3"]
+    before = [window.area(n) for n in (1, 2, 3)]
+    assert before[:2] == [first, second]
+    window.page.click("#objects li:nth-child(2) .edit")
+    window.settle()
+    assert [window.area(n) for n in (1, 2, 3)] == before
 
 
 def test_the_next_object_leaves_the_pixels_of_the_first(window: Window) -> None:

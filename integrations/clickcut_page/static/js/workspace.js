@@ -171,6 +171,7 @@ export class Workspace extends EventTarget {
       go(object);
       events.push(toEvent(edit));
     }
+    go(this.items.length - 1); // objects without edits are there as well
     go(this.current);
     return events;
   }
@@ -337,8 +338,11 @@ export class Workspace extends EventTarget {
     if (!this.canEditEarlier) return;
     await this.#finish();
     await this.#send(this.#again(index));
-    await work();
-    await this.#show(await this.#send(this.#again(this.current)));
+    try {
+      await work();
+    } finally {
+      await this.#show(await this.#send(this.#again(this.current)));
+    }
   }
 
   /** @param {string} kind @param {any} [output] */
