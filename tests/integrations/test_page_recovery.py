@@ -71,6 +71,14 @@ def test_an_engine_that_is_killed_and_started_again(
         assert window.area() == expected[0]
         window.press("Control+Shift+z")
         assert window.area() == expected[1]
+    window.page.wait_for_selector('#connection[data-state="offline"]')
+    with ServerProcess(bundle, address=frail.address):
+        window.wait_online()
+        window.press("Control+Shift+z")  # was undone before the engine went away
+        assert window.area() == expected[2]
+        assert window.page.is_disabled("#redo")
+        window.press("Control+z")
+        assert window.area() == expected[1]
         window.reload()
         window.wait_online()
         assert window.area() == expected[1]
