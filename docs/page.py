@@ -70,7 +70,9 @@ def main() -> None:
         server.wait()
     picture = Image.open(io.BytesIO(shot)).convert("RGB")
     palette = picture.quantize(256)
-    picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(Path(__file__).with_suffix(".png"), optimize=True)
+    picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(
+        Path(__file__).with_suffix(".png"), optimize=True
+    )
 
 
 if __name__ == "__main__":

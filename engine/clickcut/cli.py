@@ -261,8 +261,8 @@ def segment(
         raise typer.Exit(code)
     from clickcut.client.picture import Picture, window_from
     from clickcut.errors import EventError
+    from clickcut.image_file.write import check_name, write_picture
     from clickcut.images import prepare
-    from clickcut.picture_file import check_name, write_picture
 
     clicks = [parse_click(text) for text in click or []]
     corners = None if box is None else parse_box(box)

@@ -25,7 +25,7 @@ from clickcut.backends import cuda
 from clickcut.backends.base import check_first_prediction, check_reference_answer
 from clickcut.bundle.plan import PACKAGES, Plan, check_capability, check_version, read_plan
 from clickcut.errors import BackendError, BundleError
-from clickcut.extras import installed
+from clickcut.installation import installed
 
 _log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from clickcut.checks import flag_of, number_of, shown, text_of
 from clickcut.encoding import to_rle
 from clickcut.errors import EventError
+from clickcut.parameters import checked_values
 from clickcut.v1 import clickcut_pb2 as pb
 
 ClickLike = tuple[float, float] | tuple[float, float, bool]
@@ -24,9 +25,6 @@ ParameterValues = Mapping[str, float | bool]
 
 MAX_STROKE_POINTS = 50_000
 """Corners of one stroke; no server takes more."""
-
-_KINDS = {"cut": bool}
-"""Parameters that are not numbers."""
 
 
 def click_message(x: object, y: object, positive: object = True) -> pb.Click:
@@ -81,15 +79,9 @@ def parameters_message(values: ParameterValues | None) -> pb.Parameters:
     Raises:
         EventError: an unknown name, or a value of a wrong type.
     """
-    if values is not None and not isinstance(values, Mapping):
-        raise EventError(f"parameters are a dict by name, got {shown(values)}")
     message = pb.Parameters()
-    for name, value in (values or {}).items():
-        if name not in message.DESCRIPTOR.fields_by_name:
-            known = ", ".join(field.name for field in message.DESCRIPTOR.fields)
-            raise EventError(f"unknown parameter {name!r}; there are {known}")
-        check = flag_of if _KINDS.get(name) is bool else number_of
-        setattr(message, name, check(value, name))
+    for name, value in checked_values(values).items():
+        setattr(message, name, value)
     return message
 
 

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clickcut.child import child
 from clickcut.client import Client, Session
+from clickcut.commands.child import child
 from clickcut.errors import BackendError, ImageError
+from clickcut.image_file.write import write_picture
 from clickcut.images import decode
 from clickcut.overlay import contact_sheet, draw_overlay
-from clickcut.picture_file import write_picture
 
 ASSETS = resources.files("clickcut") / "assets"
 

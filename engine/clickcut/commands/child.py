@@ -1,8 +1,8 @@
-"""Processes that end with the one that started them, whatever way that one ends.
+"""Run the command line in a process that ends with its parent, however the parent ends.
 
-`python -m clickcut.child WORDS` is `clickcut WORDS`, watched: its standard input is a pipe whose
-other end only the parent holds. When the parent ends, killed or not, the pipe closes, and the child
-is told to stop; when it does not stop in time it is ended.
+`python -m clickcut.commands.child WORDS` is `clickcut WORDS`, watched: its standard input is a pipe
+whose other end only the parent holds. When the parent ends, killed or not, the pipe closes, and the
+child gets SIGTERM; if it does not stop in time, it is killed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def child(words: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
         The process; its output and errors come through its `stdout`.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", "clickcut.child", *words],
+        [sys.executable, "-m", "clickcut.commands.child", *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

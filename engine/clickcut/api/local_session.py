@@ -2,114 +2,30 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from clickcut.backends import Predictor, load_predictor
-from clickcut.bundle.repository import find_models
-from clickcut.checks import flag_of, number_of, shown, text_of
+from clickcut.api.protocols import Mask, Objects, Probability
+from clickcut.backends import Predictor
+from clickcut.checks import flag_of, number_of, shown
 from clickcut.clicks import PlacedClick
-from clickcut.client.picture import ImageSource, Picture, WindowLike, window_from
 from clickcut.encoding import full_probability
 from clickcut.errors import EventError, SessionNotFoundError
-from clickcut.images import PreparedImage, prepare, prepare_pixels
-from clickcut.parameters import Parameters
+from clickcut.parameters import checked_values
 from clickcut.polygons import Polygon, to_polygons
-from clickcut.protocols import Mask, Objects, Probability
 from clickcut.session import ClickSession, Step
 
 STAGES = ("decode", "queue", "maps", "network", "cut", "encode", "total")
 """Names of timings; what does not happen in one process stays 0."""
 
 
-def open(  # a session is opened as a file is
-    image: ImageSource,
-    *,
-    model: str = "",
-    parameters: Mapping[str, float | bool] | None = None,
-    window: WindowLike | None = None,
-) -> LocalSession:
-    """Open a session on an image, in this process. The first one compiles kernels.
-
-    Args:
-        image: path, file content, or (H, W, 3) uint8 RGB.
-        model: a name from `clickcut models`, or the path of a bundle; "" for the default.
-        parameters: other than the model's defaults, by name.
-        window: sample values of the file, low and high, that become 0 and 255; None: see
-            `clickcut.image_file.decode`.
-
-    Raises:
-        ImageError: the image cannot be used.
-        EventError: bad parameters.
-        BundleError: there is no such model, or it cannot be used.
-        BackendError: the model's back-end is not installed.
-    """
-    predictor = predictor_of(model)
-    chosen = chosen_parameters(predictor, parameters)
-    began = time.perf_counter()
-    prepared = prepared_image(image, window)
-    decode = 1e3 * (time.perf_counter() - began)
-    return LocalSession(ClickSession(prepared, predictor, chosen), predictor, decode)
-
-
-def prepared_image(image: ImageSource, window: WindowLike | None = None) -> PreparedImage:
-    """Decode an image, unless it is pixels already.
-
-    Raises:
-        ImageError: it cannot be used.
-    """
-    if isinstance(image, np.ndarray) and window is None:
-        return prepare_pixels(image)
-    ends = None if window is None else window_from(window)
-    return prepare(Picture.of(image).data, window=ends)
-
-
-def predictor_of(model: str) -> Predictor:
-    """The model of a name or path, loaded once per process until its file changes.
-
-    Raises:
-        BundleError: there is none, or it cannot be used.
-        BackendError: its back-end is not installed.
-    """
-    (path,) = find_models([model] if text_of(model, "model") else [])[:1]
-    status = path.stat()
-    return _loaded(path, status.st_mtime_ns, status.st_size)
-
-
-@functools.lru_cache(maxsize=4)
-def _loaded(path: Path, changed: int, size: int) -> Predictor:
-    return load_predictor(path)
-
-
-def chosen_parameters(
-    predictor: Predictor, values: Mapping[str, float | bool] | None
-) -> Parameters:
-    """The model's defaults with some replaced.
-
-    Raises:
-        EventError: an unknown name, a value of a wrong type, or out of range.
-    """
-    if values is not None and not isinstance(values, Mapping):
-        raise EventError(f"parameters are a dict by name, got {shown(values)}")
-    return predictor.metadata.parameters.changed(**_checked(values or {}))
-
-
-def _checked(values: Mapping[str, object]) -> dict[str, float | bool]:
-    return {
-        name: flag_of(value, name) if name == "cut" else number_of(value, name)
-        for name, value in values.items()
-    }
-
-
 class LocalSession:
-    """A session of `clickcut.open`; see `clickcut.protocols.AnySession`.
+    """A session of `clickcut.open`; see `clickcut.api.protocols.AnySession`.
 
     Closes when used in `with`. Several threads may use it: events go one after the other.
 
@@ -204,7 +120,8 @@ class LocalSession:
             "cut": cut,
             "threshold": threshold,
         }
-        changes = _checked({name: value for name, value in values.items() if value is not None})
+        given = {name: value for name, value in values.items() if value is not None}
+        changes = checked_values(given)
         return self._apply(lambda session: session.set_parameters(**changes))
 
     def _apply(self, event: Callable[[ClickSession], Step]) -> Mask:

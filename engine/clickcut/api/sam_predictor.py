@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clickcut.api.protocols import Session
 from clickcut.errors import EventError, ImageError
-from clickcut.protocols import Session
 
 if TYPE_CHECKING:
     from clickcut.client import Client
@@ -203,8 +203,9 @@ class SamPredictor:
 
             data, model = Picture.of(pixels).data, self._model
             return lambda: client.open(data, model=model)
+        from clickcut.api.local_session import LocalSession
+        from clickcut.api.opening import predictor_of
         from clickcut.images import prepare_pixels
-        from clickcut.local import LocalSession, predictor_of
         from clickcut.session import ClickSession
 
         predictor = predictor_of(self._model)
