@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -168,6 +170,20 @@ def test_a_token(toy_engine: ServerProcess) -> None:
         with joined(page, additional_headers={"Cookie": cookie}) as socket:
             socket.send(b"\xff")
             assert "EventError" in str(socket.recv(DEADLINE))
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
+def test_an_engine_with_tls(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    subprocess.run(["openssl", *words.split(), *names], check=True, capture_output=True)
+    bundle = write_bundle(tmp_path / "toy.onnx")
+    with (
+        ServerProcess(bundle, tls_key=key, tls_cert=certificate) as engine,
+        PageProcess("--server", engine.address, "--ca", str(certificate)) as page,
+    ):
+        assert json.loads(ask(page, "POST", "/images", image_file())[1])["width"] == 160
 
 
 # ---- images and exports
