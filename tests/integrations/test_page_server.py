@@ -141,6 +141,18 @@ def test_other_names_are_refused(page: PageProcess) -> None:
     assert "default-src 'self'" in (answer.headers["Content-Security-Policy"] or "")
 
 
+def test_behind_a_proxy_under_another_name(toy_engine: ServerProcess) -> None:
+    with PageProcess("--server", toy_engine.address, "--allow-host", "labels.example") as page:
+        for host in ("labels.example", f"127.0.0.1:{page.port}"):
+            answer, _ = ask(
+                page, "POST", "/images", image_file(), Host=host, Origin="https://labels.example"
+            )
+            assert answer.status == 200
+        joined(page, "https://labels.example").close()
+        answer, _ = ask(page, "POST", "/images", image_file(), Origin="https://evil.example")
+        assert answer.status == 403
+
+
 @pytest.mark.parametrize(
     ("settings", "host", "accepted"),
     [
