@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from clickcut.bundle import bundled_models
+
+settings.register_profile("without deadlines", deadline=None)  # a busy machine fails no test
+settings.load_profile("without deadlines")
 
 SHARED = Path(__file__).parents[2] / "shared"
 
