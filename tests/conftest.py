@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from clickcut.bundle import bundled_models
+
+if TYPE_CHECKING:
+    from server.harness import ServerProcess
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -31,3 +36,21 @@ def shared_weights() -> Path:
 def default_bundle() -> Path:
     """The model that ships."""
     return bundled_models()["default"]
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small bundle for servers."""
+    from server.harness import write_bundle
+
+    return write_bundle(tmp_path_factory.mktemp("model") / "toy.onnx")
+
+
+@pytest.fixture(scope="session")
+def server(bundle: Path) -> Iterator[ServerProcess]:
+    """One server for all tests that do not harm it."""
+    from server.harness import ServerProcess
+
+    with ServerProcess(bundle, max_message_mib=8, max_image_mib=24) as process:
+        yield process
+        assert process.process.poll() is None, process.errors

@@ -6,12 +6,12 @@ asked for. No Numba and no network back-end: clients import this module as well.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco
 
 from clickcut.errors import EventError, ImageError
 from clickcut.image_file import png
@@ -39,9 +39,16 @@ _COUNT_DIGITS = 7
 _CHUNK = 2**20
 """Bytes of an RLE that are decoded in one go."""
 
+_PIECE = 2**20
+"""Pixels of a mask that are encoded in one go."""
+
 
 def to_rle(mask: NDArray[np.bool_], box: Region | None = None) -> bytes:
-    """COCO's compressed run lengths, column by column.
+    """Encode a mask as COCO's compressed run lengths, column by column.
+
+    pycocotools needs a transposed copy of the whole mask and holds the interpreter lock: 23 ms for
+    12 megapixels, where this takes 3 ms. It goes piece by piece, since the runs of a mask of dots
+    would take many times its memory.
 
     Args:
         mask: (H, W) bool.
@@ -51,32 +58,64 @@ def to_rle(mask: NDArray[np.bool_], box: Region | None = None) -> bytes:
         What pycocotools calls `counts`, for an array of `mask`'s shape.
     """
     height, width = mask.shape
-    total = height * width
-    box = box or Region(0, 0, width, height)
-    starts = _run_starts(mask[box.slices], box.x0, box.y0, height)
-    lengths = np.diff(starts[starts < total], prepend=0, append=total)
-    rle = coco.frPyObjects({"size": [height, width], "counts": lengths.tolist()}, height, width)
-    counts: bytes = rle["counts"]
-    return counts
+    encoded: list[bytes] = []
+    before = np.zeros(2, np.int64)
+    at = 0
+    starts_of_all = _run_starts(mask, box or Region(0, 0, width, height))
+    for starts in itertools.chain(starts_of_all, [np.array([height * width], np.int64)]):
+        if not starts.size:
+            continue
+        lengths = np.diff(starts, prepend=at)
+        at = int(starts[-1])
+        known = np.concatenate((before, lengths))
+        if not encoded:
+            known[2] = 0  # no difference refers to the first number
+        encoded.append(_digits_of(lengths - known[:-2]))
+        before = known[-2:]
+    return b"".join(encoded)
 
 
-def _run_starts(part: NDArray[np.bool_], x0: int, y0: int, height: int) -> NDArray[np.int64]:
-    """Positions, column by column in an image of `height` rows, where the value changes.
+def _run_starts(mask: NDArray[np.bool_], box: Region) -> Iterator[NDArray[np.int64]]:
+    """Positions, column by column, where the value changes; in order, in pieces."""
+    height, width = mask.shape
+    held = np.empty(0, np.int64)
+    step = max(1, _PIECE // max(1, box.height))
+    for x0 in range(box.x0, box.x1 if box.height else box.x0, step):
+        part = mask[box.y0 : box.y1, x0 : min(x0 + step, box.x1)]
+        starts = np.concatenate((held, _changes(part, x0, box.y0, height)))
+        # A run that goes on from the foot of a column to the head of the next one is one run.
+        twice = np.flatnonzero(starts[1:] == starts[:-1])
+        starts = np.delete(starts, np.concatenate((twice, twice + 1)))
+        yield starts[:-1]
+        held = starts[-1:]
+    yield held[held < height * width]
 
-    pycocotools needs a transposed copy of the whole mask instead and holds the interpreter lock:
-    23 ms for 12 megapixels, where this takes 3 ms.
-    """
+
+def _changes(part: NDArray[np.bool_], x0: int, y0: int, height: int) -> NDArray[np.int64]:
+    """Positions in an image of `height` rows where the value changes, 0 above and below `part`."""
     rows, columns = part.shape
-    if not part.size:
-        return np.empty(0, np.int64)
     changes = np.empty((rows + 1, columns), np.bool_)
     changes[0], changes[rows] = part[0], part[rows - 1]
     np.not_equal(part[1:], part[:-1], out=changes[1:rows])
     y, x = np.divmod(np.flatnonzero(changes), columns)
-    starts = np.sort((x + x0) * height + y + y0)
-    # A run that goes on from the foot of a column to the head of the next one is one run.
-    twice = np.flatnonzero(starts[1:] == starts[:-1])
-    return np.delete(starts, np.concatenate((twice, twice + 1)))
+    return np.sort((x + x0) * height + y + y0)
+
+
+def _digits_of(numbers: NDArray[np.int64]) -> bytes:
+    """Numbers as COCO writes them; see `_runs_of`."""
+    digits = np.empty((numbers.size, _COUNT_DIGITS), np.uint8)
+    written = np.zeros(digits.shape, np.bool_)
+    goes_on = np.ones(numbers.size, np.bool_)
+    for k in range(_COUNT_DIGITS):
+        written[:, k] = goes_on
+        low = numbers & 31
+        numbers = numbers >> 5
+        more = numbers != -(low >> 4)  # the sign is that of the last digit's highest bit
+        digits[:, k] = low + 32 * more + 48
+        goes_on &= more
+        if not goes_on.any():
+            break
+    return digits[written].tobytes()
 
 
 def from_rle(counts: bytes, height: int, width: int) -> NDArray[np.bool_]:

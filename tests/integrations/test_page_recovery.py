@@ -95,6 +95,33 @@ def test_a_reload_restores_everything(window: Window, frail: ServerProcess) -> N
     assert window.page.is_enabled("#redo")
 
 
+def test_objects_are_replayed_to_a_new_engine(
+    window: Window, frail: ServerProcess, bundle: Path
+) -> None:
+    window.open_sample()
+    window.click(*PLACES[0])
+    window.press("n")
+    window.click(430, 420)
+    window.press("n")  # a third one, still empty
+    window.page.click("#objects li:nth-child(1) .edit")
+    window.settle()
+    window.click(*PLACES[1])
+    before = [window.area(n) for n in (1, 2, 3)]
+    assert before[2] == 0
+    frail.kill()
+    with ServerProcess(bundle, address=frail.address):
+        window.page.wait_for_selector('#connection[data-state="offline"]')
+        window.wait_online()
+        assert [window.area(n) for n in (1, 2, 3)] == before
+        window.page.click("#objects li:nth-child(2) .edit")
+        window.settle()
+        assert [window.area(n) for n in (1, 2, 3)] == before
+        window.page.click("#objects li:nth-child(3) .edit")
+        window.settle()
+        window.click(480, 100)
+        assert window.area(3) > 0
+
+
 def test_a_new_tab_offers_the_last_picture(window: Window) -> None:
     window.open_sample()
     window.click(*PLACES[0])

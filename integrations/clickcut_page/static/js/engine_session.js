@@ -12,7 +12,7 @@ const DELTA = { mask: MASK_RLE, changedOnly: true };
 /**
  * What outlives a page: kept in the browser.
  * @typedef {{sessionId: string, sequence: number, acked: number}} Memo
- * @typedef {"idle" | "online" | "connecting" | "offline" | "restoring" | "taken"} Connection
+ * @typedef {"idle" | "online" | "connecting" | "offline" | "restoring" | "taken" | "full"} Connection
  */
 
 export class EngineSession {
@@ -205,7 +205,7 @@ export class EngineSession {
     } else if (error.kind === "TakenOverError") {
       this.#lost(error);
     } else if (this.#isPassing(error) || error.kind === "LimitError") {
-      this.onconnection("offline", error.message);
+      this.onconnection(error.kind === "LimitError" ? "full" : "offline", error.message);
       await this.#pause(this.delay);
       this.delay = Math.min(2 * this.delay, MAX_DELAY_MS);
     } else {

@@ -59,12 +59,15 @@ export function save(record) {
  */
 export async function saveImage(id, file) {
   await run(["images"], "readwrite", (t) => t.objectStore("images").put(file, id));
-  for (const old of (await recent()).slice(KEPT)) {
-    await run(["workspaces", "images"], "readwrite", (t) => {
-      t.objectStore("images").delete(old.id);
-      return t.objectStore("workspaces").delete(old.id);
-    });
-  }
+  for (const old of (await recent()).slice(KEPT)) await remove(old.id);
+}
+
+/** Forgets a workspace and its image. @param {string} id */
+export function remove(id) {
+  return run(["workspaces", "images"], "readwrite", (t) => {
+    t.objectStore("images").delete(id);
+    return t.objectStore("workspaces").delete(id);
+  });
 }
 
 /** @returns {Promise<any[]>} records, newest first */

@@ -80,7 +80,7 @@ export class Workspace extends EventTarget {
     this.excludes = wire.has("nextObject.excludeFinished");
   }
 
-  /** Reaches the engine, and settles what an earlier page left open. */
+  /** Reaches the engine, and settles what an earlier page left open; throws what it refuses. */
   async start() {
     for (const item of this.items) {
       if (item.index !== this.current && item.counts) {
@@ -90,9 +90,15 @@ export class Workspace extends EventTarget {
     }
     await store.saveImage(this.id, this.file);
     const left = this.unanswered;
+    /** @type {unknown} */
+    let refusal = null;
     await this.#act(async () => {
-      await this.session.reach();
-      if (!left) return;
+      try {
+        await this.session.reach();
+      } catch (error) {
+        refusal = error;
+      }
+      if (refusal || !left) return;
       if (this.session.memo.acked < left.sequence) {
         await this.session.exchange(toEvent(left.entry.edit), { sequence: left.sequence });
       }
@@ -100,6 +106,14 @@ export class Workspace extends EventTarget {
       this.unanswered = null;
       await this.#show(await this.#ask("show"));
     });
+    if (refusal) throw refusal;
+  }
+
+  /** Forgets a picture that the engine does not take. */
+  async abandon() {
+    this.session.close();
+    await this.queue;
+    await store.remove(this.id);
   }
 
   /** @returns {Item} */
@@ -157,6 +171,7 @@ export class Workspace extends EventTarget {
       go(object);
       events.push(toEvent(edit));
     }
+    go(this.items.length - 1); // objects without edits are there as well
     go(this.current);
     return events;
   }
@@ -323,8 +338,11 @@ export class Workspace extends EventTarget {
     if (!this.canEditEarlier) return;
     await this.#finish();
     await this.#send(this.#again(index));
-    await work();
-    await this.#show(await this.#send(this.#again(this.current)));
+    try {
+      await work();
+    } finally {
+      await this.#show(await this.#send(this.#again(this.current)));
+    }
   }
 
   /** @param {string} kind @param {any} [output] */
