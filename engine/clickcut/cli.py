@@ -1,8 +1,7 @@
 """The command line. Nothing heavy is imported before a command needs it, so help comes at once.
 
 `serve`, `models` and the commands of other packages (entry points of the group
-`clickcut.commands`) are applications of their own; this one hands their arguments on without
-looking at them.
+`clickcut.commands`) are separate applications; their arguments are passed on unparsed.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ def main() -> None:
     except ClickcutError as error:
         print(f"clickcut: {error}", file=sys.stderr)
         raise SystemExit(2) from error
-    except (ImportError, AttributeError) as error:  # what a module without content leads to
+    except (ImportError, AttributeError) as error:  # what using an empty module raises
         fault = opencv_fault()
         if not fault:
             raise
@@ -74,20 +73,20 @@ def main() -> None:
 
 
 def _print_any_name() -> None:
-    """Let names that are not valid Unicode be printed: their bytes as escapes."""
+    """Print names that are not valid Unicode with their bytes escaped."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _end_in_order() -> None:
-    """Let SIGTERM and SIGHUP unwind the command, so that what it has started ends with it."""
+    """Make SIGTERM and SIGHUP unwind the stack, so that child processes are stopped."""
 
     def end(number: int, _: object) -> None:
         raise SystemExit(128 + number)
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # else someone wants it ignored: nohup
+        if signal.getsignal(number) is signal.SIG_DFL:  # otherwise it is ignored on purpose: nohup
             signal.signal(number, end)
 
 
@@ -96,12 +95,14 @@ def add_commands() -> None:
     taken = {"serve", "segment", "models", "demo", "warm-up"}
     _hand_on("serve", "Start the gRPC server.", _load_serve)
     _hand_on("models", "List, inspect, verify, seal and reload models.", _load_models)
-    _hand_on("warm-up", "Compile everything now, for images and packages.", _load_warm_up)
+    _hand_on(
+        "warm-up", "Compile all kernels now, for container images and packages.", _load_warm_up
+    )
     for point in sorted(entry_points(group=COMMANDS), key=lambda p: p.name):
         if point.name not in taken:
             taken.add(point.name)
             package = point.module.partition(".")[0]
-            _hand_on(point.name, f"Further commands, of the package {package}.", point.load)
+            _hand_on(point.name, f"Commands of the package {package}.", point.load)
 
 
 def _load_serve() -> Any:
@@ -126,7 +127,7 @@ def _hand_on(name: str, text: str, load: Callable[[], Any]) -> None:
     def command(context: typer.Context) -> None:
         try:
             application = load()
-        except Exception as error:  # whatever another package raises when it is imported
+        except Exception as error:  # importing another package may raise anything
             print(f"clickcut {name} cannot be loaded: {error}", file=sys.stderr)
             raise typer.Exit(2) from error
         application(args=context.args, prog_name=f"clickcut {name}")
@@ -146,7 +147,7 @@ app.command()(segment)
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("demo-output"),
 ) -> None:
-    """Show what it does: a server, a photograph, a few clicks, a picture of every step."""
+    """Run a demo session: start a server, select an object, write a picture of every step."""
     from clickcut.commands.demo import run
 
     run(out)

@@ -1,4 +1,4 @@
-"""Clicks, boxes and windows as options of the command line spell them."""
+"""Parse the clicks, boxes and windows of command-line options."""
 
 from __future__ import annotations
 

@@ -22,13 +22,13 @@ def segment(
         list[str] | None,
         typer.Option(
             metavar="X,Y[,-]",
-            help="A click at column X, row Y on the object, or with ',-' on the background. Give "
-            "it several times; the order counts.",
+            help="A click at column X, row Y on the object, or with ',-' on the background. "
+            "Repeatable; the order matters.",
         ),
     ] = None,
     box: Annotated[
         str | None,
-        typer.Option(metavar="X0,Y0,X1,Y1", help="A box around the object: its corners."),
+        typer.Option(metavar="X0,Y0,X1,Y1", help="A box around the object, by its corners."),
     ] = None,
     out: Annotated[
         Path | None,
@@ -41,21 +41,20 @@ def segment(
     ] = None,
     start_from: Annotated[
         Path | None,
-        typer.Option(help="A mask to repair: a grey PNG of the image's size, non-zero = object."),
+        typer.Option(
+            help="Initial mask to correct: a grey PNG of the image's size, non-zero = object."
+        ),
     ] = None,
     model: Annotated[
         str, typer.Option(help="A name from `clickcut models`, or the path of a bundle.")
     ] = "",
-    server: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Let a running server do it.")
-    ] = "",
-    tls: Annotated[bool, typer.Option("--tls", help="Speak TLS to the server.")] = False,
+    server: Annotated[str, typer.Option(metavar="HOST:PORT", help="Use a running server.")] = "",
+    tls: Annotated[bool, typer.Option("--tls", help="Use TLS.")] = False,
     ca: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Certificates of the authorities to trust, PEM; with TLS. Without it: those "
-            "that gRPC brings.",
+            help="CA certificates to trust, PEM; implies --tls. Default: those bundled with gRPC.",
         ),
     ] = None,
     cut: Annotated[
@@ -65,8 +64,8 @@ def segment(
         str,
         typer.Option(
             metavar="LOW,HIGH",
-            help="The sample values of the file that are shown black and white. Without it: the "
-            "range that samples of more than 8 bits take.",
+            help="Sample values mapped to black and white. Default: the range of the samples, if "
+            "they have more than 8 bits.",
         ),
     ] = "",
     format_name: Annotated[
@@ -83,16 +82,17 @@ def segment(
         typer.Option(
             "--clicks",
             metavar="FILE.csv",
-            help="Clicks of many images: columns image, x, y and, if wanted, positive (1 or 0), "
+            help="Clicks of many images: columns image, x, y and, optionally, positive (1 or 0), "
             "object (a number), label.",
         ),
     ] = None,
     label: Annotated[str, typer.Option(help="Class of the object, with --format.")] = "object",
     tolerance: Annotated[
-        float, typer.Option(help="Pixels by which polygons may leave the outline, with --format.")
+        float,
+        typer.Option(help="Maximum distance of polygons from the outline (pixels), with --format."),
     ] = 0.0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that are there, with --format.")
+        bool, typer.Option("--overwrite", help="Replace existing files, with --format.")
     ] = False,
 ) -> None:
     """Select an object in one image, or objects in a folder of images, and write the masks.

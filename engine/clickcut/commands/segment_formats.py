@@ -27,8 +27,8 @@ def run(
         path: of the image or folder.
         table: CSV file of clicks.
         clicks: of the image.
-        segment: what makes a mask.
-        options: handed on: `format_name`, `out`, `tolerance`, `label`, `overwrite`.
+        segment: computes a mask.
+        options: passed on: `format_name`, `out`, `tolerance`, `label`, `overwrite`.
 
     Returns:
         The exit code.

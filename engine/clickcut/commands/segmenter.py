@@ -1,4 +1,4 @@
-"""What makes the masks of `clickcut segment`: a server, or a model in this process."""
+"""Compute the masks of `clickcut segment`, on a server or in this process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Segmenter:
         model: name of the model, or in this process the path of a bundle; "" for the default.
         cut: whether the graph cut runs.
         box: around the object; None without.
-        window: sample values that are shown black and white; None for those of the image.
+        window: sample values mapped to 0 and 255; None for the range of the image.
     """
 
     server: str
