@@ -18,8 +18,8 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# ONNX Runtime reports to its makers what it runs, on Linux since 1.29, unless this is set before it
-# is imported. An engine that is given people's images sends nothing anywhere.
+# ONNX Runtime sends telemetry, on Linux since 1.29, unless this is set before it is imported. An
+# engine that processes people's images must send nothing anywhere.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:

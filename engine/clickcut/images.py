@@ -30,7 +30,7 @@ class PreparedImage:
         pixels: (H, W, 3) uint8, RGB, as displayed (EXIF rotation applied).
         digest: SHA-256 of the encoded file, hex.
         window: which sample values became 0 and 255; None for samples of 8 bits as they are.
-        key: tells it from other images, and from the same file with another window asked for.
+        key: identifies the image: its digest, and the window if one was requested.
         pyramid: edge weights of the graph cut, filled in where they are needed.
     """
 
@@ -69,12 +69,12 @@ class PreparedImage:
 
 
 def digest_of(data: bytes) -> str:
-    """SHA-256 of an encoded file: 64 lower-case hex digits."""
+    """Return the SHA-256 of an encoded file: 64 lower-case hex digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def key_of(digest: str, window: Window | None) -> str:
-    """What tells an image file, seen through a window that was asked for, from others."""
+    """Return the key of an image file decoded with a requested window."""
     return digest if window is None else f"{digest} {window.low!r} {window.high!r}"
 
 

@@ -9,7 +9,7 @@ from clickcut.errors import BackendError
 
 
 def installed(module: str) -> bool:
-    """Whether a top-level module is there; it is not imported."""
+    """Return whether a top-level module is there; it is not imported."""
     return importlib.util.find_spec(module) is not None
 
 

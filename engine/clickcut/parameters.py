@@ -1,4 +1,4 @@
-"""What a user may tune in a session: the graph cut and the decision threshold."""
+"""Parameters of a session: those of the graph cut, and the decision threshold."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RANGES = {
     "seed_radius": (0.0, 100.0),
     "threshold": (1e-3, 1 - 1e-3),
 }
-"""Lowest and highest accepted value of each number, both included."""
+"""Minimum and maximum of each number, both inclusive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Parameters:
     threshold: float = 0.5
 
     def changed(self, **changes: float | bool) -> Parameters:
-        """A copy with some fields replaced.
+        """Return a copy with some fields replaced.
 
         Raises:
             EventError: an unknown field, not a number, or out of range.

@@ -19,7 +19,7 @@ from clickcut.parameters import Parameters, checked_values
 from clickcut.session import ClickSession
 
 
-def open(  # a session is opened as a file is
+def open(  # the name that users guess
     image: ImageSource,
     *,
     model: str = "",
@@ -31,7 +31,7 @@ def open(  # a session is opened as a file is
     Args:
         image: path, file content, or (H, W, 3) uint8 RGB.
         model: a name from `clickcut models`, or the path of a bundle; "" for the default.
-        parameters: other than the model's defaults, by name.
+        parameters: by name, to override the defaults of the model.
         window: sample values of the file, low and high, that become 0 and 255; None: see
             `clickcut.image_file.decode`.
 
@@ -62,7 +62,7 @@ def prepared_image(image: ImageSource, window: WindowLike | None = None) -> Prep
 
 
 def predictor_of(model: str) -> Predictor:
-    """The model of a name or path, loaded once per process until its file changes.
+    """Return the model with a name or path, loaded once until its file changes.
 
     Raises:
         BundleError: there is none, or it cannot be used.
@@ -81,7 +81,7 @@ def _loaded(path: Path, changed: int, size: int) -> Predictor:
 def chosen_parameters(
     predictor: Predictor, values: Mapping[str, float | bool] | None
 ) -> Parameters:
-    """The model's defaults with some replaced.
+    """Return the model's default parameters with some replaced.
 
     Raises:
         EventError: an unknown name, a value of a wrong type, or out of range.

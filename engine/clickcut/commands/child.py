@@ -18,15 +18,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 GRACE_SECONDS = 15.0
-"""For how long a child may take to stop before it is killed."""
+"""Seconds that a child may take to stop before it is killed."""
 
 
 @contextmanager
 def child(words: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
-    """Run `clickcut WORDS` as a process of its own; stop it at the end.
+    """Run `clickcut WORDS` in a child process and stop it at the end.
 
     Args:
-        words: of the command line.
+        words: arguments of the command line.
 
     Yields:
         The process; its output and errors come through its `stdout`.

@@ -63,7 +63,7 @@ class Rings:
         return self.points[self.starts[ring] : self.starts[ring + 1]].astype(np.float32)
 
     def hole(self, ring: int) -> bool:
-        """Whether one ring is a hole."""
+        """Return whether one ring is a hole."""
         return bool(self.holes[ring])
 
 
@@ -83,7 +83,7 @@ class Corners:
 
     @staticmethod
     def of(mask: NDArray[np.bool_]) -> Corners:
-        """The corners of a mask (h, w) bool.
+        """Return the corners of a mask (h, w) bool.
 
         Raises:
             EventError: more than `MAX_CORNERS`.
@@ -110,7 +110,7 @@ class Corners:
         return np.isin(self.kinds, (_FALLING, _RISING))
 
     def rings(self, joined: bool = True) -> tuple[Rings, NDArray[np.intp]]:
-        """The outlines through the corners, and (N,) which corner each of their points is.
+        """Return the outlines through the corners, and (N,) which corner each of their points is.
 
         Args:
             joined: whether pixels that touch at a corner belong together.
@@ -122,7 +122,7 @@ class Corners:
         return Rings(points, starts, holes), order
 
     def _following(self, joined: bool) -> NDArray[np.intp]:
-        """The corner after each.
+        """Return the corner after each.
 
         Along a line of the grid the turns of all outlines pair up in order: an edge lies between
         the first and the second, and so on. Linking the ends of all edges gives rings.
@@ -149,7 +149,7 @@ class Corners:
 
 
 def _cycles(following: list[int]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The cycles of a permutation, each from its least element on, in their order.
+    """Return the cycles of a permutation, each from its least element on, in their order.
 
     Returns:
         Their elements one after the other, and where each cycle begins, the end included.

@@ -104,7 +104,7 @@ def _chosen(loops: _Loops, chosen: NDArray[np.bool_]) -> _Loops:
 
 
 def _thinned(loops: _Loops, tolerance: float) -> Rings:
-    """The loops with fewer points; where two touch, the corners around stay as they are."""
+    """Return the loops with fewer points; where two touch, the corners around stay as they are."""
     from clickcut.polygons.thinning import CELL, thin  # Numba, which most clients never need
 
     rings = loops.rings
@@ -126,7 +126,7 @@ def _thinned(loops: _Loops, tolerance: float) -> Rings:
 
 
 def _polygons(rings: Rings, labels: NDArray[Any], origin: NDArray[np.float32]) -> list[Polygon]:
-    """Each outline, followed by its holes."""
+    """Return each outline, followed by its holes."""
     parts: dict[int, list[int]] = {}
     for ring, label in enumerate(labels.tolist()):
         parts.setdefault(label, []).append(ring)
