@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from clickcut.bundle import bundled_models
 
 if TYPE_CHECKING:
     from server.harness import ServerProcess
+
+settings.register_profile("without deadlines", deadline=None)  # a busy machine fails no test
+settings.load_profile("without deadlines")
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -15,6 +15,8 @@ from numba.core.dispatcher import Dispatcher
 import clickcut
 from clickcut import kernels
 
+pytestmark = pytest.mark.slow
+
 HELPER = """
 from clickcut.kernels import kernel
 FACTOR = 2

@@ -18,7 +18,8 @@ from clickcut.errors import ClickcutError, EventError, ImageError, ImageNotFound
 from clickcut.image_file import Decoded, Window
 from clickcut.image_file.parts import Parts
 from clickcut.image_file.process import Cancellation, Decoder
-from clickcut.images import ImageLimits, digest_of
+from clickcut.images import ImageLimits, PreparedImage, digest_of
+from clickcut.region import Region
 from clickcut.server.image_store import ImageStore
 from clickcut.server.pool import ComputePool
 from clickcut.server.settings import Settings
@@ -168,6 +169,49 @@ def test_a_leased_image_stays() -> None:
         assert len(store) == 1
 
     with_store(image_bytes() + image_bytes() // 2, use)
+
+
+def test_what_is_leased_may_grow_and_what_would_not_fit_then_is_refused() -> None:
+    async def use(store: ImageStore) -> None:
+        images = [(await store.add(data)).image for data in FILES[:3]]
+        for image in images[:2]:
+            store.lease(image)
+        with pytest.raises(LimitError, match="--image-memory-mib"):
+            store.lease(images[2])
+        for image in images[:2]:
+            fill(image)
+            store.check_growth(image)
+        assert store.nbytes <= budget
+        store.release(images[0])
+        third = (await store.add(FILES[2])).image
+        store.lease(third)
+        fill(third)
+        store.check_growth(third)
+        assert store.find(images[1].digest) is images[1]
+
+    budget = 1_200_000  # two, with all edge weights
+    with_store(budget, use)
+
+
+def test_an_image_that_outgrows_what_was_reserved_troubles_no_other() -> None:
+    async def use(store: ImageStore) -> None:
+        greedy, other = [(await store.add(data)).image for data in FILES[:2]]
+        store.lease(greedy)
+        store.lease(other)
+        for factor in range(2, 9):
+            fill(greedy, factor)
+        with pytest.raises(LimitError, match="--image-memory-mib"):
+            store.check_growth(greedy)
+        fill(other)
+        store.check_growth(other)
+
+    with_store(1_005_000, use)
+
+
+def fill(image: PreparedImage, factor: int = 1) -> None:
+    """Compute all edge weights, as if the cut had been everywhere."""
+    edges = image.edges_at(factor)
+    edges.dense(Region(0, 0, edges.image.shape[1], edges.image.shape[0]))
 
 
 def test_the_same_file_at_the_same_time_is_decoded_once() -> None:

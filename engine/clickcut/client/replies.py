@@ -188,8 +188,11 @@ def objects_of(result: pb.Result, image: pb.ImageInfo) -> Objects:
     """Return the objects of a result.
 
     Raises:
+        EventError: their masks are too fragmented to be sent together.
         InvalidReplyError: a mask is damaged, or does not fit the image.
     """
+    if result.objects_refused:
+        raise EventError(result.objects_refused[:1000])
     found = []
     for item in result.objects:
         selection = EMPTY

@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 _MESSAGE_CHARACTERS = 1000
 """gRPC sends a status in its headers, which are limited."""
+_SMALL_REPLY = 2**16
+"""Bytes of a reply that is not counted."""
 _STATUS_SECONDS = 1.0
 """For how long to wait until a status has left; gRPC goes on trying."""
 
@@ -184,12 +186,18 @@ class Call:
         """Send a message.
 
         Raises:
+            BusyError: it is large, and replies that clients do not read fill their memory.
             StalledError: the client does not read.
         """
-        seconds = self._edge.core.settings.write_seconds
+        core = self._edge.core
+        seconds = core.settings.write_seconds
+        data = self._handler.response_serializer(message)
+        # The message stays until it is sent. Small ones always pass: who reads them is no burden.
+        held = 2 * len(data) if len(data) > _SMALL_REPLY else 0
         try:
-            async with asyncio.timeout(seconds):
-                await self._context.write(self._handler.response_serializer(message))
+            with core.outgoing.taking(held):
+                async with asyncio.timeout(seconds):
+                    await self._context.write(data)
         except TimeoutError:
             raise StalledError(
                 f"the client read no reply for {seconds:g} s", reason="write"

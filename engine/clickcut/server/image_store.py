@@ -24,6 +24,11 @@ from clickcut.server.settings import MIB
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
+_CUT_BYTES, _CUT_PIXELS = 22, 1_000_000
+"""Bytes per pixel for edge weights where the cut has been, and where it has been after a few
+clicks: everywhere in a small image, around the object in a large one. Measured; see
+benchmarks/results/memory.md."""
+
 
 @dataclass(slots=True, eq=False)
 class _Coming:
@@ -170,9 +175,18 @@ class ImageStore:
                 coming.cancellation.cancel()
 
     def lease(self, image: PreparedImage) -> None:
-        """Keep an image until `release`."""
+        """Keep an image until `release`, and reserve what it will grow to while clicked on.
+
+        Raises:
+            BusyError: images in use leave no room for that.
+        """
         held = self._held.setdefault(image.key, _Held(image))
         held.users += 1
+        while held.users == 1 and self._in_use > self._budget:
+            if not self.make_room():
+                held.users = 0
+                raise self._full()
+        self.trim(self._needed(image) - image.nbytes)
 
     def release(self, image: PreparedImage) -> None:
         """Give back a lease; the image stays while there is room."""
@@ -180,7 +194,7 @@ class ImageStore:
         self.trim()
 
     def trim(self, wanted: int = 0) -> None:
-        """Let go images not in use until `wanted` more bytes fit; images grow while clicked on."""
+        """Let go images not in use until `wanted` more bytes fit."""
         for key in [key for key, held in self._held.items() if not held.users]:
             if self.nbytes + wanted <= self._budget:
                 return
@@ -210,14 +224,14 @@ class ImageStore:
         """In a thread: the memory for decoding an examined file."""
         return self._decoding.taking(image.decode_bytes)
 
-    def check_growth(self) -> None:
-        """Make sure that images, which grow while clicked on, may grow.
+    def check_growth(self, image: PreparedImage) -> None:
+        """Make sure that an image in use may grow: as far as was reserved, or where there is room.
 
         Raises:
-            BusyError: those in use fill their memory.
+            BusyError: it has outgrown that, and images in use fill their memory.
         """
-        if self.nbytes > self._budget:
-            self.trim()
+        self.trim()
+        if image.nbytes > self._reserved(image):
             self._check_in_use(0)
 
     def _came(self, key: str, task: asyncio.Task[Found]) -> None:
@@ -230,16 +244,27 @@ class ImageStore:
     def _check_in_use(self, wanted: int) -> None:
         while self._in_use + wanted > self._budget or self._in_use >= self._budget:
             if not self.make_room():
-                raise BusyError(
-                    f"images in use fill the memory for images ({self._in_use // MIB} of "
-                    f"{self._budget // MIB} MiB): close sessions, or start the server with a "
-                    "larger --image-memory-mib",
-                    reason="image memory",
-                )
+                raise self._full()
+
+    def _full(self) -> BusyError:
+        return BusyError(
+            f"images in use fill the memory for images ({self._in_use // MIB} of "
+            f"{self._budget // MIB} MiB): close sessions, or start the server with a larger "
+            "--image-memory-mib",
+            reason="image memory",
+        )
 
     @property
     def _in_use(self) -> int:
-        return sum(held.image.nbytes for held in self._held.values() if held.users)
+        return sum(self._needed(held.image) for held in self._held.values() if held.users)
+
+    def _needed(self, image: PreparedImage) -> int:
+        return max(image.nbytes, self._reserved(image))
+
+    def _reserved(self, image: PreparedImage) -> int:
+        pixels = image.width * image.height
+        grown = image.pixels.nbytes + _CUT_BYTES * min(pixels, _CUT_PIXELS)
+        return min(grown, self._budget)  # a single one may take it all
 
 
 def check_digest(digest: str) -> None:

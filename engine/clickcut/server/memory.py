@@ -35,6 +35,7 @@ class Budgets:
         images: for decoded images.
         sessions: for sessions.
         incoming: for messages and uploads that are on their way or being dealt with.
+        outgoing: for large replies that clients have not read yet.
         decoding: for what decoders need beside the pixels that they return.
         message: largest message.
         pixels: of the largest image; not bytes.
@@ -44,6 +45,7 @@ class Budgets:
     images: int
     sessions: int
     incoming: int
+    outgoing: int
     decoding: int
     message: int
     pixels: int
@@ -60,6 +62,7 @@ class Budgets:
             images=images,
             sessions=settings.session_memory_mib * MIB or min(total // 4, 2048 * MIB),
             incoming=incoming,
+            outgoing=incoming,
             decoding=min(total // 8, 2048 * MIB),
             message=settings.max_message_mib * MIB or min(incoming // 2, 64 * MIB),
             pixels=pixels or min(images // _BYTES_PER_PIXEL, 100_000_000),
@@ -92,7 +95,7 @@ class Allowance:
             BusyError: the budget is used up.
         """
         with self._lock:
-            if self._used and self._used + count > self._budget:
+            if count and self._used and self._used + count > self._budget:
                 raise BusyError(
                     f"the memory for {self._name} is in use ({self._used // MIB} of "
                     f"{self._budget // MIB} MiB): try again in a moment, or give the server more "

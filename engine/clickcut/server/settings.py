@@ -127,8 +127,8 @@ class Settings(BaseSettings):
     upload_memory_mib: int = Field(
         0,
         ge=0,
-        description="Memory for uploads and messages that are on their way, MiB. 0 for a "
-        "sixteenth of --memory-mib, at most 512.",
+        description="Memory for uploads and messages that are on their way, MiB, and as much "
+        "again for replies that are not read yet. 0 for a sixteenth of --memory-mib, at most 512.",
     )
     warm_sessions: int = Field(
         32,

@@ -11,7 +11,8 @@ const DELTA = { mask: MASK_RLE, changedOnly: true };
 
 /**
  * What outlives a page: kept in the browser.
- * @typedef {{sessionId: string, sequence: number, acked: number}} Memo
+ * `replayed`: the engine was told again what is in force, and knows nothing of what was undone.
+ * @typedef {{sessionId: string, sequence: number, acked: number, replayed?: boolean}} Memo
  * @typedef {"idle" | "online" | "connecting" | "offline" | "restoring" | "taken" | "full"} Connection
  */
 
@@ -174,6 +175,7 @@ export class EngineSession {
     const state = events.length
       ? await link.send({ event: { case: "show", value: {} }, output: { mask: MASK_RLE } })
       : opened;
+    this.memo.replayed ||= this.memo.sequence > 0;
     this.memo.sessionId = opened.sessionId;
     this.memo.acked = 0;
     this.#watch(link);

@@ -30,8 +30,9 @@ async function run(stores, mode, work) {
   const db = await database();
   if (!db) return undefined;
   return new Promise((resolve) => {
-    const transaction = db.transaction(stores, mode);
+    const transaction = db.transaction(stores, mode, { durability: "relaxed" });
     const request = work(transaction);
+    transaction.commit(); // at once: a page that goes away now must not take it along
     transaction.oncomplete = () => resolve(request.result);
     transaction.onerror = transaction.onabort = () => resolve(undefined);
   });
