@@ -426,7 +426,7 @@ def test_no_session_is_lost_while_models_are_loaded_again(
                 server.hang_up()
                 wait_until(
                     lambda turn=turn: (
-                        sum("models loaded again" in x for x in server.errors) == turn + 1
+                        sum("models reloaded" in x for x in server.errors) == turn + 1
                     ),
                     "the models are loaded again",
                 )
@@ -454,7 +454,7 @@ app.Models = models
 """
     with ServerProcess(None, models=folder, model=None, prelude=prelude) as server:
         server.hang_up()
-        wait_until(lambda: said(server, "models loaded again: kept toy@1"), "it is served")
+        wait_until(lambda: said(server, "models reloaded: kept toy@1"), "it is served")
 
 
 def test_two_versions_side_by_side(folder: Path) -> None:
