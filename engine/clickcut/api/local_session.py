@@ -19,9 +19,7 @@ from clickcut.errors import EventError, SessionNotFoundError
 from clickcut.parameters import checked_values
 from clickcut.polygons import Polygon, to_polygons
 from clickcut.session import ClickSession, Step
-
-STAGES = ("decode", "queue", "maps", "network", "cut", "encode", "total")
-"""Names of timings; stages that do not occur in this process stay 0."""
+from clickcut.timings import STAGES
 
 
 class LocalSession:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from clickcut.control_groups import group_folders, read_text
 from clickcut.errors import BusyError
 from clickcut.server.settings import MIB, Settings
 
@@ -138,7 +139,7 @@ def memory_limit(root: Path = _ROOT) -> int:
 
 def resident(root: Path = _ROOT) -> int:
     """Return bytes of memory that this process occupies; 0 where that cannot be found out."""
-    words = _read(root / "proc/self/statm").split()
+    words = read_text(root / "proc/self/statm").split()
     return int(words[1]) * os.sysconf("SC_PAGE_SIZE") if len(words) > 1 else 0
 
 
@@ -162,27 +163,9 @@ def give_memory_back() -> None:
 
 def _group_limits(root: Path) -> Iterator[int]:
     """Yield the limits of this process's control groups and of those above them."""
-    for line in _read(root / "proc/self/cgroup").splitlines():
-        _, _, rest = line.partition(":")
-        controllers, _, group = rest.partition(":")
-        if controllers not in ("", "memory"):
-            continue
-        mount, name = (
-            (root / "sys/fs/cgroup/memory", "memory.limit_in_bytes")
-            if controllers
-            else (root / "sys/fs/cgroup", "memory.max")
-        )
-        # In a container the path may be the host's, of which only the last folders are mounted.
-        names = [part for part in group.split("/") if part not in ("", ".", "..")]
-        for count in range(len(names), -1, -1):
-            text = _read(mount.joinpath(*names[:count]) / name).strip()
-            if text.isdecimal() and 0 < int(text) < 2**60:
-                yield int(text)
-
-
-def _read(path: Path) -> str:
-    """Return a small file; "" when it cannot be read."""
-    try:
-        return path.read_text("utf-8", "replace")[:65536]
-    except OSError:
-        return ""
+    for folder, is_version_2 in group_folders(root, "memory"):
+        text = read_text(
+            folder / ("memory.max" if is_version_2 else "memory.limit_in_bytes")
+        ).strip()
+        if text.isdecimal() and 0 < int(text) < 2**60:
+            yield int(text)

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from clickcut.errors import ClickcutError
 from clickcut.server.metrics_http import serve_metrics
+from clickcut.timings import STAGES
 from clickcut.v1 import clickcut_pb2 as pb
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from clickcut.server.pool import ComputePool
     from clickcut.server.session_store import SessionStore
 
-_STAGES = ("decode", "queue", "maps", "network", "cut", "encode", "total")
 _BUCKETS = tuple(1e-3 * ms for ms in (1, 2, 5, 10, 20, 30, 50, 75, 100, 150, 250, 500, 1000, 5000))
 
 
@@ -64,7 +64,7 @@ class Metrics:
     def count(self, kind: str, timings: pb.Timings) -> None:
         """Count an answered request."""
         self._requests.labels(kind).inc()
-        for stage in _STAGES:
+        for stage in STAGES:
             spent = getattr(timings, stage)
             if spent or stage == "total":
                 self._seconds.labels(stage).observe(1e-3 * spent)
