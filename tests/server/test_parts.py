@@ -16,8 +16,9 @@ from clickcut import errors
 from clickcut import grpc_status as status
 from clickcut.errors import ClickcutError, EventError, ImageError, ImageNotFoundError, LimitError
 from clickcut.image_file import Decoded, Window
+from clickcut.image_file.cancellation import Cancellation
 from clickcut.image_file.parts import Parts
-from clickcut.image_file.process import Cancellation, Decoder
+from clickcut.image_file.process import Decoder
 from clickcut.images import ImageLimits, PreparedImage, digest_of
 from clickcut.region import Region
 from clickcut.server.image_store import ImageStore

@@ -24,7 +24,7 @@ from clickcut.client.arguments import (
     segment_request,
 )
 from clickcut.client.blocking import Driver, open_drivers
-from clickcut.client.channel import KEEPALIVE_SECONDS, Channels, Target
+from clickcut.client.channel import KEEPALIVE_SECONDS, Channels, Endpoint
 from clickcut.client.conversation import Conversation
 from clickcut.client.picture import ImageSource, Picture, WindowLike
 from clickcut.client.protocol import (
@@ -71,8 +71,8 @@ class Client:
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         self._limits = Limits(timeout, retry_seconds)
-        target = Target(address, credentials, keepalive_seconds)
-        self._driver = Driver(target, Channels(target.channel))
+        endpoint = Endpoint(address, credentials, keepalive_seconds)
+        self._driver = Driver(endpoint, Channels(endpoint.channel))
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 
     def open(

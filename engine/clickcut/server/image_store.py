@@ -14,8 +14,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from clickcut.errors import BusyError, EventError, ImageError, ImageNotFoundError
+from clickcut.image_file.cancellation import Cancellation
 from clickcut.image_file.parts import Parts
-from clickcut.image_file.process import Cancellation, Decoder
+from clickcut.image_file.process import Decoder
 from clickcut.images import ImageLimits, PreparedImage, Window, digest_of, key_of
 from clickcut.server.memory import Allowance
 from clickcut.server.peers import LOCAL, Peer
