@@ -165,7 +165,7 @@ class AsyncSession(
                 raise
 
     async def close(self) -> None:
-        """Free the session on the server."""
+        """Close the session on the server and free its memory."""
         await self._run(self._conversation.closing())
         self._finalizer.detach()
 

@@ -39,8 +39,7 @@ _PROBABILITY = pb.Output(mask=pb.Output.MASK_FORMAT_NONE, probability=True, clic
 class SessionBase(Generic[M, P, L]):
     """Events and state of a session.
 
-    Each event returns the mask after it: (H, W) bool, read-only, an array of its own. An event that
-    cannot be applied raises an error of `clickcut.errors` and changes nothing.
+    See `clickcut.api.protocols.AnySession` for arguments and errors.
     """
 
     _conversation: Conversation
