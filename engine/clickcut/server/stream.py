@@ -1,7 +1,7 @@
 """One `Session` stream: requests in, replies out, in order.
 
-A received event is applied completely even if the client disconnects: a separate task does it, under
-the session's lock. So a client that resumes finds each event applied or not, never in part.
+A received event is applied completely even if the client disconnects: a separate task does it,
+under the session's lock. So a client that resumes finds each event applied or not, never in part.
 """
 
 from __future__ import annotations
