@@ -1,4 +1,4 @@
-"""Limit the time and memory of this process; it then ends, whatever native code it is in."""
+"""Limit the time and memory of this process; native code is ended as well."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def features(root: Path = _ROOT) -> frozenset[str]:
 
 
 def has_fast_bf16(root: Path = _ROOT) -> bool:
-    """Return whether the processor has bfloat16 arithmetic of its own.
+    """Return whether the processor has native bfloat16 arithmetic.
 
     True for AVX-512 BF16, AMX and ARM's BF16. Where it is false, PyTorch computes in bfloat16 by
     converting every value, many times slower than float32.

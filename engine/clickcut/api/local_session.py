@@ -25,7 +25,7 @@ from clickcut.timings import STAGES
 class LocalSession:
     """A session of `clickcut.open`; see `clickcut.api.protocols.AnySession`.
 
-    Closes when used in `with`. Several threads may use it: events go one after the other.
+    Closes when used in `with`. Thread-safe: events are applied one after the other.
 
     Args:
         session: does the computation.

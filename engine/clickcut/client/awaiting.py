@@ -53,7 +53,7 @@ class Home:
         if self._loop is not loop:
             raise UsageError(
                 "this AsyncClient is in use in another event loop; create one for this loop "
-                "(each asyncio.run has a loop of its own)"
+                "(each asyncio.run has its own loop)"
             )
 
     @property
@@ -77,7 +77,7 @@ class Driver:
         self._closing: set[asyncio.Task[None]] = set()
 
     def another(self) -> Driver:
-        """Return a driver over the same channels with a stream of its own."""
+        """Return a driver over the same channels with a separate stream."""
         self.check_home()
         return Driver(self._endpoint, self._channels, self._home)
 

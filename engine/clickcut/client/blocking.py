@@ -52,7 +52,7 @@ class Driver:
         self._lease: Lease[grpc.Channel] | None = None
 
     def another(self) -> Driver:
-        """Return a driver over the same channels with a stream of its own."""
+        """Return a driver over the same channels with a separate stream."""
         self._check_process()
         return Driver(self._endpoint, self._channels)
 

@@ -37,7 +37,7 @@ class Conversation(Recovery):
         """Apply an event.
 
         Raises:
-            DroppedEventError: it broke the connection twice; the session goes on without it.
+            DroppedEventError: it broke the connection twice; the session continues without it.
             ClickcutError: it cannot be applied, or the server cannot be reached again.
         """
         self._deadline = self._limits.start()

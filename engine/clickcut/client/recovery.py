@@ -256,6 +256,6 @@ def _size(image: pb.ImageInfo) -> tuple[int, int]:
 def dropped(request: pb.SessionRequest) -> DroppedEventError:
     """Return the error of an event that broke the connection twice."""
     return DroppedEventError(
-        f"the connection broke twice just after {event_name(request)} was sent, which may be what "
-        "stops the server; it is not sent again, and the session goes on without it"
+        f"the connection broke twice just after {event_name(request)} was sent, which may crash "
+        "the server; it is not sent again, and the session continues without it"
     )

@@ -1,6 +1,6 @@
 """The synchronous client. Several threads may use one client, and one session.
 
-The events of a session go one after the other, whichever thread they come from.
+The events of a session are applied one after the other, from any thread.
 """
 
 from __future__ import annotations

@@ -180,51 +180,51 @@ def _augment(graph: Graph, start: int, k: int, progress: NDArray[np.int64]) -> N
     """Push flow along the path through the edge from node `start` of the source's tree."""
     start, k = natural(start), natural(k)
     other = natural(graph[start + NEIGHBOUR + k])
-    least = int(graph[start + CAPACITY + k])
+    bottleneck = int(graph[start + CAPACITY + k])
     i = start
     up = natural(graph[i + PARENT])
     while up != TERMINAL:
         i = natural(graph[i + ABOVE])
-        least = min(least, int(graph[i + CAPACITY + (up ^ 1)]))
+        bottleneck = min(bottleneck, int(graph[i + CAPACITY + (up ^ 1)]))
         up = natural(graph[i + PARENT])
-    least = min(least, int(graph[i + EXCESS]))
+    bottleneck = min(bottleneck, int(graph[i + EXCESS]))
     i = other
     up = natural(graph[i + PARENT])
     while up != TERMINAL:
-        least = min(least, int(graph[i + CAPACITY + up]))
+        bottleneck = min(bottleneck, int(graph[i + CAPACITY + up]))
         i = natural(graph[i + ABOVE])
         up = natural(graph[i + PARENT])
-    least = min(least, -int(graph[i + EXCESS]))
+    bottleneck = min(bottleneck, -int(graph[i + EXCESS]))
 
     steps = 1
-    graph[start + CAPACITY + k] -= least
-    graph[other + CAPACITY + (k ^ 1)] += least
+    graph[start + CAPACITY + k] -= bottleneck
+    graph[other + CAPACITY + (k ^ 1)] += bottleneck
     i = start
     up = natural(graph[i + PARENT])
     while up != TERMINAL:
         above = natural(graph[i + ABOVE])
-        graph[i + CAPACITY + up] += least
-        graph[above + CAPACITY + (up ^ 1)] -= least
+        graph[i + CAPACITY + up] += bottleneck
+        graph[above + CAPACITY + (up ^ 1)] -= bottleneck
         if graph[above + CAPACITY + (up ^ 1)] == 0:
             _orphan(graph, i, progress)
         i = above
         up = natural(graph[i + PARENT])
         steps += 1
-    graph[i + EXCESS] -= least
+    graph[i + EXCESS] -= bottleneck
     if graph[i + EXCESS] == 0:
         _orphan(graph, i, progress)
     i = other
     up = natural(graph[i + PARENT])
     while up != TERMINAL:
         above = natural(graph[i + ABOVE])
-        graph[i + CAPACITY + up] -= least
-        graph[above + CAPACITY + (up ^ 1)] += least
+        graph[i + CAPACITY + up] -= bottleneck
+        graph[above + CAPACITY + (up ^ 1)] += bottleneck
         if graph[i + CAPACITY + up] == 0:
             _orphan(graph, i, progress)
         i = above
         up = natural(graph[i + PARENT])
         steps += 1
-    graph[i + EXCESS] += least
+    graph[i + EXCESS] += bottleneck
     if graph[i + EXCESS] == 0:
         _orphan(graph, i, progress)
     progress[PATHS] += 1

@@ -19,7 +19,7 @@ def in_background(work: Callable[[], T], name: str) -> asyncio.Future[T]:
         name: of the thread.
 
     Returns:
-        A future of the running loop. Cancelled, its result is dropped; the work goes on.
+        A future of the running loop. If cancelled, its result is dropped; the work continues.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()

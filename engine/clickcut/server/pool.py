@@ -103,7 +103,7 @@ class ComputePool:
     ) -> tuple[T, float]:
         """Run work step by step, each in a thread, giving turns to others in between.
 
-        When the caller is cancelled, no further step begins; a step that runs goes on to its end.
+        When the caller is cancelled, no further step begins; a running step continues to its end.
 
         Args:
             steps: closed when it is not run to its end.

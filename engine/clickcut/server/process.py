@@ -98,11 +98,11 @@ class Server:
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._told_to_stop)
+            loop.add_signal_handler(number, self._on_stop_signal)
         core = Core(self._settings, self._models, self._workers)
         service = ClickcutService(core)
         reloader = Reloader(core)
-        loop.add_signal_handler(signal.SIGHUP, self._told_to_reload, core, reloader)
+        loop.add_signal_handler(signal.SIGHUP, self._on_reload_signal, core, reloader)
         server = self._make(core, service)
         async with contextlib.AsyncExitStack() as at_end:
             at_end.push_async_callback(self._end, core, server)
@@ -136,7 +136,7 @@ class Server:
                 ("grpc.http2.ping_timeout_ms", 10_000),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
-                # Connections that never become one of HTTP/2, and those that nobody uses.
+                # End connections without an HTTP/2 handshake, and idle ones.
                 ("grpc.server_handshake_timeout_ms", 10_000),
                 ("grpc.max_connection_idle_ms", 300_000),
             ],
@@ -245,12 +245,12 @@ class Server:
 
     # ---- while it runs
 
-    def _told_to_reload(self, core: Core, reloader: Reloader) -> None:
+    def _on_reload_signal(self, core: Core, reloader: Reloader) -> None:
         core.start(reloader.reload_quietly())
 
     # ---- stop
 
-    def _told_to_stop(self) -> None:
+    def _on_stop_signal(self) -> None:
         if self._stop.is_set():
             self._hurry.set()  # second signal: do not wait
         self._stop.set()

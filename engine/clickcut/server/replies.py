@@ -133,7 +133,7 @@ def _add_polygons(
     valid = output.valid_polygons
     try:
         polygons = to_polygons(mask, output.polygon_tolerance, box.x0, box.y0, valid)
-    except EventError as error:  # the mask is as good as ever
+    except EventError as error:  # the mask itself is valid
         reply.polygons_refused = str(error)
         return
     for polygon in polygons:

@@ -862,7 +862,7 @@ class Result(_message.Message):
     that the mask needs cleaning. The rest of the result is complete.
     """
     objects_refused: _builtins.str
-    """Why the objects have no masks although they were asked for: together they have more than 4,000,000
+    """Why the objects have no masks although they were requested: together they have more than 4,000,000
     runs. The rest of the result is complete.
     """
     @_builtins.property
