@@ -1,4 +1,4 @@
-"""Decoded images by digest: shared by sessions, bounded in bytes, least recently used go first.
+"""Decoded images by digest: shared by sessions, bounded in bytes, least recently used first out.
 
 Used from the event loop only; decoding runs in the compute pool.
 """
@@ -26,7 +26,7 @@ from clickcut.server.settings import MIB
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 _CUT_BYTES, _CUT_PIXELS = 22, 1_000_000
-"""Bytes per pixel for edge weights where the cut has been, and where it has been after a few
+"""Bytes per pixel for edge weights where the cut was computed, and pixels where it was after a few
 clicks: everywhere in a small image, around the object in a large one. Measured; see
 benchmarks/results/memory.md."""
 

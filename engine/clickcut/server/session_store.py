@@ -37,7 +37,7 @@ class HeldSession:
 
     Attributes:
         session: touched by one thread at a time, under `lock`.
-        model: what its predictor's bundle says of itself.
+        model: metadata of its model.
         peer: who opened it.
         id: secret: it is all that a client needs to resume.
         lock: held while an event is applied.
@@ -80,7 +80,7 @@ class SessionStore:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all sessions, images not counted."""
+        """Memory of all sessions in bytes, without images."""
         return sum(held.nbytes for held in list(self._held.values()))
 
     def check_room(self, peer: Peer, wanted: int = 0) -> None:
@@ -124,7 +124,7 @@ class SessionStore:
         return held
 
     def drop(self, held: HeldSession) -> None:
-        """Forget a session."""
+        """Remove a session."""
         self._warm.pop(held.id, None)
         if self._held.pop(held.id, None) is not None:
             self._images.release(held.session.image)

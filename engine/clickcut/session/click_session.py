@@ -183,7 +183,7 @@ class ClickSession:
         Raises:
             EventError: there is nothing to undo.
         """
-        return self._show(self._history.undo(self.parameters))
+        return self._take_over(self._history.undo(self.parameters))
 
     def redo(self) -> Step:
         """Redo what the last undo took back.
@@ -208,14 +208,14 @@ class ClickSession:
             LimitError: too many objects, or they take too much memory.
         """
         check_room([held for held in self._objects if held is not None])
-        self._finish()
+        self._store_object()
         self.object_index = len(self._objects)
         self._objects.append(None)
         self._history = History(self._pipeline, self.parameters)
         excluded = self._others() if exclude_finished else EMPTY
         if excluded.box is not None:
             self._history.add(Exclude(excluded), None)
-        return self._show(Computed(State(), {}))
+        return self._take_over(Computed(State(), {}))
 
     def edit_object(self, index: int, exclude_finished: bool = False) -> Step:
         """Edit an earlier object again, with its clicks, parameters, undo and redo.
@@ -248,14 +248,14 @@ class ClickSession:
             decided = history.apply(state, event, parameters)
             computed = Computed(decided.state, total(timings, decided.timings))
         if target is not None:
-            self._finish()
+            self._store_object()
             self._objects[index] = None
             self.object_index = index
             self._history = history
             self.parameters = parameters
         if event is not None:
             history.add(event, None)
-        return self._show(computed)
+        return self._take_over(computed)
 
     def set_parameters(self, **changes: float | bool) -> Step:
         """Change parameters and recompute the current mask.
@@ -276,7 +276,7 @@ class ClickSession:
             history.entries.pop()
         history.add(event, None)
         self.parameters = parameters
-        return self._show(computed)
+        return self._take_over(computed)
 
     # ---- state
 
@@ -362,7 +362,7 @@ class ClickSession:
         computed = self._history.apply(self._state, event, self.parameters)
         self._history.add(event, self._state)
         self._history.undone.clear()
-        return self._show(computed)
+        return self._take_over(computed)
 
     def _check_excluded(self, event: Event) -> None:
         """Check that a positive click is not on an excluded pixel."""
@@ -380,7 +380,7 @@ class ClickSession:
                 "edit that object first"
             )
 
-    def _finish(self) -> None:
+    def _store_object(self) -> None:
         """Move the current object to the finished ones."""
         self._history.drop_states()
         self._objects[self.object_index] = FinishedObject(
@@ -394,7 +394,8 @@ class ClickSession:
         others = (o.selection for o in self.objects() if o.index != left_out)
         return union(others, self.image.width, self.image.height)
 
-    def _show(self, computed: Computed) -> Step:
+    def _take_over(self, computed: Computed) -> Step:
+        """Make a computed state the current one and update the mask."""
         changed = paint(self._mask, self._state.selection, computed.state.selection)
         self._state = computed.state
         return Step(changed, computed.timings)

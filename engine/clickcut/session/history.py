@@ -112,7 +112,8 @@ class History:
         """Check that one more event is allowed.
 
         Args:
-            event: the new one; None for redo, whose event is counted already.
+            event: the new one; on redo it is held already and not counted twice. None for an event
+                without points or a mask.
 
         Raises:
             LimitError: it is not.

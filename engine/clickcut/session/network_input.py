@@ -80,7 +80,7 @@ class NetworkInput:
         colours += self._offset
 
     def _to_network(self, points: Sequence[Point], region: Region) -> list[Point]:
-        """Image pixels -> the network pixels that hold their centres."""
+        """Return the network pixels that contain the centres of image pixels."""
         inside = [(x, y) for x, y in points if region.holds(x, y)]
         if not inside:
             return []
