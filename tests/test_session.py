@@ -18,7 +18,8 @@ from clickcut.session import objects as objects_module
 from clickcut.session import pipeline as pipeline_module
 from clickcut.session.events import Prompts, SetParameters
 from clickcut.session.history import UNDO_BYTES
-from clickcut.session.pipeline import Pipeline, State
+from clickcut.session.pipeline import Pipeline
+from clickcut.session.state import State
 
 OBJECT, BOX, GROUND = (53, 60), (120, 48), (10, 10)
 STATE_BYTES = 64 * 64 * 4 + 160 * 120 // 8

@@ -27,8 +27,8 @@ class Settings(BaseSettings):
     model: Annotated[list[str], NoDecode] = Field(
         default=[],
         description="Model to serve: NAME or NAME@VERSION of --models, a name from `clickcut "
-        "models`, or the path of a bundle or plan. Repeatable; the first is the default. "
-        "Default: all of --models, or all bundled models.",
+        "models`, or the path of a bundle or plan. Repeatable; the first one is the server's "
+        "default. Without this option: all of --models, or all bundled models.",
     )
     models: Path | None = Field(
         None,

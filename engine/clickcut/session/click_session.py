@@ -32,9 +32,10 @@ from clickcut.session.events import (
     Reset,
     SetParameters,
 )
-from clickcut.session.history import MAX_POINTS, History, total
+from clickcut.session.history import MAX_POINTS, History
 from clickcut.session.objects import FinishedObject, check_room
-from clickcut.session.pipeline import Computed, Pipeline, State, probability
+from clickcut.session.pipeline import Pipeline
+from clickcut.session.state import Computed, State, probability, total
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ from clickcut.session.events import (
     Reset,
     SetParameters,
 )
-from clickcut.session.pipeline import MAX_REPLAYED, Computed, Pipeline, State
+from clickcut.session.pipeline import MAX_REPLAYED, Pipeline
+from clickcut.session.state import Computed, State, total
 
 MAX_EVENTS = 5_000
 """Maximum number of events of an object."""
@@ -243,8 +244,3 @@ class History:
             else:
                 same = same and then == parameters
         return found
-
-
-def total(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
-    """Return the sum of the timings of two steps."""
-    return {k: first.get(k, 0.0) + second.get(k, 0.0) for k in first | second}

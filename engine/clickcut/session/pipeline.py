@@ -7,11 +7,8 @@ alone, never on what was computed before; buffers and the warm cut only make it 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -23,7 +20,7 @@ from clickcut.images import PreparedImage
 from clickcut.parameters import Parameters
 from clickcut.region import Region, around_points, choose_region, first_region
 from clickcut.resample import move, resize
-from clickcut.selection import EMPTY, Selection
+from clickcut.selection import Selection
 from clickcut.session import close_look
 from clickcut.session.box_prompt import BOX_PASSES, box_middle, box_probability, box_ring
 from clickcut.session.events import (
@@ -37,45 +34,11 @@ from clickcut.session.events import (
     Reset,
 )
 from clickcut.session.network_input import network_input
+from clickcut.session.state import Computed, State, Timings, probability, timed
 
 MAX_REPLAYED = 20
 """Maximum number of network passes when a click is moved or removed, without those for a box. Of
 more clicks the earliest share one pass."""
-
-Timings = dict[str, float]
-"""Milliseconds by stage, "maps", "network" and "cut"; a stage that did not run is absent."""
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """The state after some events.
-
-    Attributes:
-        selection: the mask.
-        region: of the last prediction; None if there was none since the last reset.
-        logits: (S, S) float32 over `region`, or None with it.
-    """
-
-    selection: Selection = EMPTY
-    region: Region | None = None
-    logits: NDArray[np.float32] | None = None
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return self.selection.nbytes + (0 if self.logits is None else self.logits.nbytes)
-
-
-class Computed(NamedTuple):
-    """A state and the time to compute it.
-
-    Attributes:
-        state: the result.
-        timings: of its computation.
-    """
-
-    state: State
-    timings: Timings
 
 
 class Pipeline:
@@ -239,7 +202,7 @@ class Pipeline:
         if state.region is None or state.logits is None:
             return self._start(prompts)
         region = state.region
-        with _timed(timings, "cut"):
+        with timed(timings, "cut"):
             logits = state.logits
             if parameters.threshold != 0.5:
                 logits = logits - np.float32(
@@ -264,7 +227,7 @@ class Pipeline:
 
     def _predict(self, state: State, region: Region, prompts: Prompts, timings: Timings) -> State:
         with network_input(self._predictor.metadata) as shown:
-            with _timed(timings, "maps"):
+            with timed(timings, "maps"):
                 signs = prompts.points
                 positive = [p for p, sign in signs.items() if sign]
                 negative = [p for p, sign in signs.items() if not sign]
@@ -275,7 +238,7 @@ class Pipeline:
                         positive = [box_middle(prompts.box)]
                 previous = self._previous(state, region, prompts)
                 shown.show(self._image, region, positive, negative, previous)
-            with _timed(timings, "network"):
+            with timed(timings, "network"):
                 # A copy: a view would keep the output of a whole batch alive.
                 logits = self._predictor.predict(shown.buffer)[0].copy()
         return State(state.selection, region, logits)
@@ -325,16 +288,3 @@ class Pipeline:
             self._edges = shared.with_sigma(sigma) if sigma else shared
             self._cut = RegionCut(self._edges, self._solver)
             self._sigma = sigma
-
-
-@contextmanager
-def _timed(timings: Timings, stage: str) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    timings[stage] = timings.get(stage, 0.0) + 1e3 * (time.perf_counter() - began)
-
-
-def probability(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the sigmoid of logits, element by element, float32."""
-    # Clipped so that exp cannot overflow; sigmoid(-80) is 0 in float32 already.
-    return np.float32(1) / (np.float32(1) + np.exp(np.clip(-logits, -80, 80)))
