@@ -434,7 +434,7 @@ def test_a_box_selects_what_is_in_it_and_counts_as_drawn_first():
         ((-0.6, 0, 5, 5), "beyond the image"),
         ((0, 0, 159.6, 5), "beyond the image"),
         ((0, 0, 5, 1e300), "beyond the image"),
-        ((5.2, 5, 5.8, 9), "centre of no pixel"),
+        ((5.2, 5, 5.8, 9), "no pixel centre"),
     ],
 )
 def test_boxes_that_cannot_be_are_refused(box, message):
