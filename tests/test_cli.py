@@ -308,7 +308,7 @@ def test_models_verify_names_what_is_wrong(repository: Path) -> None:
     assert lines["2.onnx"].startswith("ok")
     assert lines["1.onnx"].startswith("BAD")
     assert "wrong hash" in lines["1.onnx"]
-    assert "7.plan.json is not beside it" in lines["7.plan"]
+    assert "7.plan.json is missing beside it" in lines["7.plan"]
 
 
 def test_models_verify_in_another_back_end(model: Path) -> None:

@@ -18,7 +18,8 @@ from PIL import Image
 
 from clickcut.errors import ImageError, LimitError, UnavailableError
 from clickcut.image_file import decode, examine, parts, process
-from clickcut.image_file.process import Cancellation, Decoder
+from clickcut.image_file.cancellation import Cancellation
+from clickcut.image_file.process import Decoder
 
 
 def encoded(pixels: np.ndarray, kind: str, **options: object) -> bytes:

@@ -22,7 +22,7 @@ MAY_IMPORT = {
 """Package -> our other packages that it may use. Those of `integrations/` may use the engine."""
 
 ENGINE = (
-    {"errors", "kernels", "whole_file"},
+    {"control_groups", "errors", "kernels", "process_limits", "timings", "whole_file"},
     {"checks", "installation"},
     {
         "clicks",

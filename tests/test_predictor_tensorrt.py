@@ -62,7 +62,7 @@ def test_a_damaged_plan_is_refused(plan: Path) -> None:
 
 def test_missing_files_are_named(plan: Path) -> None:
     sidecar_of(plan).unlink()
-    with pytest.raises(BundleError, match=r"model\.plan\.json is not beside it"):
+    with pytest.raises(BundleError, match=r"model\.plan\.json is missing beside it"):
         load_predictor(plan)
     with pytest.raises(BundleError, match="no such file"):
         load_predictor(plan.with_name("other.plan"))

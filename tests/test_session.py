@@ -18,7 +18,8 @@ from clickcut.session import objects as objects_module
 from clickcut.session import pipeline as pipeline_module
 from clickcut.session.events import Prompts, SetParameters
 from clickcut.session.history import UNDO_BYTES
-from clickcut.session.pipeline import Pipeline, State
+from clickcut.session.pipeline import Pipeline
+from clickcut.session.state import State
 
 OBJECT, BOX, GROUND = (53, 60), (120, 48), (10, 10)
 STATE_BYTES = 64 * 64 * 4 + 160 * 120 // 8
@@ -433,7 +434,7 @@ def test_a_box_selects_what_is_in_it_and_counts_as_drawn_first():
         ((-0.6, 0, 5, 5), "beyond the image"),
         ((0, 0, 159.6, 5), "beyond the image"),
         ((0, 0, 5, 1e300), "beyond the image"),
-        ((5.2, 5, 5.8, 9), "centre of no pixel"),
+        ((5.2, 5, 5.8, 9), "no pixel centre"),
     ],
 )
 def test_boxes_that_cannot_be_are_refused(box, message):

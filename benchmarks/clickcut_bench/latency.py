@@ -20,12 +20,12 @@ import numpy as np
 
 from clickcut.client import Client
 from clickcut.commands.demo import running_server
+from clickcut.timings import STAGES
 from clickcut_bench.photographs import Photograph, photograph, scaled, targets
 from clickcut_eval.clicker import Clicker
 from clickcut_eval.machine import describe
 
 SIZES = {"500x375": (500, 375), "1080p": (1920, 1080), "12 MP": (4000, 3000)}
-STAGES = ("decode", "queue", "maps", "network", "cut", "encode", "total")
 CLICKS = 6
 
 

@@ -52,7 +52,7 @@ def to_rle(mask: NDArray[np.bool_], box: Region | None = None) -> bytes:
 
     Args:
         mask: (H, W) bool.
-        box: what is to be looked at, when it is known that no pixel outside is set; may be empty.
+        box: of the set pixels, if known, or larger; may be empty.
 
     Returns:
         What pycocotools calls `counts`, for an array of `mask`'s shape.
@@ -83,7 +83,7 @@ def _run_starts(mask: NDArray[np.bool_], box: Region) -> Iterator[NDArray[np.int
     for x0 in range(box.x0, box.x1 if box.height else box.x0, step):
         part = mask[box.y0 : box.y1, x0 : min(x0 + step, box.x1)]
         starts = np.concatenate((held, _changes(part, x0, box.y0, height)))
-        # A run that goes on from the foot of a column to the head of the next one is one run.
+        # A run may continue from the bottom of a column at the top of the next one.
         twice = np.flatnonzero(starts[1:] == starts[:-1])
         starts = np.delete(starts, np.concatenate((twice, twice + 1)))
         yield starts[:-1]

@@ -108,7 +108,7 @@ def folders(source: Path) -> list[Path]:
     if chosen := os.environ.get(ENVIRONMENT):
         return [Path(chosen).absolute() / package]
     user: str = AppDirs(appname="clickcut", appauthor=False).user_cache_dir  # type: ignore[no-untyped-call]
-    # By place: another installation of the same user has a folder of its own.
+    # By place: another installation of the same user has its own folder.
     place = hashlib.sha256(os.fsencode(source.parent)).hexdigest()[:16]
     return [source.parent / "__pycache__", Path(user) / "kernels" / f"{package}-{place}"]
 

@@ -53,7 +53,7 @@ def contact_sheet(
     """Pictures side by side with their captions, row by row.
 
     Args:
-        pictures: caption, and (H, W, 3) uint8 RGB of any size; at least one.
+        pictures: caption, and (H, W, 3) uint8 RGB of any size; not empty.
         columns: pictures in a row.
         width: of a picture on the sheet, pixels; heights follow.
 

@@ -15,10 +15,9 @@ import platform
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
-_ROOT = Path("/")
+from clickcut.control_groups import group_folders, read_text
 
-_MAX_BYTES = 2**20
-"""Maximum number of bytes read from a file of /proc or /sys."""
+_ROOT = Path("/")
 
 _THREAD_SETTINGS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables of libraries that otherwise start a thread per CPU of the machine."""
@@ -49,31 +48,17 @@ def available_cores(root: Path = _ROOT) -> int:
         return available_cpus(root)
     cpus = os.sched_getaffinity(0)
     folders = (root / f"sys/devices/system/cpu/cpu{cpu}/topology" for cpu in cpus)
-    cores = {_read(folder / "thread_siblings_list") or str(folder) for folder in folders}
+    cores = {read_text(folder / "thread_siblings_list") or str(folder) for folder in folders}
     return min(len(cores), available_cpus(root))
 
 
 def _quotas(root: Path) -> Iterator[float]:
     """Yield the quotas of this process's control groups and of all groups above them, in CPUs."""
-    for line in _read(root / "proc/self/cgroup").splitlines():
-        _, _, rest = line.partition(":")
-        controllers, _, group = rest.partition(":")
-        # In a container the path may be the host's, of which only the last folders are mounted.
-        names = [part for part in group.split("/") if part not in ("", ".", "..")]
-        groups = ["/".join(names[:count]) for count in range(len(names), -1, -1)]
-        if not controllers:
-            mounts = (root / "sys/fs/cgroup", root / "sys/fs/cgroup/unified")
-            texts = [_read(mount / place / "cpu.max") for mount in mounts for place in groups]
-        elif "cpu" in controllers.split(","):
-            mounts = (root / "sys/fs/cgroup/cpu", root / "sys/fs/cgroup" / controllers)
-            folders = [mount / place for mount in mounts for place in groups]
-            texts = [
-                f"{_read(folder / 'cpu.cfs_quota_us')} {_read(folder / 'cpu.cfs_period_us')}"
-                for folder in folders
-            ]
-        else:
-            continue
-        yield from (quota for text in texts if (quota := _quota(text)) is not None)
+    for folder, is_version_2 in group_folders(root, "cpu"):
+        names = ("cpu.max",) if is_version_2 else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        quota = _quota(" ".join(read_text(folder / name) for name in names))
+        if quota is not None:
+            yield quota
 
 
 def _quota(text: str) -> float | None:
@@ -98,7 +83,7 @@ def limit_library_threads(environment: MutableMapping[str, str] = os.environ) ->
 @functools.cache
 def features(root: Path = _ROOT) -> frozenset[str]:
     """Return the processor's instruction sets, as Linux names them; empty where unknown."""
-    for line in _read(root / "proc/cpuinfo").splitlines():
+    for line in read_text(root / "proc/cpuinfo").splitlines():
         name, _, value = line.partition(":")
         if name.strip() in ("flags", "Features"):  # x86, ARM
             return frozenset(value.split())
@@ -106,7 +91,7 @@ def features(root: Path = _ROOT) -> frozenset[str]:
 
 
 def has_fast_bf16(root: Path = _ROOT) -> bool:
-    """Return whether the processor has bfloat16 arithmetic of its own.
+    """Return whether the processor has native bfloat16 arithmetic.
 
     True for AVX-512 BF16, AMX and ARM's BF16. Where it is false, PyTorch computes in bfloat16 by
     converting every value, many times slower than float32.
@@ -116,16 +101,7 @@ def has_fast_bf16(root: Path = _ROOT) -> bool:
 
 def name(root: Path = _ROOT) -> str:
     """Return the model of the processor as the operating system names it."""
-    for line in _read(root / "proc/cpuinfo").splitlines():
+    for line in read_text(root / "proc/cpuinfo").splitlines():
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
-
-
-def _read(path: Path) -> str:
-    """Return the beginning of a file; "" when it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return file.read(_MAX_BYTES).decode("utf-8", "replace")
-    except OSError:
-        return ""

@@ -1,8 +1,8 @@
-"""The region: which part of the image the network sees for this click.
+"""The region: the part of the image that is the input of the network.
 
-The first click sees the whole image. Later ones see a square-ish box around the selection and the
-clicks, so that a small object in a large photograph gets the network's full resolution at the same
-cost.
+For the first click it is the whole image, for later ones a nearly square box around the selection
+and the clicks, so that a small object in a large photograph gets the network's full resolution at
+the same cost.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ class Region:
 
     @property
     def width(self) -> int:
-        """Columns."""
+        """Number of columns."""
         return self.x1 - self.x0
 
     @property
     def height(self) -> int:
-        """Rows."""
+        """Number of rows."""
         return self.y1 - self.y0
 
     @property
     def area(self) -> int:
-        """Pixels."""
+        """Number of pixels."""
         return self.width * self.height
 
     @property
@@ -42,7 +42,7 @@ class Region:
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
     def contains(self, other: Region) -> bool:
-        """Whether `other` lies inside this region."""
+        """Return whether `other` lies inside this region."""
         return (
             self.x0 <= other.x0
             and self.y0 <= other.y0
@@ -51,26 +51,26 @@ class Region:
         )
 
     def holds(self, x: int, y: int) -> bool:
-        """Whether pixel (x, y) lies inside this region."""
+        """Return whether pixel (x, y) lies inside this region."""
         return self.x0 <= x < self.x1 and self.y0 <= y < self.y1
 
     def relative_to(self, origin: Region) -> Region:
-        """The same pixels, counted from the top-left pixel of `origin`."""
+        """Return the same pixels, relative to the top-left pixel of `origin`."""
         return Region(
             self.x0 - origin.x0, self.y0 - origin.y0, self.x1 - origin.x0, self.y1 - origin.y0
         )
 
     def scaled(self, factor: int) -> Region:
-        """The same box where every pixel has become `factor` x `factor` pixels."""
+        """Return the region scaled by `factor`: each pixel becomes `factor` x `factor` pixels."""
         return Region(factor * self.x0, factor * self.y0, factor * self.x1, factor * self.y1)
 
     def intersection(self, other: Region) -> Region:
-        """The pixels of both; where there are none, an empty region inside this one."""
+        """Return the intersection; if there is none, an empty region inside this one."""
         x0, y0 = min(max(self.x0, other.x0), self.x1), min(max(self.y0, other.y0), self.y1)
         return Region(x0, y0, max(x0, min(self.x1, other.x1)), max(y0, min(self.y1, other.y1)))
 
     def union(self, other: Region) -> Region:
-        """The smallest region that holds both."""
+        """Return the smallest region that contains both."""
         return Region(
             min(self.x0, other.x0),
             min(self.y0, other.y0),
@@ -80,14 +80,14 @@ class Region:
 
 
 STRETCH = 0.75
-"""Least ratio of a region's short to its long side, where the image is large enough."""
+"""Minimum ratio of a region's short to its long side, if the image is large enough."""
 
 SLACK = 2.5
-"""A region is kept until it is this many times larger than the one that would be chosen anew."""
+"""A region is kept until it is this many times larger than a newly chosen one."""
 
 
 def around_points(points: Iterable[tuple[int, int]]) -> Region | None:
-    """The smallest region that holds all points (x, y); None for no points."""
+    """Return the smallest region that contains all points (x, y); None for no points."""
     listed = list(points)
     if not listed:
         return None
@@ -96,7 +96,7 @@ def around_points(points: Iterable[tuple[int, int]]) -> Region | None:
 
 
 def around(centre: tuple[int, int], wide: float, high: float, width: int, height: int) -> Region:
-    """A region of `wide` x `high` pixels around a pixel, inside an image of `width` x `height`."""
+    """Return a region of `wide` x `high` pixels around a pixel, inside an image."""
     x0, x1 = _span(centre[0] + 0.5, wide, width)
     y0, y1 = _span(centre[1] + 0.5, high, height)
     return Region(x0, y0, x1, y1)
@@ -105,13 +105,13 @@ def around(centre: tuple[int, int], wide: float, high: float, width: int, height
 def first_region(
     width: int, height: int, points: Iterable[tuple[int, int]], max_aspect: float
 ) -> Region:
-    """The region for a prediction when nothing is selected: the whole image, unless it is long.
+    """Return the region without a selection: the whole image, unless it is elongated.
 
     Args:
         width: of the image, pixels.
         height: of the image, pixels.
         points: clicks, (x, y); all are inside.
-        max_aspect: longest side / shortest side of the region, unless the clicks need more.
+        max_aspect: maximum longer / shorter side of the region, unless the clicks need more.
     """
     clicked = around_points(points)
     if clicked is None:
@@ -129,17 +129,17 @@ def choose_region(
     expansion: float,
     min_side: int,
 ) -> Region:
-    """The region for the next prediction.
+    """Return the region for the next prediction.
 
     Args:
         width: of the image, pixels.
         height: of the image, pixels.
-        needed: what must be inside: box of the selection and all clicks; None before the first
-            prediction.
-        present: the region of the last prediction; kept when it still fits, so that guidance maps
-            and cut go on from where they are.
+        needed: region that must be inside: box of the selection and all clicks; None before the
+            first prediction.
+        present: the region of the last prediction; kept if it still fits, so that guidance maps
+            and cut can be updated in place.
         expansion: side of the region / side of `needed`.
-        min_side: least side, pixels, where the image is large enough.
+        min_side: minimum side, pixels, if the image is large enough.
 
     Returns:
         A region inside the image.
@@ -170,7 +170,7 @@ def choose_region(
 
 
 def _span(centre: float, side: float, limit: int) -> tuple[int, int]:
-    """A span of about `side` pixels around `centre`, moved and cut to lie in [0, limit)."""
+    """Return a span of about `side` pixels around `centre`, shifted and clipped to [0, limit)."""
     length = min(limit, math.ceil(side))
     start = min(max(0, round(centre - length / 2)), limit - length)
     return start, start + length

@@ -17,7 +17,7 @@ def whole_file(path: Path, unique: bool = False) -> Iterator[BinaryIO]:
 
     Args:
         path: the file; its folder must exist.
-        unique: several processes may write the same file: each has a partial file of its own.
+        unique: several processes may write the same file, each to its own partial file.
 
     Raises:
         OSError: the disk is full or the folder is not writable; an existing file is unchanged.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clickcut.session.pipeline import probability
+from clickcut.session.state import probability
 from clickcut_export.errors import ParityError
 
 Batch = NDArray[np.float32]

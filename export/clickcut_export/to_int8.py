@@ -20,7 +20,7 @@ import onnx
 from clickcut.backends import Predictor, load_predictor
 from clickcut.bundle import BundleMetadata
 from clickcut.bundle.reference import make_reference
-from clickcut.session.pipeline import probability
+from clickcut.session.state import probability
 from clickcut_export.calibration import Quantiser
 from clickcut_export.errors import ExportError
 from clickcut_export.graph import consumers, finish, load_graph

@@ -541,9 +541,9 @@ def test_an_impossible_window_is_refused(client: Client) -> None:
 def test_a_large_file_is_uploaded_with_its_window(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from clickcut.client import conversation, protocol
+    from clickcut.client import protocol, recovery
 
-    monkeypatch.setattr(conversation, "INLINE_BYTES", 10)
+    monkeypatch.setattr(recovery, "INLINE_BYTES", 10)
     monkeypatch.setattr(protocol, "INLINE_BYTES", 10)
     with client.open(deep_file(), window=(10, 700)) as session:
         assert session.window == (10.0, 700.0)

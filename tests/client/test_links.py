@@ -31,7 +31,7 @@ from clickcut.client import (
     UnreachableError,
     UsageError,
 )
-from clickcut.client.channel import Target
+from clickcut.client.channel import Endpoint
 from clickcut.client.failures import error_of_rpc
 from clickcut.errors import LimitError
 from clickcut.images import prepare
@@ -240,8 +240,8 @@ def test_loopback_never_goes_through_a_proxy(server: ServerProcess, variable: st
     ],
 )
 def test_what_is_local(address: str, local: bool) -> None:
-    assert Target(address).is_local == local
-    assert dict(Target(address).options)["grpc.enable_http_proxy"] == (not local)
+    assert Endpoint(address).is_local == local
+    assert dict(Endpoint(address).options)["grpc.enable_http_proxy"] == (not local)
 
 
 def test_an_error_names_the_proxy_s_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,12 +253,12 @@ def test_an_error_names_the_proxy_s_variable(monkeypatch: pytest.MonkeyPatch) ->
             client.models()
         assert "secret" not in str(raised.value)
     monkeypatch.setenv("no_proxy", "example.org, 192.0.2.1")
-    assert not Target("192.0.2.1:50051").proxy
+    assert not Endpoint("192.0.2.1:50051").proxy
 
 
 def test_a_body_limit_of_a_proxy_is_named_and_not_retried() -> None:
     error = _RpcError(grpc.StatusCode.UNKNOWN, "Received http2 header with status: 413")
-    known = error_of_rpc(error, Target("example.org:1"))
+    known = error_of_rpc(error, Endpoint("example.org:1"))
     assert isinstance(known, BodyLimitError)
     assert "client_max_body_size" in str(known)
 

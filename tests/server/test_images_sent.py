@@ -208,7 +208,7 @@ BAD_UPLOADS = {
     "another digest": (
         [pb.UploadImageRequest(digest="0" * 64), *chunks(image_file(30, 20))],
         "INVALID_ARGUMENT",
-        "damaged on its way",
+        "damaged in transit",
     ),
     "no digest": ([pb.UploadImageRequest(digest="zz")], "INVALID_ARGUMENT", "64 lower-case"),
     "over the limit": (chunks(b"x" * (25 * MIB)), "INVALID_ARGUMENT", "the most that is taken"),

@@ -164,7 +164,7 @@ def test_a_split_needs_its_versions_and_a_weight(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("address", ["0.0.0.0:50052", "10.0.0.1:1", "[::]:1", "example.org:80"])
 def test_the_admin_service_stays_on_this_machine(address: str) -> None:
-    with pytest.raises(ValidationError, match="no password"):
+    with pytest.raises(ValidationError, match="no authentication"):
         Settings(admin_address=address)
 
 
@@ -426,7 +426,7 @@ def test_no_session_is_lost_while_models_are_loaded_again(
                 server.hang_up()
                 wait_until(
                     lambda turn=turn: (
-                        sum("models loaded again" in x for x in server.errors) == turn + 1
+                        sum("models reloaded" in x for x in server.errors) == turn + 1
                     ),
                     "the models are loaded again",
                 )
@@ -454,7 +454,7 @@ app.Models = models
 """
     with ServerProcess(None, models=folder, model=None, prelude=prelude) as server:
         server.hang_up()
-        wait_until(lambda: said(server, "models loaded again: kept toy@1"), "it is served")
+        wait_until(lambda: said(server, "models reloaded: kept toy@1"), "it is served")
 
 
 def test_two_versions_side_by_side(folder: Path) -> None:

@@ -16,8 +16,9 @@ from clickcut import errors
 from clickcut import grpc_status as status
 from clickcut.errors import ClickcutError, EventError, ImageError, ImageNotFoundError, LimitError
 from clickcut.image_file import Decoded, Window
+from clickcut.image_file.cancellation import Cancellation
 from clickcut.image_file.parts import Parts
-from clickcut.image_file.process import Cancellation, Decoder
+from clickcut.image_file.process import Decoder
 from clickcut.images import ImageLimits, PreparedImage, digest_of
 from clickcut.region import Region
 from clickcut.server.image_store import ImageStore
@@ -210,7 +211,7 @@ def test_an_image_that_outgrows_what_was_reserved_troubles_no_other() -> None:
 
 def fill(image: PreparedImage, factor: int = 1) -> None:
     """Compute all edge weights, as if the cut had been everywhere."""
-    edges = image.edges_at(factor)
+    edges = image.pyramid.at(factor)
     edges.dense(Region(0, 0, edges.image.shape[1], edges.image.shape[0]))
 
 
@@ -227,7 +228,7 @@ def test_a_bad_file_is_refused_to_all_who_sent_it() -> None:
         tasks = [store.add(b"not an image") for _ in range(3)]
         answers = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(a) for a in answers] == [ImageError] * 3
-        with pytest.raises(ImageError, match="damaged on its way"):
+        with pytest.raises(ImageError, match="damaged in transit"):
             await store.add(FILES[0], "0" * 64)
         assert len(store) == 0
 

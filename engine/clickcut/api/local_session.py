@@ -19,15 +19,13 @@ from clickcut.errors import EventError, SessionNotFoundError
 from clickcut.parameters import checked_values
 from clickcut.polygons import Polygon, to_polygons
 from clickcut.session import ClickSession, Step
-
-STAGES = ("decode", "queue", "maps", "network", "cut", "encode", "total")
-"""Names of timings; stages that do not occur in this process stay 0."""
+from clickcut.timings import STAGES
 
 
 class LocalSession:
     """A session of `clickcut.open`; see `clickcut.api.protocols.AnySession`.
 
-    Closes when used in `with`. Several threads may use it: events go one after the other.
+    Closes when used in `with`. Thread-safe: events are applied one after the other.
 
     Args:
         session: does the computation.

@@ -25,44 +25,107 @@ L_co = TypeVar("L_co", covariant=True)
 class AnySession(Protocol[M_co, P_co, L_co]):
     """Select objects in one image, one after the other, click by click.
 
-    Each event returns the mask after it: (H, W) bool, read-only, an array of its own. An event that
-    cannot be applied raises an error of `clickcut.errors` and changes nothing. Coordinates: x to
-    the right, y down, in pixels of the image as displayed; (0, 0) is the centre of the top-left
-    pixel.
+    Each event returns the mask after it: (H, W) bool, read-only, a new array when it changed.
+    Coordinates: x to the right, y down, in pixels of the image as displayed; (0, 0) is the centre
+    of the top-left pixel.
+
+    Errors are those of `clickcut.errors`, and an event that raises one changes nothing. All events
+    raise `EventError` for invalid arguments, `LimitError` for too many events or points, and
+    `SessionNotFoundError` after `close`. On a server they may also raise `BusyError`,
+    `UnavailableError` and `StalledError`; the next call continues from the same state.
     """
 
     def click(self, x: float, y: float, positive: bool = True) -> M_co:
-        """Mark the pixel at (x, y) as object, or as background if not `positive`."""
+        """Mark the pixel at (x, y) as object, or as background if not `positive`.
+
+        Raises:
+            EventError: the position is outside the image, or excluded from this object.
+        """
 
     def stroke(self, points: ArrayLike, positive: bool = True) -> M_co:
-        """Mark all pixels on a polyline: (N, 2), x and y of its corners, image pixels."""
+        """Mark all pixels on a polyline as object, or as background if not `positive`.
+
+        Args:
+            points: (N, 2), x and y of its corners, image pixels.
+            positive: object, else background.
+
+        Raises:
+            EventError: another shape, or a corner outside the image.
+        """
 
     def box(self, x0: float, y0: float, x1: float, y1: float) -> M_co:
-        """Set the box around the object, image pixels; it replaces an earlier one."""
+        """Set the box around the object; it replaces an earlier one.
+
+        It counts as drawn before all clicks; it contains the pixels whose centres lie in it.
+
+        Args:
+            x0: left edge, image pixels.
+            y0: upper edge.
+            x1: right edge.
+            y1: lower edge.
+
+        Raises:
+            EventError: an edge is outside the image, or the box contains no pixel.
+        """
 
     def move_click(self, index: int, x: float, y: float) -> M_co:
-        """Move a click, by its index in `clicks`, to (x, y), as if it had been made there."""
+        """Move a click, by its index in `clicks`, to (x, y), as if it had been made there.
+
+        Raises:
+            EventError: no such click, a stroke, or a position outside the image.
+        """
 
     def remove_click(self, index: int) -> M_co:
-        """Remove a click or stroke, by its index in `clicks`, as if it had not been made."""
+        """Remove a click or stroke, by its index in `clicks`, as if it had not been made.
+
+        Raises:
+            EventError: no such click.
+        """
 
     def start_from(self, mask: Mask) -> M_co:
-        """Start from an initial mask, (H, W) bool, which clicks then correct."""
+        """Start from an initial mask, which clicks then correct; it replaces all earlier events.
+
+        Args:
+            mask: (H, W) bool, of the image's size.
+
+        Raises:
+            EventError: another shape or dtype.
+        """
 
     def undo(self) -> M_co:
-        """Undo the last click, stroke, change of a click, box, initial mask or reset."""
+        """Undo the last click, stroke, change of a click, box, initial mask or reset.
+
+        Raises:
+            EventError: there is nothing to undo.
+        """
 
     def redo(self) -> M_co:
-        """Redo what the last undo took back."""
+        """Redo what the last undo took back.
+
+        Raises:
+            EventError: there is nothing to redo.
+        """
 
     def reset(self) -> M_co:
         """Remove all clicks, box and initial mask of the current object."""
 
     def next_object(self, exclude_finished: bool = False) -> M_co:
-        """Start a new object on the same image, with no clicks."""
+        """Start a new object on the same image, with no clicks.
+
+        Args:
+            exclude_finished: never take pixels that now belong to other objects.
+        """
 
     def edit_object(self, index: int, exclude_finished: bool = False) -> M_co:
-        """Edit an earlier object again, by its `object_index`, with its clicks, undo and redo."""
+        """Edit an earlier object again, with its clicks, undo and redo.
+
+        Args:
+            index: its `object_index`.
+            exclude_finished: from now on never take pixels that now belong to other objects.
+
+        Raises:
+            EventError: no such object.
+        """
 
     def set_parameters(
         self,
@@ -73,14 +136,26 @@ class AnySession(Protocol[M_co, P_co, L_co]):
         cut: bool | None = None,
         threshold: float | None = None,
     ) -> M_co:
-        """Change parameters; see `clickcut.parameters.Parameters`. None leaves one as it is."""
+        """Change parameters; see `clickcut.parameters.Parameters`. None leaves one unchanged.
+
+        Raises:
+            EventError: a value is of the wrong type or out of range.
+        """
 
     @property
     def mask(self) -> Mask:
         """The current mask, (H, W) bool, read-only."""
 
     def polygons(self, tolerance: float = 0.0, *, valid: bool = False) -> list[Polygon]:
-        """Return the outlines of the current mask; see `clickcut.polygons.to_polygons`."""
+        """Return the outlines of the current mask; see `clickcut.polygons.to_polygons`.
+
+        Args:
+            tolerance: maximum distance from the exact outline, pixels; 0 for exact outlines.
+            valid: make polygons that are valid in the sense of OGC simple features.
+
+        Raises:
+            EventError: too many corners or outlines.
+        """
 
     def probability(self) -> P_co:
         """Return the probability of object, (H, W) float32; 0 outside the network's region."""

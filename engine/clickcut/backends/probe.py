@@ -8,6 +8,7 @@ package.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from clickcut.bundle import bundled_models
 from clickcut.errors import BackendError, BundleError, ClickcutError, printable
+from clickcut.process_limits import limit_memory, limit_time, no_core_dump
 
 SECONDS = 60
 """For interpreter, load and first prediction. The paper's VGG16 takes about 5 on one core."""
@@ -86,19 +88,10 @@ _REFUSED, _UNAVAILABLE = 3, 4
 
 def _limit(path: Path, seconds: float) -> None:
     """Limit the time and memory of this process, even if its parent has ended."""
-    if hasattr(signal, "alarm"):
-        signal.alarm(max(1, round(seconds)))  # its default action ends native code as well
-    try:
-        import resource
-
-        memory = MAX_MEMORY + _MEMORY_PER_BYTE * path.stat().st_size
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        if hard != resource.RLIM_INFINITY:
-            memory = min(memory, hard)
-        resource.setrlimit(resource.RLIMIT_AS, (memory, hard))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    except (ImportError, OSError, ValueError):
-        pass  # no such limits on this system, or no such file, which loading reports
+    limit_time(seconds)
+    with contextlib.suppress(OSError, ValueError):  # no such file, which loading reports
+        limit_memory("AS", MAX_MEMORY + _MEMORY_PER_BYTE * path.stat().st_size)
+        no_core_dump()
 
 
 def main(path: Path, seconds: float) -> int:

@@ -120,10 +120,10 @@ class TensorRTPredictor:
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Predictor.predict`."""
-        size, (least, _, largest) = batch.shape[2], self._profile.size
-        if not least <= size <= largest:
+        size, (low, _, high) = batch.shape[2], self._profile.size
+        if not low <= size <= high:
             raise BundleError(
-                f"model {self.metadata.name} takes {least} to {largest} pixels, not {size}"
+                f"model {self.metadata.name} takes {low} to {high} pixels, not {size}"
             )
         most = self._profile.batch[2]
         if len(batch) <= most:
@@ -133,8 +133,8 @@ class TensorRTPredictor:
 
     def _padded(self, batch: int) -> int:
         """Return the batch size that a batch is brought to: a power of two within the profile."""
-        least, _, most = self._profile.batch
-        return max(least, min(most, 1 << (batch - 1).bit_length()))
+        low, _, high = self._profile.batch
+        return max(low, min(high, 1 << (batch - 1).bit_length()))
 
     def _lane(self, batch: int, size: int) -> _Lane:
         with self._lock:
@@ -161,7 +161,7 @@ class _Lane:
     """What one batch size needs; one thread at a time.
 
     Args:
-        context: an execution context of its own.
+        context: an execution context, not shared.
         input_name: of the plan's input.
         output_name: of its output.
         shape: of the input, (N, C, S, S).

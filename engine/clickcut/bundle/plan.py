@@ -41,8 +41,8 @@ class Profile(BaseModel):
 
     @model_validator(mode="after")
     def _check_order(self) -> Profile:
-        for name, (least, best, most) in (("batch", self.batch), ("size", self.size)):
-            if not least <= best <= most <= 4096:
+        for name, (low, best, high) in (("batch", self.batch), ("size", self.size)):
+            if not low <= best <= high <= 4096:
                 raise ValueError(f"{name}: expected min <= opt <= max <= 4096")
         return self
 
@@ -134,10 +134,10 @@ def read_description(path: Path) -> PlanDescription:
         raise BundleError(f"{beside}: {faults_of(error)}") from error
     if description.reference is not None:
         check_reference(description.reference, metadata, str(beside))
-    least, _, most = facts.profile.size
-    if not least <= metadata.input_size <= most:
+    low, _, high = facts.profile.size
+    if not low <= metadata.input_size <= high:
         raise BundleError(
-            f"{beside}: the plan takes {least} to {most} pixels, the model needs "
+            f"{beside}: the plan takes {low} to {high} pixels, the model needs "
             f"{metadata.input_size}; build the plan again"
         )
     return description

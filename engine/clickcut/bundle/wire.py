@@ -74,9 +74,9 @@ def fields(data: bytes, at: int, end: int, budget: Budget) -> Iterator[Field]:
         elif kind in (FIXED64, FIXED32):
             at += 8 if kind == FIXED64 else 4
         else:
-            raise ValueError(f"byte {start} begins no field")
+            raise ValueError(f"byte {start} is not the start of a field")
         if number == 0:
-            raise ValueError(f"byte {start} begins no field")
+            raise ValueError(f"byte {start} is not the start of a field")
         if at > end:
             raise ValueError(f"it ends at byte {end}, within a field that begins at byte {start}")
         yield Field(number, kind, start, body, at, value)

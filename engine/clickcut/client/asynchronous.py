@@ -25,7 +25,7 @@ from clickcut.client.arguments import (
     segment_request,
 )
 from clickcut.client.awaiting import Driver, Home
-from clickcut.client.channel import KEEPALIVE_SECONDS, Channels, Target
+from clickcut.client.channel import KEEPALIVE_SECONDS, Channels, Endpoint
 from clickcut.client.conversation import Conversation
 from clickcut.client.picture import ImageSource, Picture, WindowLike
 from clickcut.client.protocol import (
@@ -59,8 +59,8 @@ class AsyncClient:
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         self._limits = Limits(timeout, retry_seconds)
-        target = Target(address, credentials, keepalive_seconds)
-        self._driver = Driver(target, Channels(target.aio_channel), Home())
+        endpoint = Endpoint(address, credentials, keepalive_seconds)
+        self._driver = Driver(endpoint, Channels(endpoint.aio_channel), Home())
         self._sessions: weakref.WeakSet[AsyncSession] = weakref.WeakSet()
 
     async def open(
@@ -165,7 +165,7 @@ class AsyncSession(
                 raise
 
     async def close(self) -> None:
-        """Free the session on the server."""
+        """Close the session on the server and free its memory."""
         await self._run(self._conversation.closing())
         self._finalizer.detach()
 

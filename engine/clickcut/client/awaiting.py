@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from clickcut.client.channel import Channels, Lease, Target
+from clickcut.client.channel import Channels, Endpoint, Lease
 from clickcut.client.failures import UnreachableError, connection_broke, error_of_rpc, not_sent
 from clickcut.client.protocol import (
     CLOSE_SECONDS,
@@ -53,7 +53,7 @@ class Home:
         if self._loop is not loop:
             raise UsageError(
                 "this AsyncClient is in use in another event loop; create one for this loop "
-                "(each asyncio.run has a loop of its own)"
+                "(each asyncio.run has its own loop)"
             )
 
     @property
@@ -66,8 +66,10 @@ class Home:
 class Driver:
     """Performs the actions of conversations on the event loop; holds at most one stream."""
 
-    def __init__(self, target: Target, channels: Channels[grpc.aio.Channel], home: Home) -> None:
-        self._target = target
+    def __init__(
+        self, endpoint: Endpoint, channels: Channels[grpc.aio.Channel], home: Home
+    ) -> None:
+        self._endpoint = endpoint
         self._channels = channels
         self._home = home
         self._stream: Any = None
@@ -75,9 +77,9 @@ class Driver:
         self._closing: set[asyncio.Task[None]] = set()
 
     def another(self) -> Driver:
-        """Return a driver over the same channels with a stream of its own."""
+        """Return a driver over the same channels with a separate stream."""
         self.check_home()
-        return Driver(self._target, self._channels, self._home)
+        return Driver(self._endpoint, self._channels, self._home)
 
     def check_home(self) -> None:
         """Check that the client may be used here; see `Home.check`."""
@@ -154,7 +156,7 @@ class Driver:
             if not deadline.left:
                 self._channels.abandon(lease)
                 raise deadline.error() from error
-            raise error_of_rpc(error, self._target) from error
+            raise error_of_rpc(error, self._endpoint) from error
         finally:
             self._release(lease)
 
@@ -176,7 +178,7 @@ class Driver:
             raise connection_broke("the stream has ended") from error
         except grpc.aio.AioRpcError as error:
             self._disconnect()
-            known = error_of_rpc(error, self._target)
+            known = error_of_rpc(error, self._endpoint)
             raise (not_sent(known) if ended else known) from error
         except BaseException:
             self._disconnect()

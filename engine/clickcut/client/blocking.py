@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from clickcut.client.channel import Channels, Lease, Target
+from clickcut.client.channel import Channels, Endpoint, Lease
 from clickcut.client.failures import UnreachableError, connection_broke, error_of_rpc, not_sent
 from clickcut.client.protocol import (
     Action,
@@ -44,17 +44,17 @@ EXIT_SECONDS = 0.5
 class Driver:
     """Performs the actions of conversations over blocking channels; holds at most one stream."""
 
-    def __init__(self, target: Target, channels: Channels[grpc.Channel]) -> None:
-        self._target = target
+    def __init__(self, endpoint: Endpoint, channels: Channels[grpc.Channel]) -> None:
+        self._endpoint = endpoint
         self._channels = channels
         self._process = os.getpid()
         self._stream: _Stream | None = None
         self._lease: Lease[grpc.Channel] | None = None
 
     def another(self) -> Driver:
-        """Return a driver over the same channels with a stream of its own."""
+        """Return a driver over the same channels with a separate stream."""
         self._check_process()
-        return Driver(self._target, self._channels)
+        return Driver(self._endpoint, self._channels)
 
     def run(self, talk: Talk[T]) -> T:
         """Run a conversation to its end.
@@ -137,7 +137,7 @@ class Driver:
             if not deadline.left:
                 self._channels.abandon(lease)
                 raise deadline.error() from error
-            raise error_of_rpc(error, self._target) from error
+            raise error_of_rpc(error, self._endpoint) from error
         finally:
             self._release(lease)
 
@@ -153,7 +153,7 @@ class Driver:
                 self._disconnect()
                 raise deadline.error() from error
             self._disconnect()
-            known = error_of_rpc(error, self._target)
+            known = error_of_rpc(error, self._endpoint)
             raise (not_sent(known) if ended else known) from error
         except BaseException:
             self._disconnect()

@@ -29,7 +29,7 @@ _NO_PROXY_VARIABLES = ("no_grpc_proxy", "no_proxy")
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Endpoint:
     """A server and how to reach it.
 
     Attributes:

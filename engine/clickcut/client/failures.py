@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from clickcut.client.channel import Target
+from clickcut.client.channel import Endpoint
 from clickcut.client.replies import InvalidReplyError
 from clickcut.errors import ClickcutError, LimitError, UnavailableError, printable
 from clickcut.grpc_status import ERROR_KEY, MAX_MESSAGE, error_of
@@ -82,17 +82,17 @@ def broke(error: ClickcutError) -> bool:
     return isinstance(error, UnreachableError) and error.broke
 
 
-def error_of_rpc(error: grpc.RpcError, target: Target) -> ClickcutError:
+def error_of_rpc(error: grpc.RpcError, endpoint: Endpoint) -> ClickcutError:
     """Return the error that an RPC ended with."""
     metadata: Any = error.trailing_metadata() or ()
     trailing: dict[str, Any] = dict(tuple(pair) for pair in metadata)
     name = str(trailing.get(ERROR_KEY, ""))
     code, details = error.code(), printable(error.details() or "", MAX_MESSAGE)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
-        return LimitError(f"a message to or from {target.address} is too large ({details})")
+        return LimitError(f"a message to or from {endpoint.address} is too large ({details})")
     if name or code not in _TRANSPORT:
         return error_of(code, details, name)
-    address = target.address
+    address = endpoint.address
     if _BODY_LIMIT.search(details):
         return BodyLimitError(
             f"a proxy in front of {address} refuses messages of this size (HTTP 413): raise its "
@@ -105,37 +105,37 @@ def error_of_rpc(error: grpc.RpcError, target: Target) -> ClickcutError:
             f"a proxy answers at {address}, and the server behind it does not ({details})"
         )
     if not _NOT_CONNECTED.search(details):
-        hint = _plain_text_hint(target) if code is grpc.StatusCode.UNAVAILABLE else ""
+        hint = _plain_text_hint(endpoint) if code is grpc.StatusCode.UNAVAILABLE else ""
         return connection_broke(f"the connection to {address} broke{hint} ({details})")
     return UnreachableError(
-        f"no connection to a server at {address}: {_reason(target, details)} ({details})"
+        f"no connection to a server at {address}: {_reason(endpoint, details)} ({details})"
     )
 
 
-def _reason(target: Target, details: str) -> str:
-    if target.credentials is not None and _NO_TLS_THERE.search(details):
+def _reason(endpoint: Endpoint, details: str) -> str:
+    if endpoint.credentials is not None and _NO_TLS_THERE.search(details):
         return "it answers in plain text, and this client uses TLS; omit the credentials"
-    if target.credentials is not None and _TLS_REFUSED.search(details):
+    if endpoint.credentials is not None and _TLS_REFUSED.search(details):
         return (
             "TLS failed: its certificate is not signed by the authority given, or is for another "
             "host name"
         )
     reason = "is it running (clickcut serve)?"
     if not _NOT_THERE.search(details):
-        reason += _plain_text_hint(target)
-    if target.proxy:
+        reason += _plain_text_hint(endpoint)
+    if endpoint.proxy:
         reason += (
-            f" The variable {target.proxy} is set, so the connection goes through that proxy; "
+            f" The variable {endpoint.proxy} is set, so the connection goes through that proxy; "
             "unset it, or add the host to no_proxy."
         )
     return reason
 
 
-def _plain_text_hint(target: Target) -> str:
+def _plain_text_hint(endpoint: Endpoint) -> str:
     """Return a hint for a plain-text client whose connection a TLS server closed."""
-    if target.credentials is not None or target.address.startswith("unix"):
+    if endpoint.credentials is not None or endpoint.address.startswith("unix"):
         return ""
-    return " If it speaks TLS, give credentials (--tls)." if _speaks_tls(target.address) else ""
+    return " If it speaks TLS, give credentials (--tls)." if _speaks_tls(endpoint.address) else ""
 
 
 def _speaks_tls(address: str) -> bool:

@@ -116,14 +116,14 @@ class Limits:
     retry_seconds: float
 
     def __post_init__(self) -> None:
-        for name, value, least in (
+        for name, value, minimum in (
             ("timeout", self.timeout, 1e-3),
             ("retry_seconds", self.retry_seconds, 0.0),
         ):
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not least <= value <= _MAX_SECONDS:
+            if not number or not minimum <= value <= _MAX_SECONDS:
                 raise EventError(
-                    f"{name} is a number of seconds from {least:g} to {_MAX_SECONDS:g}, "
+                    f"{name} is a number of seconds from {minimum:g} to {_MAX_SECONDS:g}, "
                     f"got {value!r}"
                 )
 

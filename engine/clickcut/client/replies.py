@@ -139,7 +139,7 @@ def _mask_after(mask: Mask, result: pb.Result, image: pb.ImageInfo) -> Mask:
     if kind is None:
         return mask
     if kind != "rle":
-        raise _invalid(f"a mask as {kind}, asked for as rle")
+        raise _invalid(f"a mask as {kind}, requested as rle")
     shape = image.height, image.width
     box, rle = _region(result.rectangle, image), result.rle
     if (rle.height, rle.width) != (box.height, box.width):

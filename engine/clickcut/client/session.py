@@ -22,6 +22,7 @@ from clickcut.client.protocol import Talk
 from clickcut.client.replies import Mask, Objects, Probability, objects_of, probability_of
 from clickcut.polygons import Polygon, to_polygons
 from clickcut.selection import bounding_box
+from clickcut.timings import STAGES
 from clickcut.v1 import clickcut_pb2 as pb
 
 M = TypeVar("M")
@@ -38,8 +39,7 @@ _PROBABILITY = pb.Output(mask=pb.Output.MASK_FORMAT_NONE, probability=True, clic
 class SessionBase(Generic[M, P, L]):
     """Events and state of a session.
 
-    Each event returns the mask after it: (H, W) bool, read-only, an array of its own. An event that
-    cannot be applied raises an error of `clickcut.errors` and changes nothing.
+    See `clickcut.api.protocols.AnySession` for arguments and errors.
     """
 
     _conversation: Conversation
@@ -185,7 +185,7 @@ class SessionBase(Generic[M, P, L]):
     def timings(self) -> dict[str, float]:
         """Milliseconds on the server of the last request, by stage."""
         timings = self._conversation.state.timings
-        return {field.name: getattr(timings, field.name) for field in timings.DESCRIPTOR.fields}
+        return {stage: getattr(timings, stage) for stage in STAGES}
 
     @property
     def clicks(self) -> list[PlacedClick]:

@@ -1,6 +1,6 @@
 """The synchronous client. Several threads may use one client, and one session.
 
-The events of a session go one after the other, whichever thread they come from.
+The events of a session are applied one after the other, from any thread.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from clickcut.client.arguments import (
     segment_request,
 )
 from clickcut.client.blocking import Driver, open_drivers
-from clickcut.client.channel import KEEPALIVE_SECONDS, Channels, Target
+from clickcut.client.channel import KEEPALIVE_SECONDS, Channels, Endpoint
 from clickcut.client.conversation import Conversation
 from clickcut.client.picture import ImageSource, Picture, WindowLike
 from clickcut.client.protocol import (
@@ -45,20 +45,19 @@ T = TypeVar("T")
 class Client:
     """A connection to a server.
 
-    Use it in `with`, or call `close`. A session that is dropped without `close` is closed when it
-    is collected.
+    Use it in `with`, or call `close`. A session without `close` is closed when it is
+    garbage-collected.
 
     Args:
         address: HOST:PORT, or unix:PATH. A loopback address is never reached through a proxy.
-        timeout: seconds that one call may take in all, uploads and retries included.
-        retry_seconds: of these, for how long to try to reach a server that was lost, is busy, or
-            not ready yet.
-        keepalive_seconds: seconds after which a link that has gone silent counts as dead; the call
-            that waits on it goes on over a new one.
+        timeout: total seconds for one call, including uploads and retries.
+        retry_seconds: part of it to spend on reaching a server that is gone, busy or not ready.
+        keepalive_seconds: seconds after which a silent connection counts as dead; a waiting call
+            continues over a new one.
         credentials: of gRPC, for TLS.
 
     Raises:
-        EventError: an argument is not of its kind.
+        EventError: an argument is invalid.
     """
 
     def __init__(
@@ -71,8 +70,8 @@ class Client:
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         self._limits = Limits(timeout, retry_seconds)
-        target = Target(address, credentials, keepalive_seconds)
-        self._driver = Driver(target, Channels(target.channel))
+        endpoint = Endpoint(address, credentials, keepalive_seconds)
+        self._driver = Driver(endpoint, Channels(endpoint.channel))
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 
     def open(
@@ -86,17 +85,17 @@ class Client:
         """Open a session on an image.
 
         Args:
-            image: path, file content, or (H, W, 3) uint8 RGB; sent only when the server lacks it.
+            image: path, file content, or (H, W, 3) uint8 RGB; sent only if the server lacks it.
             model: a name of `models()`, or NAME@VERSION; "" for the server's default.
-            parameters: other than the model's defaults, by name.
-            window: (low, high), the sample values of the file that are shown black and white; None
-                for the range that samples of more than 8 bits take.
+            parameters: by name, to override the defaults of the model.
+            window: (low, high), the sample values of the file that become 0 and 255; None for the
+                range of the samples, if they have more than 8 bits.
 
         Raises:
             ImageError: the image cannot be used.
             EventError: unknown model, bad parameters.
-            BusyError: the server had no room until the time was over.
-            UnreachableError: there is no server.
+            BusyError: the server was full until the timeout.
+            UnreachableError: there is no server at the address.
         """
         conversation = Conversation(
             Picture.of(image, window),
@@ -120,13 +119,34 @@ class Client:
         parameters: ParameterValues | None = None,
         window: WindowLike | None = None,
     ) -> Mask:
-        """Return the mask (H, W) bool for an image, clicks and a box, without a session."""
+        """Return the mask for an image and all its prompts, without a session.
+
+        Args:
+            image: as in `open`.
+            clicks: (x, y) or (x, y, positive) each, image pixels, in order.
+            box: x0, y0, x1, y1, image pixels; None without.
+            start_from: (H, W) bool, initial mask; None without.
+            model: as in `open`.
+            parameters: as in `open`.
+            window: as in `open`.
+
+        Returns:
+            (H, W) bool, read-only.
+
+        Raises:
+            ClickcutError: as in `open`; also `StalledError` after the timeout.
+        """
         request = segment_request(clicks, box, start_from, model, parameters)
         talk = segmenting(Picture.of(image, window), request, self._limits.start())
         return mask_of(self._driver.run(talk))
 
     def upload(self, image: ImageSource, *, window: WindowLike | None = None) -> str:
-        """Send an image ahead, unless the server has it; returns its digest."""
+        """Upload an image unless the server has it; return its digest, 64 hex digits.
+
+        Raises:
+            ImageError: the image cannot be used.
+            UnreachableError: there is no server at the address.
+        """
         picture = Picture.of(image, window)
         self._driver.run(uploading(picture, self._limits.start()))
         return picture.digest
@@ -163,7 +183,7 @@ class Session(SessionBase[Mask, Probability, Objects]):
         self._conversation = conversation
         self._lock = threading.Lock()
         self._finalizer = weakref.finalize(self, driver.finish)
-        self._finalizer.atexit = False  # then all are ended together
+        self._finalizer.atexit = False  # at exit all are closed together
         open_drivers.add(driver)
 
     def _masking(self, talk: Talk[None]) -> Mask:
@@ -187,7 +207,7 @@ class Session(SessionBase[Mask, Probability, Objects]):
                 raise
 
     def close(self) -> None:
-        """Free the session on the server."""
+        """Close the session on the server and free its memory."""
         self._run(self._conversation.closing())
         self._finalizer.detach()
 

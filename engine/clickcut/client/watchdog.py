@@ -1,4 +1,4 @@
-"""Ends waits that take too long, in one thread for all."""
+"""End waits at their deadlines, from one shared thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 
 class Watchdog:
-    """Calls what it was given unless the wait is over in time; its thread starts at first use."""
+    """Calls a function for each wait that exceeds its deadline; its thread starts at first use."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

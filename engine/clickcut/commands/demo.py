@@ -135,4 +135,4 @@ def run(out: Path) -> None:
     sheet = contact_sheet(pictures, columns=3)
     write_picture(out / "contact_sheet.png", sheet)
     console.print(table)
-    console.print(f"The server has stopped. Look at {out / 'contact_sheet.png'}")
+    console.print(f"The server has stopped. Open {out / 'contact_sheet.png'}")

@@ -266,17 +266,17 @@ def reload(
     """Make a running server reload its models, and print what changed."""
     import grpc
 
-    from clickcut.client.channel import Target
+    from clickcut.client.channel import Endpoint
     from clickcut.client.failures import error_of_rpc
     from clickcut.v1 import admin_pb2, admin_pb2_grpc
 
-    target = Target(address)
+    endpoint = Endpoint(address)
     try:
-        with target.channel() as channel:
+        with endpoint.channel() as channel:
             stub = admin_pb2_grpc.AdminStub(channel)
             reply = stub.ReloadModels(admin_pb2.ReloadModelsRequest(), timeout=600)
     except grpc.RpcError as error:
-        known = error_of_rpc(error, target)
+        known = error_of_rpc(error, endpoint)
         raise type(known)(f"{known}; this must be the server's --admin-address") from error
     for kind in ("added", "replaced", "removed", "kept"):
         if names := list(getattr(reply, kind)):

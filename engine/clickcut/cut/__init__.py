@@ -1,4 +1,4 @@
-"""The graph cut: logits and clicks -> the mask of least energy, exactly (paper section 3.4).
+"""The graph cut: logits and clicks -> the mask of minimum energy, exactly (paper section 3.4).
 
 `EdgePyramid` belongs to an image and is shared, with its `EdgeWeights` at each reduction.
 `RegionCut` belongs to one object being selected and decides at which resolution a `Cut` solves a

@@ -1,6 +1,6 @@
-"""Carry a graph over to a region that has moved, or free it of nodes that it no longer needs.
+"""Move a graph to a new region, or remove nodes that it no longer needs.
 
-Any flow within the weights is a valid start, whatever the unaries are now: it only moves excess
+Any flow within the weights is a valid start, for any unaries: it only moves excess
 along edges. Nodes of pixels outside the new region are removed, and with them the flow to them.
 """
 
@@ -25,7 +25,7 @@ from clickcut.kernels import kernel
 
 @kernel
 def clear_numbers(graph: Graph, end: int, number: NDArray[np.int32], width: int) -> None:
-    """Make the entries of all nodes in `Field.number` 0 again.
+    """Reset the entries of all nodes in `Field.number` to 0.
 
     Args:
         graph: read.
@@ -51,17 +51,17 @@ def carry(
     """Move a graph to another region, keeping its flow.
 
     Args:
-        graph: of the last solve; updated. Its trees are not: `start_search` plants them anew.
+        graph: of the last solve; updated, except its trees: `start_search` rebuilds them.
         end: first unused node.
         dx: what to add to X, pixels.
         dy: what to add to Y.
         width: of the new region, pixels.
         height: of the new region.
-        all_nodes: keep all nodes inside; else only those on whose edges there is flow.
+        all_nodes: keep all nodes inside; else only those with flow on their edges.
         number: (height * width,) int32, zeros; filled.
 
     Returns:
-        The first unused node now.
+        The new first unused node.
     """
     last = end
     i = RECORD

@@ -1,4 +1,4 @@
-"""Which sign the unary of each pixel has, and where signs meet, block by block.
+"""Find the sign of the unary of each pixel, and where signs meet, block by block.
 
 Interpolation stays between the samples of the network. So a *block* of pixels whose samples, with
 those of the pixels around it, have one sign is filled without computing a unary in it, and holds no
@@ -18,11 +18,11 @@ BLOCK = 8
 """Side of a block, pixels."""
 
 _NEGATIVE, _OBJECT = 1, 2
-"""Which signs there are, as bits."""
+"""The signs, as bits."""
 
 
 def blocks_of(width: int, height: int) -> int:
-    """How many blocks a region has."""
+    """Return the number of blocks of a region."""
     return -(-width // BLOCK) * -(-height // BLOCK)
 
 
@@ -43,7 +43,7 @@ def sweep(
         signs: (S + 1,) uint8, scratch.
 
     Returns:
-        How many blocks.
+        The number of blocks.
     """
     height, width = state.shape
     value, places_x, places_y = samples
@@ -77,17 +77,17 @@ def sweep(
 def find_contour(
     field: Field, graph: Graph, mixed: NDArray[np.int32], rectangles: int, end: int
 ) -> int:
-    """Make every pixel a node that has a neighbour of the other sign.
+    """Make a node of every pixel that has a neighbour of the other sign.
 
     Args:
         field: signs and seeds are set; existing nodes too keep the sign of their unary.
         graph: extended.
-        mixed: (M, 4) int32, rectangles to look at; of each differing pair one pixel is inside.
-        rectangles: how many of them.
+        mixed: (M, 4) int32, rectangles to search; of each differing pair one pixel is inside.
+        rectangles: their number.
         end: first unused node.
 
     Returns:
-        The first unused node now; its negative when the graph has too little room to finish.
+        The new first unused node; its negative if the graph has too little room to finish.
     """
     state = field.state
     height, width = state.shape

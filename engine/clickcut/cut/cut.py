@@ -1,4 +1,4 @@
-"""One cut per click: checks the problem, then hands it to a solver."""
+"""One cut per click: check the problem, then solve it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from clickcut.errors import CutError
 from clickcut.region import Region
 
 MAX_LAMBDA = 1e9
-"""Largest lambda: far beyond the one at which every pixel keeps the sign of its logit, and far from
-where capacities leave int64."""
+"""Maximum lambda: far above the value at which every pixel keeps the sign of its logit, and far
+below an overflow of int64."""
 
 NOT_FINITE = "the logits have NaN or infinite values; check the network's output"
 
@@ -37,11 +37,11 @@ class _Solver(Protocol):
 _CLASSES: dict[str, type[_Solver]] = {"grid": GridSolver, "pymaxflow": FullSolver}
 
 SOLVERS: tuple[str, ...] = tuple(_CLASSES)
-"""Names that `Cut` takes: our own solver, and PyMaxflow."""
+"""Names of solvers: our own, and PyMaxflow."""
 
 
 class CutProblem(NamedTuple):
-    """What to cut; the fields are the arguments of `Cut.solve`."""
+    """A cut problem; the fields are the arguments of `Cut.solve`."""
 
     logits: NDArray[np.float32]
     region: Region
@@ -50,14 +50,14 @@ class CutProblem(NamedTuple):
     seed_radius: float
 
     def check(self, width: int, height: int) -> None:
-        """Check everything but whether the logits are finite.
+        """Check all fields, except whether the logits are finite.
 
         Args:
             width: of the image, pixels.
             height: of the image.
 
         Raises:
-            CutError: a field of a wrong kind; the message says which.
+            CutError: an invalid field; the message says which.
         """
         _check_region(self.region, width, height)
         _check_arrays(self.logits, self.seeds)
@@ -66,9 +66,9 @@ class CutProblem(NamedTuple):
 
 
 class Cut:
-    """The cut of one object being selected; one thread at a time.
+    """The cut of one object being selected. Not thread-safe.
 
-    It goes on from the last solution, which makes it fast and never changes a result: the mask is
+    It starts from the last solution, which makes it fast and never changes a result: the mask is
     a function of the arguments of `solve` and of the edge weights alone, for every solver.
 
     Args:
@@ -93,14 +93,14 @@ class Cut:
         cut_lambda: float,
         seed_radius: float,
     ) -> NDArray[np.bool_]:
-        """The mask of least energy in a region; of several, the one with most object pixels.
+        """Return the mask of minimum energy in a region; of several, that with most object pixels.
 
         Args:
             logits: (S, S) float32, log q / (1 - q) over the region, sampled as by cv2.resize with
                 INTER_LINEAR; clipped to +-12.
             region: inside the image, at least one pixel. Pixels outside are not coupled to it.
             seeds: (N, 3) int32, clicks in the order made: x, y in image coordinates, and sign
-                (> 0 object, < 0 background). Those that do not reach the region have no effect.
+                (> 0 object, < 0 background). Discs outside the region have no effect.
             cut_lambda: lambda of equation 3, 0..1e9.
             seed_radius: image pixels, 0..256. A pixel at most this far from a click has its label;
                 where discs overlap that of the nearest click, among equals the latest.
@@ -109,7 +109,7 @@ class Cut:
             (region.height, region.width) bool, True = object; a new array.
 
         Raises:
-            CutError: an argument of a wrong kind; the message says which. The cut stays usable.
+            CutError: an invalid argument; the message says which. The cut stays usable.
         """
         problem = CutProblem(logits, region, seeds, cut_lambda, seed_radius)
         height, width = self._edges.image.shape[:2]
@@ -117,7 +117,7 @@ class Cut:
         return self.solve_checked(problem)
 
     def solve_checked(self, problem: CutProblem) -> NDArray[np.bool_]:
-        """As `solve`, of a problem whose arguments were checked.
+        """Solve a problem that was checked; see `solve`.
 
         Raises:
             CutError: a logit is not finite. The cut stays usable.
@@ -132,12 +132,12 @@ class Cut:
         return self._solver.solve(samples, region, seeds, float(problem.seed_radius))
 
     def reset(self) -> None:
-        """Forget the warm state."""
+        """Discard the warm state."""
         self._solver.reset()
 
     @property
     def nbytes(self) -> int:
-        """Bytes held, the edge weights not counted."""
+        """Memory in bytes, without the edge weights."""
         return self._solver.nbytes
 
 
@@ -147,7 +147,7 @@ def _check_region(region: Region, width: int, height: int) -> None:
     if region.x0 >= region.x1 or region.y0 >= region.y1:
         raise CutError(f"the region is empty: {region}; it must hold at least one pixel")
     if region.x0 < 0 or region.y0 < 0 or region.x1 > width or region.y1 > height:
-        raise CutError(f"{region} reaches beyond the image of {width} x {height} pixels; clip it")
+        raise CutError(f"{region} extends beyond the image of {width} x {height} pixels; clip it")
 
 
 def _check_arrays(logits: NDArray[np.float32], seeds: NDArray[np.int32]) -> None:
@@ -165,6 +165,6 @@ def _check_arrays(logits: NDArray[np.float32], seeds: NDArray[np.int32]) -> None
         raise CutError("a seed has sign 0; use 1 for object and -1 for background")
 
 
-def _check_number(name: str, value: float, most: float) -> None:
-    if not (isinstance(value, (int, float, np.number)) and 0 <= value <= most):
-        raise CutError(f"{name} must be a number from 0 to {most:g}, got {value!r}")
+def _check_number(name: str, value: float, maximum: float) -> None:
+    if not (isinstance(value, (int, float, np.number)) and 0 <= value <= maximum):
+        raise CutError(f"{name} must be a number from 0 to {maximum:g}, got {value!r}")

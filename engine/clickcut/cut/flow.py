@@ -5,8 +5,8 @@ along the path, and nodes whose edge to their parent got full (*orphans*) look f
 their tree or leave it. At the end no residual path leads from source to sink, and the sink's tree
 holds exactly the nodes that can reach the sink: the background of the mask with most object pixels.
 
-The search can stop anywhere it needs something and go on later: all it knows is in the graph and in
-its progress.
+The search can stop whenever it needs something and continue later: its whole state is in the graph
+and in its progress.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ HANGING = 2**30
 
 @kernel
 def search(field: Field, graph: Graph, progress: NDArray[np.int64]) -> int:
-    """Push flow until it is maximal. Can be called again to go on.
+    """Push flow until it is maximal. Call it again to continue.
 
     Returns:
         DONE; NEEDS_TILE: node `CURRENT`, or the first orphan, lies in a tile that is not ready;
@@ -95,7 +95,7 @@ def search(field: Field, graph: Graph, progress: NDArray[np.int64]) -> int:
             progress[CURRENT] = i
             progress[DIRECTION] = 0
             progress[SCANS] += 1
-        if graph[i + TREE] == FREE:  # it lost its tree since it became active, or just now
+        if graph[i + TREE] == FREE:  # it lost its tree after it became active
             progress[CURRENT] = 0
             continue
         if not graph[i + EXPANDED]:
@@ -108,7 +108,7 @@ def search(field: Field, graph: Graph, progress: NDArray[np.int64]) -> int:
         if k == 8:
             progress[CURRENT] = 0
             continue
-        # The trees meet. Afterwards the scan goes on at the same edge, which may carry more.
+        # The trees meet. Afterwards the scan continues at the same edge, which may carry more.
         progress[DIRECTION] = k
         progress[TIME] += 1
         if graph[i + TREE] == SOURCE:
@@ -152,7 +152,7 @@ def _grow(graph: Graph, i: int, k: int, progress: NDArray[np.int64]) -> int:
 
 @inlined
 def _activate(graph: Graph, i: int, progress: NDArray[np.int64]) -> None:
-    """Put node i at the end of the list of active nodes, unless it is in it."""
+    """Append node i to the list of active nodes, unless it is in it."""
     if graph[i + NEXT] == 0:
         last = natural(progress[LAST])
         if last == 0:
@@ -165,7 +165,7 @@ def _activate(graph: Graph, i: int, progress: NDArray[np.int64]) -> None:
 
 @inlined
 def _orphan(graph: Graph, i: int, progress: NDArray[np.int64]) -> None:
-    """Take node i from its parent and put it at the end of the list of orphans."""
+    """Detach node i from its parent and append it to the list of orphans."""
     graph[i + PARENT] = ORPHAN
     last = natural(progress[LAST_ORPHAN])
     if last == 0:
@@ -180,51 +180,51 @@ def _augment(graph: Graph, start: int, k: int, progress: NDArray[np.int64]) -> N
     """Push flow along the path through the edge from node `start` of the source's tree."""
     start, k = natural(start), natural(k)
     other = natural(graph[start + NEIGHBOUR + k])
-    least = int(graph[start + CAPACITY + k])
+    bottleneck = int(graph[start + CAPACITY + k])
     i = start
     up = natural(graph[i + PARENT])
     while up != TERMINAL:
         i = natural(graph[i + ABOVE])
-        least = min(least, int(graph[i + CAPACITY + (up ^ 1)]))
+        bottleneck = min(bottleneck, int(graph[i + CAPACITY + (up ^ 1)]))
         up = natural(graph[i + PARENT])
-    least = min(least, int(graph[i + EXCESS]))
+    bottleneck = min(bottleneck, int(graph[i + EXCESS]))
     i = other
     up = natural(graph[i + PARENT])
     while up != TERMINAL:
-        least = min(least, int(graph[i + CAPACITY + up]))
+        bottleneck = min(bottleneck, int(graph[i + CAPACITY + up]))
         i = natural(graph[i + ABOVE])
         up = natural(graph[i + PARENT])
-    least = min(least, -int(graph[i + EXCESS]))
+    bottleneck = min(bottleneck, -int(graph[i + EXCESS]))
 
     steps = 1
-    graph[start + CAPACITY + k] -= least
-    graph[other + CAPACITY + (k ^ 1)] += least
+    graph[start + CAPACITY + k] -= bottleneck
+    graph[other + CAPACITY + (k ^ 1)] += bottleneck
     i = start
     up = natural(graph[i + PARENT])
     while up != TERMINAL:
         above = natural(graph[i + ABOVE])
-        graph[i + CAPACITY + up] += least
-        graph[above + CAPACITY + (up ^ 1)] -= least
+        graph[i + CAPACITY + up] += bottleneck
+        graph[above + CAPACITY + (up ^ 1)] -= bottleneck
         if graph[above + CAPACITY + (up ^ 1)] == 0:
             _orphan(graph, i, progress)
         i = above
         up = natural(graph[i + PARENT])
         steps += 1
-    graph[i + EXCESS] -= least
+    graph[i + EXCESS] -= bottleneck
     if graph[i + EXCESS] == 0:
         _orphan(graph, i, progress)
     i = other
     up = natural(graph[i + PARENT])
     while up != TERMINAL:
         above = natural(graph[i + ABOVE])
-        graph[i + CAPACITY + up] -= least
-        graph[above + CAPACITY + (up ^ 1)] += least
+        graph[i + CAPACITY + up] -= bottleneck
+        graph[above + CAPACITY + (up ^ 1)] += bottleneck
         if graph[i + CAPACITY + up] == 0:
             _orphan(graph, i, progress)
         i = above
         up = natural(graph[i + PARENT])
         steps += 1
-    graph[i + EXCESS] += least
+    graph[i + EXCESS] += bottleneck
     if graph[i + EXCESS] == 0:
         _orphan(graph, i, progress)
     progress[PATHS] += 1
@@ -268,7 +268,7 @@ def _adopt(graph: Graph, i: int, progress: NDArray[np.int64]) -> None:
 
 @inlined
 def _depth_of(graph: Graph, start: int, time: int) -> int:
-    """Depth of a node in its tree, HANGING when it hangs on an orphan; stamps the way it went."""
+    """Return the depth of a node in its tree, HANGING if it hangs on an orphan; stamp the path."""
     start = natural(start)
     i, steps = start, 0
     while graph[i + STAMP] != time:

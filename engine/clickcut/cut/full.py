@@ -1,4 +1,4 @@
-"""The same problem solved whole by PyMaxflow (GPL): the reference, and a choice of the user's."""
+"""Solve the full problem with PyMaxflow (GPL): the reference, and optional for users."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TOWARDS = (
 
 
 class FullSolver:
-    """Solves cuts with PyMaxflow; warm while the region stays. Holds the interpreter lock.
+    """Solves cuts with PyMaxflow; warm while the region is unchanged. Holds the interpreter lock.
 
     Args:
         edges: of the image.
@@ -44,7 +44,7 @@ class FullSolver:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the graph of the last call."""
+        """Discard the graph of the last call."""
         self._graph: Any = None
         self._nodes = np.empty((0, 0), np.int64)
         self._unary = np.empty((0, 0), np.int32)
@@ -68,7 +68,7 @@ class FullSolver:
                 self._build(unary, region)
             self._graph.maxflow(reuse_trees=region == self._region)
         except BaseException:
-            self.reset()  # the graph may be half changed
+            self.reset()  # the graph may be inconsistent
             raise
         self._unary, self._region = unary, region
         # Pixels in neither tree count as source: the mask with most object pixels.
@@ -76,7 +76,7 @@ class FullSolver:
         return ~sink
 
     def _change(self, unary: NDArray[np.int32]) -> None:
-        """Kohli and Torr 2005: add the differences, and mark the nodes that they touch."""
+        """Add the differences of the unaries and mark their nodes (Kohli and Torr 2005)."""
         change = unary.astype(np.int64) - self._unary
         touched = change != 0
         nodes = np.ascontiguousarray(self._nodes[touched])

@@ -1,12 +1,12 @@
-"""The graph of a cut, built only where the search comes by.
+"""The graph of a cut, built lazily by the search.
 
-A pixel that is no node of the graph is, all the same, part of the search: it is a root of the tree
-of its sign, with its whole unary and all its weights unused. That is why a pixel far from any pixel
-of the other sign costs nothing, whatever its unary.
+A pixel without a node is still part of the search: it is a root of the tree of its sign,
+with its whole unary and all its weights unused. So a pixel far from any pixel of the other sign
+costs nothing, whatever its unary.
 
 The graph is one int32 array of records; a node is named by the offset of its record, so
 `graph[i + EXCESS]` is the excess of node i. The record at 0 stands for "nowhere": it has no
-capacity. One array, and records of two cache lines, because that decides the speed of the search.
+capacity. One array with records of two cache lines makes the search fast.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TREE, PARENT, ABOVE = 9, 10, 11
 """FREE, SOURCE or SINK; direction of the parent, TERMINAL or ORPHAN; the parent if it is a node."""
 
 STAMP, DEPTH = 12, 13
-"""Time at which the depth was found right; edges to the terminal."""
+"""Time at which the depth was last valid; number of edges to the terminal."""
 
 NEXT, NEXT_ORPHAN = 14, 15
 """In the list of active nodes: the next one, itself for the last, 0 when not in it. In the list of
@@ -59,7 +59,7 @@ TERMINAL, ORPHAN = 8, 9
 END, FIRST, LAST, FIRST_ORPHAN, LAST_ORPHAN, TIME, CURRENT, DIRECTION = range(8)
 """Entries of the progress of a search, (PROGRESS,) int64. First unused node; ends of the lists of
 active nodes and of orphans, 0 when empty; paths so far; the node being scanned (0: none) and the
-next direction to look in."""
+next direction to scan."""
 
 PATHS, STEPS, SCANS, ADOPTIONS = range(8, 12)
 """More entries, for measurements: paths, edges on them, nodes scanned, orphans treated."""
@@ -76,7 +76,7 @@ class Field(NamedTuple):
     Attributes:
         samples: unaries.
         state: (h, w) uint8, bits of `problem`.
-        number: (h * w,) int32, node of a pixel; 0 when it is none.
+        number: (h * w,) int32, node of a pixel; 0 for none.
         store: see `EdgeWeights`.
         ready: tiles of it that may be read (TILE_READY), see `EdgeWeights.ensure` and
             `missing_tiles`.
@@ -96,12 +96,12 @@ class Field(NamedTuple):
 
 
 def make_graph(room: int) -> Graph:
-    """A graph with room for `room` records; it takes memory by the page where they are written."""
+    """Return a graph with room for `room` records; memory is taken when they are written."""
     return reserve(room * RECORD)  # starts on a page, so every record on a cache line
 
 
 def enlarged(graph: Graph) -> Graph:
-    """The graph with twice the room.
+    """Return the graph with twice the room.
 
     Raises:
         CutError: it would have more nodes than int32 can name.
@@ -118,10 +118,10 @@ def enlarged(graph: Graph) -> Graph:
 
 @kernel
 def natural(number: int) -> int:
-    """A node or coordinate read from a graph, as an int64 that cannot be negative.
+    """Return a node or coordinate read from a graph as a non-negative int64.
 
-    It says so to the compiler, which would otherwise look at each access whether the index counts
-    from the end: a quarter of the search's time.
+    Otherwise the compiler adds a check for negative indices to each access, which takes a quarter
+    of the search's time.
     """
     return int(number) & 0xFFFFFFFF
 
@@ -148,7 +148,7 @@ def add_node(field: Field, graph: Graph, x: int, y: int, i: int) -> None:
 
 @kernel
 def plant(graph: Graph, i: int, excess: int) -> None:
-    """Make node i a tree of its own, or free."""
+    """Make node i the root of a tree, or free."""
     i = natural(i)
     graph[i + TREE] = SOURCE if excess > 0 else (SINK if excess < 0 else FREE)
     graph[i + PARENT] = TERMINAL
@@ -159,7 +159,7 @@ def plant(graph: Graph, i: int, excess: int) -> None:
 
 @kernel
 def can_expand(field: Field, graph: Graph, i: int) -> bool:
-    """Whether the weights around node i are there."""
+    """Return whether the weights around node i are computed."""
     row = (graph[i + Y] + field.y0) >> TILE_BITS
     return bool(field.ready[row, (graph[i + X] + field.x0) >> TILE_BITS] == TILE_READY)
 
@@ -175,7 +175,7 @@ def expand(field: Field, graph: Graph, i: int, end: int) -> int:
         end: first unused node.
 
     Returns:
-        The first unused node now.
+        The new first unused node.
     """
     i, end = natural(i), natural(end)
     number, store = field.number, field.store
@@ -205,7 +205,7 @@ def expand(field: Field, graph: Graph, i: int, end: int) -> int:
 
 @kernel
 def renew(field: Field, graph: Graph, end: int) -> None:
-    """Bring the nodes of the last solve in line with new unaries, keeping the flow.
+    """Update the nodes of the last solve for new unaries, keeping the flow.
 
     The excess changes by as much as the unary does.
     """
@@ -221,7 +221,7 @@ def renew(field: Field, graph: Graph, end: int) -> None:
 
 @kernel
 def start_search(field: Field, graph: Graph, end: int, progress: NDArray[np.int64]) -> bool:
-    """Make each node with excess a tree, and list those next to something of another tree.
+    """Make each node with excess a tree, and list those next to a node or pixel of another tree.
 
     Only there trees can grow or meet. The search relies on this: the tree of the sink can grow from
     active nodes alone. So a pixel of the sink's sign next to a node that is not in its tree must
@@ -234,7 +234,7 @@ def start_search(field: Field, graph: Graph, end: int, progress: NDArray[np.int6
         progress: of the search that starts, see `END`.
 
     Returns:
-        Whether the graph has room enough; otherwise `progress` says where it ends now.
+        Whether the graph has enough room; otherwise `progress` has its new end.
     """
     state = field.state
     height, width = state.shape

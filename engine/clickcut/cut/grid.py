@@ -1,4 +1,4 @@
-"""The solver of our own: a search that looks at pixels only where signs meet. See docs/cut.md."""
+"""Our own solver: a search that visits pixels only where signs meet. See docs/cut.md."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ from clickcut.kernels import kernel
 from clickcut.region import Region
 
 FIRST_ROOM = 2**16
-"""Nodes that a new graph has room for; only those that are made take memory."""
+"""Number of nodes that a new graph has room for; only those created take memory."""
 
 FEW = 4096
-"""For fewer nodes than these, nothing is done about memory."""
+"""With fewer nodes than this, memory is never freed."""
 
 STALE = 2
-"""Nodes without flow are removed when there are so many times the nodes as after the first solve
-that followed the last removal."""
+"""Nodes without flow are removed when the number of nodes exceeds this multiple of their number
+after the first solve since the last removal."""
 
 OLD = 4
-"""If so many times the nodes are left then as a solve that began without any needed, all are: flow
-along contours of long ago keeps them."""
+"""If the remaining nodes exceed this multiple of those of a cold solve, all are removed: flow along
+old contours keeps them."""
 
 SPARE = 8
-"""Memory is given back when it is enough for more than so many times the nodes."""
+"""Memory is freed when the graph has room for more than this multiple of its nodes."""
 
 
 class GridSolver:
-    """Solves cuts on one image, warm-started; one thread at a time.
+    """Solves cuts on one image, warm-started. Not thread-safe.
 
     Args:
         edges: of the image.
@@ -68,7 +68,7 @@ class GridSolver:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the graph of the last call."""
+        """Discard the graph of the last call."""
         self.graph = make_graph(FIRST_ROOM)
         self.progress[END] = self._touched = RECORD
         self._region: Region | None = None
@@ -81,7 +81,7 @@ class GridSolver:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held, but for pages of `Field.number` whose nodes were all removed."""
+        """Memory in bytes, without pages of `Field.number` whose nodes were all removed."""
         number = 0
         if self._region is not None:
             pixels = self._pixels(RECORD)
@@ -93,14 +93,14 @@ class GridSolver:
         return number + graph + sum(a.nbytes for a in own)
 
     def _pixels(self, first: int) -> NDArray[np.int32]:
-        """Pixels of the nodes from `first` on, (N, 2) int32, x and y in the region."""
+        """Return the pixels of the nodes from `first` on, (N, 2) int32, x and y in the region."""
         nodes = self.graph[first : self.progress[END]].reshape(-1, RECORD)
         return nodes[:, X : Y + 1]
 
     def solve(
         self, samples: Samples, region: Region, seeds: NDArray[np.int32], seed_radius: float
     ) -> NDArray[np.bool_]:
-        """The mask of the region, (h, w) bool.
+        """Return the mask of the region, (h, w) bool.
 
         Args:
             samples: of the region.
@@ -111,7 +111,7 @@ class GridSolver:
         try:
             return self._solve(samples, region, seeds, seed_radius)
         except BaseException:
-            self.reset()  # the graph may be half changed
+            self.reset()  # the graph may be inconsistent
             raise
 
     def _solve(
@@ -142,7 +142,7 @@ class GridSolver:
         return state.view(np.bool_)
 
     def _enter(self, region: Region) -> None:
-        """Bring the graph of the last call to this region, in place; drop nodes if it has many."""
+        """Move the graph of the last call to this region, in place; drop nodes if it has many."""
         end, last = int(self.progress[END]), self._region
         many = end > self._most
         if region == last and not many:
@@ -170,7 +170,7 @@ class GridSolver:
             self._touched = end
 
     def _plant(self, field: Field, rectangles: int) -> None:
-        """Make the nodes to start from, and the queue."""
+        """Create the nodes to start from, and the queue."""
         end = int(self.progress[END])
         renew(field, self.graph, end)
         while (extended := find_contour(field, self.graph, self._mixed, rectangles, end)) < 0:
@@ -182,12 +182,12 @@ class GridSolver:
             self.graph = enlarged(self.graph)
 
     def _search(self, field: Field, region: Region) -> None:
-        """Run the search, fetching tiles and room as it asks for them."""
+        """Run the search, providing tiles and room as needed."""
         progress, fetched = self.progress, RECORD
         while True:
             outcome = flow.search(field, self.graph, progress)
             if outcome == flow.NEEDS_TILE:
-                # Fetch the tiles of all new nodes at once: the search comes by most of them.
+                # Compute the tiles of all new nodes at once: the search needs most of them.
                 missing = missing_tiles(
                     self._pixels(fetched), region.x0, region.y0, self._ready, self._tiles
                 )

@@ -1,4 +1,4 @@
-"""Arrays that take memory only where they are written to."""
+"""Arrays that take memory only where they are written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAGE = mmap.PAGESIZE
 
 
 def reserve(count: int) -> NDArray[np.int32]:
-    """`count` zeros, int32, that take memory only when written to, by single pages."""
+    """Return `count` zeros, int32, that take memory page by page when written."""
     area = mmap.mmap(-1, count * 4, access=mmap.ACCESS_COPY)  # private: cheaper than shared
     if hasattr(mmap, "MADV_NOHUGEPAGE"):
         with contextlib.suppress(OSError):  # a kernel without huge pages
@@ -25,7 +25,7 @@ def reserve(count: int) -> NDArray[np.int32]:
 
 @kernel
 def count_pages(entries: NDArray[np.int32], seen: NDArray[np.uint8], page: int) -> int:
-    """In how many pages the given entries of an int32 array lie.
+    """Return the number of pages in which the given entries of an int32 array lie.
 
     Args:
         entries: (N,) int32, indices.

@@ -1,4 +1,4 @@
-"""The energy in integers: what both solvers solve, so that their masks are the same.
+"""The energy in integers, which both solvers minimise, so that their masks are the same.
 
 E(L) = sum of lambda R + sum of B becomes a cut problem with integer capacities: one unit is
 1 / `SCALE`. A pixel carries one signed *unary* u (positive: object), a pair of neighbours one edge
@@ -24,10 +24,10 @@ SCALE = 2**24
 (`LIMIT` + the weights around a pixel, both directions) stay below 2^29, so int32 holds them."""
 
 LOGIT_LIMIT = 12.0
-"""Logits are clipped to +-12: a probability of 6e-6, beyond what the network can mean."""
+"""Logits are clipped to +-12: a probability of 6e-6, beyond the accuracy of the network."""
 
 AXIS, DIAGONAL = SCALE, round(SCALE / math.sqrt(2.0))
-"""Largest weight between neighbours at distance 1 and sqrt(2)."""
+"""Maximum weight between neighbours at distance 1 and sqrt(2)."""
 
 LIMIT = 4 * AXIS + 4 * DIAGONAL + 1
 """Unaries are clipped here. A pixel whose unary exceeds the sum of its weights keeps its own label
@@ -46,7 +46,7 @@ and weight k / 2 of a pixel belongs to them."""
 
 
 MAX_SEED_RADIUS = 256.0
-"""Largest radius of a seed disc, image pixels."""
+"""Maximum radius of a seed disc, image pixels."""
 
 
 class Samples(NamedTuple):
@@ -55,8 +55,8 @@ class Samples(NamedTuple):
     Attributes:
         value: (S + 1, S + 1) float64, lambda x clipped logit, in capacity units; the last row and
             column are repeated.
-        x: (w,) float64, where each pixel column lies, in samples: 0..S - 1.
-        y: (h,) float64, where each pixel row lies.
+        x: (w,) float64, position of each pixel column, in samples: 0..S - 1.
+        y: (h,) float64, position of each pixel row.
     """
 
     value: NDArray[np.float64]
@@ -76,7 +76,7 @@ def make_samples(
         cut_lambda: lambda of equation 3.
 
     Returns:
-        None when a logit is NaN or infinite.
+        None if a logit is NaN or infinite.
     """
     rows, columns = logits.shape
     value = np.empty((rows + 1, columns + 1), np.float64)
@@ -87,14 +87,14 @@ def make_samples(
 
 @lru_cache(maxsize=16)
 def _places(samples: int, pixels: int) -> NDArray[np.float64]:
-    """Where pixel centres lie between the centres of samples."""
+    """Return the positions of pixel centres between the centres of samples."""
     places = (np.arange(pixels) + 0.5) * (samples / pixels) - 0.5
     return np.clip(places, 0, samples - 1)
 
 
 @kernel
 def _scale(logits: NDArray[np.float32], cut_lambda: float, value: NDArray[np.float64]) -> bool:
-    """Clip and scale logits to capacity units; False when one is not finite."""
+    """Clip and scale logits to capacity units; return False if one is not finite."""
     height, width = logits.shape
     finite = True
     unit = cut_lambda * SCALE
@@ -104,7 +104,7 @@ def _scale(logits: NDArray[np.float32], cut_lambda: float, value: NDArray[np.flo
             if not abs(z) < np.inf:
                 finite = False
             v = min(max(z, -LOGIT_LIMIT), LOGIT_LIMIT) * unit
-            # Numbers so small could vanish in a product, and with them the sign.
+            # Numbers this small could underflow in a product and lose their sign.
             value[j, i] = v if abs(v) > 1e-9 else 0.0
         value[j, width] = value[j, width - 1]
     value[height] = value[height - 1]
@@ -113,7 +113,7 @@ def _scale(logits: NDArray[np.float32], cut_lambda: float, value: NDArray[np.flo
 
 @kernel
 def unary_at(value: NDArray[np.float64], x: float, y: float) -> int:
-    """The unary at (x, y), counted in samples; capacity units.
+    """Return the unary at (x, y), in samples; capacity units.
 
     Rounding down keeps the sign exact: it is >= 0 if and only if the interpolated value is, so a
     pixel between samples of one sign is known to have that sign without computing it.
@@ -128,7 +128,7 @@ def unary_at(value: NDArray[np.float64], x: float, y: float) -> int:
 
 @kernel
 def unary_with_seeds(value: NDArray[np.float64], state: int, x: float, y: float) -> int:
-    """As `unary_at`, for a pixel with this state byte: seeds are hard constraints."""
+    """Return the unary of a pixel with a state byte: seeds are hard constraints."""
     if state & SEED:
         return LIMIT if state & OBJECT else -LIMIT
     return unary_at(value, x, y)
@@ -136,7 +136,7 @@ def unary_with_seeds(value: NDArray[np.float64], state: int, x: float, y: float)
 
 @lru_cache(maxsize=16)
 def disc_offsets(radius: float) -> NDArray[np.int32]:
-    """Pixels of a disc around (0, 0): (M, 3) int32, x, y and squared distance, farthest first."""
+    """Return the disc around (0, 0): (M, 3) int32, x, y, squared distance, farthest first."""
     reach = int(radius)
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1)
     squared = x * x + y * y
@@ -190,7 +190,7 @@ def stamp_seeds(
 
 @kernel
 def dense_unaries(samples: Samples, state: NDArray[np.uint8], out: NDArray[np.int32]) -> None:
-    """The unary of every pixel: for solvers that take the whole problem.
+    """Compute the unary of every pixel, for solvers of the full problem.
 
     Args:
         samples: of the region.
@@ -207,7 +207,7 @@ def dense_unaries(samples: Samples, state: NDArray[np.uint8], out: NDArray[np.in
 def unaries(
     samples: Samples, region: Region, seeds: NDArray[np.int32], seed_radius: float
 ) -> NDArray[np.int32]:
-    """All unaries of a region, (h, w) int32, capacity units, seeds included."""
+    """Return all unaries of a region, (h, w) int32, capacity units, seeds included."""
     shape = region.height, region.width
     state = np.zeros(shape, np.uint8)
     out = np.empty(shape, np.int32)
@@ -217,7 +217,7 @@ def unaries(
 
 
 def energy_of(unary: NDArray[np.int32], weights: NDArray[np.int32], mask: NDArray[np.bool_]) -> int:
-    """Energy of a mask in capacity units, up to a constant that is the same for all masks.
+    """Return the energy of a mask in capacity units, up to a constant for all masks.
 
     Args:
         unary: (h, w) int32, see `unaries`.

@@ -1,4 +1,4 @@
-"""Edge weights of an image at each reduction that is cut, in one place."""
+"""Edge weights of an image at each reduction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clickcut.cut.weights import EdgeWeights
 
 
 class EdgePyramid:
-    """Edge weights of an image and of the image reduced, made when asked for; thread-safe.
+    """Edge weights of an image and of the image reduced, computed when needed; thread-safe.
 
     Args:
         pixels: (H, W, 3) uint8, RGB; kept, not copied.
@@ -27,15 +27,15 @@ class EdgePyramid:
         self._weights: dict[tuple[int, int], EdgeWeights] = {(1, 1): full}
 
     def with_sigma(self, sigma: float) -> EdgePyramid:
-        """The same with another sigma; reduced images are shared, weights are not."""
+        """Return a pyramid with another sigma; reduced images are shared, weights are not."""
         other = EdgePyramid(self._pixels[1, 1], sigma)
         other._lock, other._pixels = self._lock, self._pixels
         return other
 
     def at(self, factor: int, coarser: int = 1) -> EdgeWeights:
-        """Edge weights of the image reduced by a whole factor, and the result by another one.
+        """Return the edge weights of the image reduced by `factor`, and then by `coarser`.
 
-        Where a size is no multiple, the last pixels are repeated.
+        Where a size is not a multiple of the factor, the border pixels are repeated.
         """
         if factor == 1:
             factor, coarser = coarser, 1
@@ -48,7 +48,7 @@ class EdgePyramid:
     def _reduced(self, factor: int, coarser: int) -> NDArray[np.uint8]:
         key = factor, coarser
         if key not in self._pixels:
-            # In two steps: much faster than from a large photograph, and as good.
+            # In two steps: much faster for a large photograph, and equally good.
             source = self._pixels[1, 1] if coarser == 1 else self._reduced(factor, 1)
             by = factor if coarser == 1 else coarser
             self._pixels[key] = _mean_of_blocks(source, by)
@@ -56,17 +56,17 @@ class EdgePyramid:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of the weights held now."""
+        """Memory of the weights, bytes."""
         return sum(edges.nbytes for edges in list(self._weights.values()))
 
     @property
     def nbytes(self) -> int:
-        """Bytes of weights and images held now, the full image included."""
+        """Memory of weights and images in bytes, the full image included."""
         return self.weight_bytes + sum(image.nbytes for image in list(self._pixels.values()))
 
 
 def _mean_of_blocks(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The image with one pixel for each block of `side` x `side`; the last ones may be smaller."""
+    """Return the mean of each block of `side` x `side` pixels; the last ones may be smaller."""
     height, width = -(-pixels.shape[0] // side), -(-pixels.shape[1] // side)
     below, beside = height * side - pixels.shape[0], width * side - pixels.shape[1]
     if below or beside:

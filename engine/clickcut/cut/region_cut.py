@@ -1,4 +1,4 @@
-"""The graph cut of a region at a bounded cost: on a reduced image, or coarse first, where needed.
+"""Cut a region at bounded cost: on a reduced image, or coarse to fine, where needed.
 
 *Large regions.* Up to `MAX_PIXELS` the cut is that of every pixel. A larger region, in practice the
 first click on a large photograph, is cut on the image reduced by a whole factor f, with the mask
@@ -35,25 +35,25 @@ megapixels (benchmarks/results/reduced_cut.md): below this the masks are as good
 pixel, and a click costs a fifth."""
 
 COARSE_PIXELS = 16_000
-"""About how many pixels the coarse cut of an uncertain region has; like the values below from
+"""Approximate pixels of the coarse cut of an uncertain region; like the values below from
 benchmarks/results/coarse_cut.md."""
 
 COARSE_LAMBDA = 0.3
-"""Lambda of the coarse cut as a multiple of the fine one's: what an uncertain network leaves open
-is decided better by a smoother outline."""
+"""Lambda of the coarse cut as a multiple of the fine one's: where the
+network is uncertain, a smoother outline is better."""
 
 WEAK_UNARY = 0.25
 """A pixel is uncertain when lambda |logit| is below this; an edge weight is at most 1."""
 
 WEAK_PIXELS = 6_000
-"""A region is uncertain when more than so many of its pixels are."""
+"""Number of uncertain pixels above which a region is uncertain."""
 
 BAND = 0.6
-"""How far from the coarse outline pixels are decided anew, in coarse pixels."""
+"""Half width of the band around the coarse outline that is cut again, in coarse pixels."""
 
-LEAST_LAMBDA = 1e-4
-"""A smaller lambda counts as 0. R then is nothing beside a single edge, but a cut would push it
-through the whole region in the smallest units, for minutes."""
+MIN_LAMBDA = 1e-4
+"""A smaller lambda counts as 0: R is then negligible, but a cut would push it through the whole
+region in the smallest units, for minutes."""
 
 SEED_SIDE = 384.6
 """In a region whose side (geometric mean of both) is smaller, pixels, seed discs shrink with it: a
@@ -61,12 +61,12 @@ disc that fits a large object would cover a small one's outline (benchmarks/resu
 
 
 def reduction_factor(region: Region) -> int:
-    """By how much a region is reduced for its cut; 1 = not at all."""
+    """Return the factor by which a region is reduced for its cut; 1 for none."""
     return math.ceil(math.sqrt(region.area / MAX_PIXELS))
 
 
 def reduced_problem(problem: CutProblem, factor: int) -> CutProblem:
-    """A problem on the image reduced by `factor`; its region covers at least as much.
+    """Return a problem on the image reduced by `factor`; its region covers at least as much.
 
     Raises:
         CutError: a logit is not finite; it could be one that no reduced sample is taken from.
@@ -92,7 +92,7 @@ def reduced_problem(problem: CutProblem, factor: int) -> CutProblem:
 
 
 def coarse_factor(problem: CutProblem) -> int:
-    """By how much to reduce a problem further for a coarse cut first; 1 = none is needed."""
+    """Return the further reduction of a problem for a coarse cut; 1 if none is needed."""
     area, logits, cut_lambda = problem.region.area, problem.logits, problem.cut_lambda
     factor = round(math.sqrt(area / COARSE_PIXELS))
     limit = WEAK_UNARY / cut_lambda if cut_lambda > 0 else math.inf
@@ -102,7 +102,7 @@ def coarse_factor(problem: CutProblem) -> int:
 
 
 class RegionCut:
-    """Cuts of one object at the resolution that each region allows; one thread at a time.
+    """Cuts of one object at the resolution that each region allows. Not thread-safe.
 
     Args:
         edges: of the image; shared between sessions.
@@ -113,15 +113,15 @@ class RegionCut:
         self._edges = edges
         self._solver = solver
         self._cuts: dict[tuple[int, int], Cut] = {}
-        self._cut(1)  # an unknown solver is an error now, not at the first click
+        self._cut(1)  # raise the error of an unknown solver now, not at the first click
 
     @property
     def nbytes(self) -> int:
-        """Bytes held, the edge weights not counted."""
+        """Memory in bytes, without the edge weights."""
         return sum(cut.nbytes for cut in self._cuts.values())
 
     def reset(self) -> None:
-        """Forget the warm state."""
+        """Discard the warm state."""
         for cut in self._cuts.values():
             cut.reset()
 
@@ -133,11 +133,11 @@ class RegionCut:
         cut_lambda: float,
         seed_radius: float,
     ) -> NDArray[np.bool_]:
-        """The mask inside `region`; arguments, result and errors as of `clickcut.cut.Cut.solve`."""
+        """Return the mask inside `region`; see `clickcut.cut.Cut.solve`."""
         problem = CutProblem(logits, region, seeds, cut_lambda, seed_radius)
         height, width = self._edges.at(1).image.shape[:2]
         problem.check(width, height)
-        if 0 < cut_lambda < LEAST_LAMBDA:
+        if 0 < cut_lambda < MIN_LAMBDA:
             cut_lambda = 0.0
         seed_radius *= min(1.0, math.sqrt(region.area) / SEED_SIDE)
         whole = problem._replace(cut_lambda=cut_lambda, seed_radius=seed_radius)
@@ -153,7 +153,7 @@ class RegionCut:
         return mask if factor == 1 else _enlarged(mask, fine.region, region, factor, seeds)
 
     def _cut(self, factor: int, coarser: int = 1) -> Cut:
-        # A cut goes on from its last solution, so those of one kind of problem stay together.
+        # A cut starts from its last solution, so there is one per kind of problem.
         key = factor, coarser
         if key not in self._cuts:
             self._cuts[key] = Cut(self._edges.at(factor, coarser), self._solver)
@@ -163,7 +163,7 @@ class RegionCut:
 def _in_band(
     problem: CutProblem, mask: NDArray[np.bool_], covered: Region, factor: int
 ) -> CutProblem:
-    """A problem with its labels fixed but for a band around the outline of a coarse mask.
+    """Return a problem with its labels fixed except in a band around the outline of a mask.
 
     Args:
         problem: at the finer resolution.
@@ -193,12 +193,12 @@ def _in_band(
 
 
 def _clipped(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """As `Cut` clips them: before they are scaled or interpolated, not after."""
+    """Clip logits as `Cut` does: before they are scaled or interpolated, not after."""
     return np.clip(logits, -np.float32(LOGIT_LIMIT), np.float32(LOGIT_LIMIT))
 
 
 def _coarse_places(samples: int, start: int, pixels: int, factor: int) -> NDArray[np.intp]:
-    """Coarse pixels in which the samples of one axis lie, (samples,) intp."""
+    """Return the coarse pixels in which the samples of one axis lie, (samples,) intp."""
     places = (np.arange(samples) + 0.5) * (pixels / samples) + start
     return (places / factor).astype(np.intp)
 
@@ -210,7 +210,7 @@ def _enlarged(
     factor: int,
     seeds: NDArray[np.int32],
 ) -> NDArray[np.bool_]:
-    """The mask at full resolution, with smooth outlines; clicked pixels keep their label."""
+    """Return the mask at full resolution, with smooth outlines; clicked pixels keep their label."""
     full = reduced.width * factor, reduced.height * factor
     grown = cv2.resize(mask.view(np.uint8) * np.uint8(255), full, interpolation=cv2.INTER_LINEAR)
     x0, y0 = region.x0 - reduced.x0 * factor, region.y0 - reduced.y0 * factor

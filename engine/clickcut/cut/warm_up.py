@@ -11,7 +11,7 @@ from clickcut.region import Region
 
 
 def warm_up(solver: str = "grid") -> None:
-    """Solve a small problem in all ways, with the argument types of real ones.
+    """Solve a small problem in all ways, with the argument types of real problems.
 
     Takes some seconds when the kernels are not in the cache (see `clickcut.kernels`).
 
@@ -32,4 +32,4 @@ def warm_up(solver: str = "grid") -> None:
     _ = cut.nbytes
     samples = make_samples(logits, 80, 80, 1.0)
     if samples is not None:
-        unaries(samples, whole, seeds, 5.0)  # of solvers that take the whole problem
+        unaries(samples, whole, seeds, 5.0)  # for solvers of the full problem

@@ -25,9 +25,9 @@ TILE_MISSING, TILE_READY, TILE_LISTED = 0, 1, 2
 SAMPLED_PIXELS = 2**20
 """Sigma is estimated from about this many pixels, in whole rows."""
 
-LEAST_SIGMA = 1.0
-"""Least estimate of sigma: one grey level, so that a flat image with a few stray pixels is not cut
-along its rounding errors."""
+MIN_SIGMA = 1.0
+"""Minimum estimate of sigma: one grey level, so that a flat image with a few noisy pixels is not
+cut along rounding errors."""
 
 _LARGEST = 3 * 255 * 255
 
@@ -51,7 +51,7 @@ class EdgeWeights:
         tiles: (rows, columns) of the grid of tiles.
 
     Raises:
-        CutError: image or sigma of a wrong kind.
+        CutError: invalid image or sigma.
     """
 
     def __init__(self, image: NDArray[np.uint8], sigma: float | None = None) -> None:
@@ -75,8 +75,8 @@ class EdgeWeights:
         Args:
             wanted: (N,) int32, tiles, counted row by row.
             ready: (tile rows, tile columns) uint8; becomes TILE_READY where weights may be read.
-                The caller's own copy: reading the flags of another thread without its lock would
-                promise nothing about the weights.
+                The caller's copy: flags of another thread, read without its lock, guarantee nothing
+                about the weights.
         """
         with self._lock:
             _fill_tiles(
@@ -85,7 +85,7 @@ class EdgeWeights:
             ready[:] = self._ready
 
     def dense(self, region: Region) -> NDArray[np.int32]:
-        """All weights of a region, a copy: (h, w, 4) int32; those that leave it are 0."""
+        """Return all weights of a region, a copy: (h, w, 4) int32; those that leave it are 0."""
         rows = np.arange(region.y0 >> TILE_BITS, ((region.y1 - 1) >> TILE_BITS) + 1)
         columns = np.arange(region.x0 >> TILE_BITS, ((region.x1 - 1) >> TILE_BITS) + 1)
         wanted = (rows[:, None] * self.tiles[1] + columns).astype(np.int32).reshape(-1)
@@ -99,7 +99,7 @@ class EdgeWeights:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held now: the memory pages that computed weights lie in, and the tables."""
+        """Memory in bytes: the pages of computed weights, and the tables."""
         pages = int(np.count_nonzero(self._pages)) * mmap.PAGESIZE
         return (
             min(pages, self.store.nbytes)
@@ -127,7 +127,7 @@ def _checked(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _weight_table(sigma: float) -> NDArray[np.int32]:
-    """Weight by squared colour difference: (N, 2) int32, axis and diagonal neighbours.
+    """Return the weight by squared colour difference: (N, 2) int32, axis and diagonal neighbours.
 
     The last row is 0 and stands for all larger differences.
     """
@@ -144,12 +144,12 @@ def _weight_table(sigma: float) -> NDArray[np.int32]:
 def _estimate_sigma(image: NDArray[np.uint8]) -> float:
     step = max(1, image.shape[0] * image.shape[1] // SAMPLED_PIXELS)
     total, count = _squared_differences(image, step)
-    return max(LEAST_SIGMA, math.sqrt(total / count)) if count else LEAST_SIGMA
+    return max(MIN_SIGMA, math.sqrt(total / count)) if count else MIN_SIGMA
 
 
 @kernel
 def _squared_differences(image: NDArray[np.uint8], step: int) -> tuple[int, int]:
-    """Sum of squared colour differences of neighbours, and how many, in every `step`-th row."""
+    """Return sum and number of squared colour differences of neighbours, every `step`-th row."""
     height, width, _ = image.shape
     total, count = 0, 0
     for y in range(0, height, step):
@@ -207,7 +207,7 @@ def _fill_row(
     xa: int,
     xb: int,
 ) -> None:
-    """The weights of pixels xa..xb-1 of row y."""
+    """Compute the weights of pixels xa..xb-1 of row y."""
     height, width, _ = image.shape
     beyond = table.shape[0] - 1
     for k in range(0, 8, 2):
@@ -232,7 +232,7 @@ def missing_tiles(
     ready: NDArray[np.uint8],
     tiles: NDArray[np.int32],
 ) -> int:
-    """Collect the tiles of pixels whose weights are not there; returns how many.
+    """Collect the tiles of pixels whose weights are missing; return their number.
 
     Args:
         pixels: (N, 2) int32, x and y in the region.

@@ -47,7 +47,7 @@ def fill(connection: socket.socket, view: memoryview, deadline: float | None = N
         wait_until(connection, deadline)
         got = connection.recv_into(view)
         if not got:
-            raise EOFError("the other side has gone")
+            raise EOFError("the other side has closed the connection")
         view = view[got:]
 
 

@@ -14,7 +14,7 @@ Alpha = Literal["ignored", "premultiplied", "straight"]
 """Meaning of a fourth sample (or the second one of grey)."""
 
 _PLAIN_BYTES, _SCANS_BYTES, _DEEP_BYTES, _PILLOW_BYTES = 7, 9, 18, 22
-"""Per pixel, measured and rounded up: RGB and its turned copy; the coefficients of a JPEG of many
+"""Per pixel, measured and rounded up: RGB and its rotated copy; the coefficients of a JPEG of many
 scans; the copies on the way from more bits, and from other kinds, to RGB."""
 _BASE_BYTES = 32 * 2**20
 
@@ -61,8 +61,8 @@ class Parts:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Shape of the decoded array after rotation, (H, W, 3)."""
-        turned = self.orientation >= 5
-        return (self.width, self.height, 3) if turned else (self.height, self.width, 3)
+        swapped = self.orientation >= 5
+        return (self.width, self.height, 3) if swapped else (self.height, self.width, 3)
 
     @property
     def decode_bytes(self) -> int:

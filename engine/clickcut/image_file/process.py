@@ -17,14 +17,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 
 import clickcut
-from clickcut.errors import ImageError, LimitError, UnavailableError
+from clickcut.errors import ImageError, LimitError
+from clickcut.image_file.cancellation import Cancellation
 from clickcut.image_file.channel import SIZE, fill, receive, receive_exactly, send, wait_until
 from clickcut.image_file.decode import Decoded, render
 from clickcut.image_file.parts import Parts
@@ -35,52 +36,6 @@ _START_SECONDS = 60.0
 """Maximum seconds for a process to start; half a second is usual."""
 
 _SOCKET_BUFFER = 2**20
-
-
-class Cancellation:
-    """Cancels a decoding; from any thread, even before it has begun."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._cancelled = False
-        self._stop: Callable[[], None] | None = None
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether `cancel` was called."""
-        return self._cancelled
-
-    def cancel(self) -> None:
-        """Cancel the decoding."""
-        with self._lock:
-            self._cancelled = True
-            if self._stop is not None:
-                self._stop()
-
-    def check(self) -> None:
-        """Raise if cancelled.
-
-        Raises:
-            UnavailableError: it was cancelled.
-        """
-        if self._cancelled:
-            raise UnavailableError("the image is not decoded: the request was cancelled")
-
-    @contextlib.contextmanager
-    def stopping(self, stop: Callable[[], None]) -> Iterator[None]:
-        """Call `stop` if cancelled while the context lasts.
-
-        Raises:
-            UnavailableError: it was cancelled before.
-        """
-        with self._lock:
-            self.check()
-            self._stop = stop
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._stop = None
 
 
 class Decoder:

@@ -101,7 +101,7 @@ def read(data: bytes) -> Parts:
 
 
 def _depth(tags: _Tags) -> tuple[int, Literal["u", "i", "f"]]:
-    """Bits per sample and their kind; the largest where channels differ."""
+    """Return bits per sample and their kind; the largest where channels differ."""
     kind = _KINDS.get(max(tags.some(_SAMPLE_FORMAT, (1,), _MAX_SAMPLES)), "u")
     return max(tags.some(_BITS, (1,), _MAX_SAMPLES)), kind
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
-import resource
+import os
 import signal
 import socket
 import sys
@@ -16,11 +15,13 @@ from pathlib import Path
 
 import cv2
 
+from clickcut.control_groups import read_text
 from clickcut.errors import ImageError
 from clickcut.image_file.channel import SIZE, receive, receive_exactly, send
 from clickcut.image_file.decode import render
 from clickcut.image_file.parts import Parts
 from clickcut.image_file.tones import Window
+from clickcut.process_limits import limit_memory, limit_time
 
 _GRACE_SECONDS = 2
 """Seconds after the caller's deadline at which the process ends, if the caller is gone."""
@@ -41,7 +42,7 @@ def _serve(connection: socket.socket) -> None:
     request = json.loads(receive(connection))
     data = receive_exactly(connection, request["bytes"])
     _limit_memory(request["memory"])
-    signal.alarm(math.ceil(request["seconds"]) + _GRACE_SECONDS)
+    limit_time(request["seconds"] + _GRACE_SECONDS)
     try:
         window = Window(*request["window"]) if request["window"] else None
         decoded = render(Parts(data=bytes(data), **request["parts"]), window)
@@ -49,7 +50,7 @@ def _serve(connection: socket.socket) -> None:
         send(connection, json.dumps({"error": str(error)}).encode())
         return
     finally:
-        signal.alarm(0)
+        limit_time(0)
     used = decoded.window
     reply = {"shape": decoded.pixels.shape, "window": used and (used.low, used.high)}
     send(connection, json.dumps(reply).encode())
@@ -58,15 +59,9 @@ def _serve(connection: socket.socket) -> None:
 
 def _limit_memory(allowed: int) -> None:
     """Limit the memory of the process to `allowed` bytes more than now."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[5])
-    except OSError:  # not Linux
-        return
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    limit = pages * resource.getpagesize() + allowed
-    if hard != resource.RLIM_INFINITY:
-        limit = min(limit, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    words = read_text(Path("/proc/self/statm")).split()
+    if len(words) > 5:  # on Linux
+        limit_memory("DATA", int(words[5]) * os.sysconf("SC_PAGE_SIZE") + allowed)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def to_polygons(
 
     Args:
         mask: (h, w) bool; the bounding box of the selection is enough.
-        tolerance: largest distance in pixels from the exact outline (Douglas-Peucker).
+        tolerance: maximum distance in pixels from the exact outline (Douglas-Peucker).
         x0: image column of the mask's first column.
         y0: image row of the mask's first row.
         valid: make polygons that are valid in the sense of OGC simple features: pixels that touch

@@ -19,7 +19,7 @@ _FALLING, _RISING = 1 | 8, 2 | 4
 """Two selected pixels that touch at a corner only: the outline passes it twice."""
 
 _PASSES = np.zeros(256, np.uint8)
-"""How often an outline turns at a corner, by the pixels around it."""
+"""Number of turns at a corner, by the pixels around it."""
 _PASSES[[1, 2, 4, 8, 7, 11, 13, 14]] = 1
 _PASSES[[_FALLING, _RISING]] = 2
 
@@ -69,7 +69,7 @@ class Rings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Corners:
-    """Where the outlines of a mask turn, in the grid of corners between pixels, row by row.
+    """The corners of the outlines of a mask, on the grid between pixels, row by row.
 
     Attributes:
         x: (N,) columns; a corner that is passed twice counts twice.
@@ -149,7 +149,7 @@ class Corners:
 
 
 def _cycles(following: list[int]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the cycles of a permutation, each from its least element on, in their order.
+    """Return the cycles of a permutation, each from its smallest element on, in their order.
 
     Returns:
         Their elements one after the other, and where each cycle begins, the end included.

@@ -1,4 +1,4 @@
-"""Leaves out points of outlines so that none crosses or touches itself or another one."""
+"""Simplify outlines so that none crosses or touches itself or another one."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from clickcut.kernels import kernel
 
 MAX_SKIPPED = 512
-"""Points between two that are kept, at most: it bounds the work per point."""
+"""Maximum number of points left out in a row; it bounds the work per point."""
 
 CELL = 16
-"""Side, in pixels, of the cells that points are sorted into."""
+"""Side of the cells in which points are indexed, pixels."""
 
 ROUNDS = (0.25, 0.5, 1.0)
-"""Shares of the tolerance: what matters least goes first."""
+"""Fractions of the tolerance, in passes: the least important points are removed first."""
 
 
 @kernel
@@ -28,7 +28,7 @@ def thin(
     members: NDArray[np.int64],
     kept: NDArray[np.bool_],
 ) -> None:
-    """Mark the points that stay.
+    """Mark the points that are kept.
 
     A point b between a and c is left out when every point of the outline from a to c lies within
     the tolerance of the segment a c, and no other point that is still there lies in the triangle
@@ -37,7 +37,7 @@ def thin(
     Args:
         points: (N, 2) int32, x and y of the points of all outlines, one outline after the other.
         starts: (R + 1,) int64, where each outline begins, the end included.
-        fixed: (N,) bool, points that stay.
+        fixed: (N,) bool, points that are always kept.
         tolerance: pixels.
         cells: (C + 1,) int64, where each cell's points begin in `members`; row by row.
         columns: cells in a row.
@@ -132,7 +132,7 @@ def _is_empty(
 
 @kernel
 def _side(xa: int, ya: int, xb: int, yb: int, x: int, y: int) -> int:
-    """Positive, zero or negative: on which side of the line from a to b a point lies."""
+    """Return the side of the line from a to b on which a point lies: > 0, 0 or < 0."""
     return (xb - xa) * (y - ya) - (yb - ya) * (x - xa)
 
 
@@ -140,7 +140,7 @@ def _side(xa: int, ya: int, xb: int, yb: int, x: int, y: int) -> int:
 def _span(
     xs: tuple[int, int, int], ys: tuple[int, int, int], top: int, bottom: int
 ) -> tuple[int, int]:
-    """Columns that a triangle takes in the rows from top to bottom, rounded outwards."""
+    """Return the columns that a triangle covers from `top` to `bottom`, rounded outwards."""
     low, high = max(xs), min(xs)
     for k in range(3):
         xa, ya, xb, yb = xs[k], ys[k], xs[(k + 1) % 3], ys[(k + 1) % 3]

@@ -33,7 +33,7 @@ class _Loops:
 
 
 def valid_polygons(mask: NDArray[np.bool_], tolerance: float, x0: int, y0: int) -> list[Polygon]:
-    """See `clickcut.polygons.to_polygons`, with `valid`."""
+    """Return the outlines of a mask; see `clickcut.polygons.to_polygons`, with `valid`."""
     loops = _loops(mask)
     if not loops.rings.count:
         return []

@@ -1,1 +1,1 @@
-"""The gRPC server: sessions over the wire. It knows nothing of pixels; `clickcut.session` does."""
+"""The gRPC server: sessions over the wire. Pixels are left to `clickcut.session`."""

@@ -1,6 +1,6 @@
-"""What operators do: load the models again, by SIGHUP or by the service `clickcut.v1.Admin`.
+"""Reload the models, by SIGHUP or by the service `clickcut.v1.Admin`.
 
-The service has an address of its own, which only this machine reaches, so it needs no passwords.
+The service has a separate address, reachable from this machine only, so it needs no authentication.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NAME: str = admin_pb2.DESCRIPTOR.services_by_name["Admin"].full_name
 
 
 class Reloader:
-    """Loads models again, one time after the other.
+    """Reloads models, one reload at a time.
 
     Args:
         core: of the server.
@@ -35,31 +35,31 @@ class Reloader:
         self._lock = asyncio.Lock()
 
     async def reload(self) -> Change:
-        """Serve what is on disk now. Open sessions go on with the model that they have.
+        """Serve the models on disk. Open sessions keep their model.
 
         Raises:
             ClickcutError: a model cannot be used; nothing has changed.
         """
         if not self._core.ready or self._core.draining:
-            raise UnavailableError("the server is not serving (yet); models are not loaded again")
+            raise UnavailableError("the server is not serving; models are not reloaded")
         async with self._lock:
             try:
                 commit = await in_background(self._prepare, "reload")
                 change = commit()
             except Exception as error:
-                _log.warning("models not loaded again, nothing has changed: %s", error)
+                _log.warning("models not reloaded, nothing has changed: %s", error)
                 raise
-        _log.info("models loaded again: %s", change)
+        _log.info("models reloaded: %s", change)
         return change
 
     async def reload_quietly(self) -> None:
-        """For a signal, which nobody waits for: errors are only logged."""
+        """Reload for a signal: errors are only logged."""
         try:
             await self.reload()
         except ClickcutError:
             return  # logged
         except Exception:
-            _log.exception("models not loaded again")
+            _log.exception("models not reloaded")
 
     def _prepare(self) -> Callable[[], Change]:
         def warm(predictor: Predictor) -> None:
@@ -68,8 +68,8 @@ class Reloader:
         try:
             return self._core.models.prepare(warm)
         except ClickcutError as error:
-            # A new one: the traceback of the old one holds models, until the next collection of
-            # cycles, which may be far away.
+            # A new error: the traceback of the old one keeps models alive until the next garbage
+            # collection.
             refused = type(error)(str(error))
         raise refused
 
@@ -86,7 +86,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         request: admin_pb2.ReloadModelsRequest,
         context: Call,
     ) -> admin_pb2.ReloadModelsReply:
-        """See the contract."""
+        """See admin.proto."""
         change: Change = await self._reloader.reload()
         return admin_pb2.ReloadModelsReply(
             added=change.added,

@@ -1,4 +1,4 @@
-"""Long work beside the event loop that does not keep the process from ending."""
+"""Run long work in a thread that does not keep the process from exiting."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def in_background(work: Callable[[], T], name: str) -> asyncio.Future[T]:
         name: of the thread.
 
     Returns:
-        A future of the running loop. Cancelled, its result is dropped; the work goes on.
+        A future of the running loop. If cancelled, its result is dropped; the work continues.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
@@ -32,9 +32,9 @@ def in_background(work: Callable[[], T], name: str) -> asyncio.Future[T]:
         try:
             outcome: Any = work()
             set_outcome: Callable[[Any], None] = done.set_result
-        except Exception as raised:  # handed to the event loop
+        except Exception as raised:  # passed to the event loop
             outcome, set_outcome = raised, done.set_exception
-        with contextlib.suppress(RuntimeError):  # the loop has closed: told to stop
+        with contextlib.suppress(RuntimeError):  # the loop is closed: shutdown
             loop.call_soon_threadsafe(tell, set_outcome, outcome)
 
     threading.Thread(target=target, name=name, daemon=True).start()

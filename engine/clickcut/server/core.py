@@ -1,4 +1,4 @@
-"""What all requests share: pool, images, sessions, models, metrics."""
+"""The state shared by all requests: pool, images, sessions, models, metrics."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _log = logging.getLogger(__name__)
 
 _WATCH_SECONDS = 0.25
 _TIGHT, _CRITICAL = 0.8, 0.9
-"""Parts of the memory beyond which something is done about it."""
+"""Fractions of the memory limit from which memory is freed, and work is refused."""
 
 
 class Core:
-    """The state of a server. Used from the event loop only, except what the pool is given.
+    """The state of a server. Used from the event loop only, except work in the pool.
 
     Attributes:
-        ready: set when warm; before, nothing is computed.
-        draining: set at shutdown; from then on nothing new begins.
+        ready: set when warm; until then nothing is computed.
+        draining: set at shutdown; no new work begins.
         budgets: of memory.
-        incoming: memory of messages and uploads that are being dealt with.
+        incoming: memory of messages and uploads in progress.
         outgoing: memory of large replies that clients have not read yet.
-        on_shortage: called when the memory is nearly used up; ends what can be begun again.
+        on_shortage: called when memory is nearly exhausted; ends streams, which clients reopen.
     """
 
     def __init__(self, settings: Settings, models: Models, workers: int) -> None:
@@ -62,11 +62,11 @@ class Core:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def check_accepting(self) -> None:
-        """Whether new work may begin.
+        """Check that new work may begin.
 
         Raises:
-            UnavailableError: no.
-            BusyError: no, there is too little memory.
+            UnavailableError: warming up or shutting down.
+            BusyError: too little memory.
         """
         if self.draining:
             raise UnavailableError("the server is shutting down; try another one, or again later")
@@ -87,7 +87,7 @@ class Core:
             )
 
     def check_growth(self, held: HeldSession) -> None:
-        """Make sure that a session may have an event with which it may grow.
+        """Check that there is memory for a session to grow.
 
         Raises:
             BusyError: sessions or images fill their memory.
@@ -97,11 +97,11 @@ class Core:
         self._check_memory()
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await work that goes on to its end also when the caller is cancelled."""
+        """Await work that continues to its end even if the caller is cancelled."""
         return await asyncio.shield(self.start(work))
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Begin work that goes on to its end whether or not it is awaited."""
+        """Start work that continues to its end even if it is not awaited."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
@@ -110,7 +110,7 @@ class Core:
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # seen, also when the caller has gone
+            task.exception()  # mark as retrieved, even if the caller is gone
 
     def known_error(self, error: Exception) -> ClickcutError:
         """Return an error for the client; an unexpected one is logged and replaced."""
@@ -121,7 +121,7 @@ class Core:
         return error
 
     async def sweep(self) -> None:
-        """Evict what is not used any more, from time to time, until cancelled."""
+        """Evict unused sessions periodically, until cancelled."""
         shortest = min(self.settings.idle_seconds, self.settings.resume_seconds)
         while True:
             await asyncio.sleep(min(5.0, shortest / 4))
@@ -129,7 +129,7 @@ class Core:
             self.images.trim()
 
     async def watch_memory(self) -> None:
-        """Keep the process within its memory, until cancelled."""
+        """Keep the process within its memory limit, until cancelled."""
         before = self.pool.finished
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
@@ -140,7 +140,7 @@ class Core:
                 await asyncio.to_thread(give_memory_back)
 
     async def _free_memory(self) -> None:
-        """Free what can be computed or sent again; refuse work if that is not enough."""
+        """Free what can be recomputed or sent again; refuse work if that is not enough."""
         self.images.trim(self.budgets.images)
         self.sessions.free()
         await asyncio.to_thread(give_memory_back)

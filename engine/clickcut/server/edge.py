@@ -1,8 +1,8 @@
-"""Where calls come in: bounds their number and their silence, parses their messages.
+"""The edge of the server: limits the number and idle time of calls, parses messages.
 
-An interceptor replaces every method by one that reads and writes bytes. So a message that cannot be
-parsed, a client that sends nothing and one that reads nothing are dealt with here, for our own
-services, health and reflection alike, and none of these counts as a fault of the server.
+An interceptor replaces every method by one that reads and writes bytes. So messages that cannot be
+parsed, clients that send nothing and clients that read nothing are handled here, for all services,
+health and reflection included, and are not reported as errors of the server.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MESSAGE_CHARACTERS = 1000
 _SMALL_REPLY = 2**16
 """Bytes of a reply that is not counted."""
 _STATUS_SECONDS = 1.0
-"""For how long to wait until a status has left; gRPC goes on trying."""
+"""Seconds to wait until a status is sent; gRPC continues to try."""
 
 RawContext = grpc.aio.ServicerContext[Any, Any]
 Handler = Any
@@ -42,7 +42,7 @@ Handler = Any
 
 
 class Edge(grpc.aio.ServerInterceptor):
-    """Stands before all services of a server.
+    """Intercepts all calls of a server.
 
     Args:
         core: of the server.
@@ -82,26 +82,26 @@ class Edge(grpc.aio.ServerInterceptor):
         except grpc.aio.AbortError:
             raise
         except (grpc.aio.InternalError, asyncio.InvalidStateError):
-            raise asyncio.CancelledError from None  # the client has gone
+            raise asyncio.CancelledError from None  # the client is gone
         except Exception as raised:
-            if context.cancelled():  # nobody is left to be told
+            if context.cancelled():  # there is no one left to answer
                 raise asyncio.CancelledError from None
             if isinstance(raised, UnreadableError):
                 self._faults.add(call.peer, f"{method}: {raised}")
             status = self._status_of(raised)
         finally:
             call.release()
-        # Out here, and without a name for the error: gRPC keeps what `abort` raises; that would
-        # keep the error, its traceback, and with it a session and a model.
+        # Outside the `except`: gRPC keeps what `abort` raises, and with it the error, its
+        # traceback, a session and a model.
         try:
             async with asyncio.timeout(_STATUS_SECONDS):
                 await context.abort(*status)
-        except (TimeoutError, grpc.aio.InternalError):  # the client reads nothing, or has gone
+        except (TimeoutError, grpc.aio.InternalError):  # the client does not read, or is gone
             raise asyncio.CancelledError from None
 
     def _room_of(self, method: str, peer: Peer) -> contextlib.AbstractAsyncContextManager[None]:
         if method.startswith("/clickcut."):
-            return contextlib.nullcontext()  # bounded by what it does: sessions, uploads, queue
+            return contextlib.nullcontext()  # limited elsewhere: sessions, uploads, queue
         room = self._health if method.startswith("/grpc.health.") else self._others
         return room.place(peer)
 
@@ -114,7 +114,7 @@ class Edge(grpc.aio.ServerInterceptor):
 
 
 class UnreadableError(EventError):
-    """A message is not one of the contract."""
+    """A message cannot be parsed."""
 
 
 class Call:
@@ -136,7 +136,7 @@ class Call:
         self._context = context
         self._begun = False
         self._taken = 0
-        """Bytes of the message that is being dealt with."""
+        """Bytes of the current message."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
@@ -150,7 +150,7 @@ class Call:
             BusyError: too many calls wait for their first message, or there is no memory for it.
             LimitError: it has too many fields.
         """
-        self.release()  # of the message before
+        self.release()  # of the previous message
         raw = await (self._context.read() if self._begun else self._first())
         self._begun = True
         if raw is grpc.aio.EOF:
@@ -168,7 +168,7 @@ class Call:
             ) from error
 
     def release(self) -> None:
-        """The message that was read last has been dealt with."""
+        """Release the memory of the last message."""
         self._edge.core.incoming.give_back(self._taken)
         self._taken = 0
 
@@ -204,13 +204,13 @@ class Call:
             ) from None
 
     async def messages(self) -> AsyncIterator[Any]:
-        """All messages, for services that iterate over them."""
+        """Yield all messages, for services that iterate over them."""
         while (message := await self.read()) is not grpc.aio.EOF:
             yield message
 
 
 async def _answer(handler: Handler, call: Call) -> None:
-    """Have a method, of whichever of gRPC's kinds, answer a call."""
+    """Run a method, of any of gRPC's kinds, to answer a call."""
     streams = handler.request_streaming, handler.response_streaming
     kinds = {
         (False, False): handler.unary_unary,
@@ -234,17 +234,17 @@ async def _answer(handler: Handler, call: Call) -> None:
 
 
 class FaultLog:
-    """Logs what clients send wrong: one line per host in a while, the others counted."""
+    """Logs invalid requests: one line per host and period, the others are counted."""
 
     SECONDS = 60.0
     HOSTS = 1000
 
     def __init__(self) -> None:
         self._hosts: OrderedDict[str, tuple[float, int]] = OrderedDict()
-        """Host -> when a line was written last, and faults since."""
+        """Host -> time of its last line, and number of errors since."""
 
     def add(self, peer: Peer, text: str) -> None:
-        """Count a fault; log it unless one of the same host was logged a short while ago."""
+        """Count an error; log it unless one of the same host was logged recently."""
         now = time.monotonic()
         last, since = self._hosts.get(peer.host, (-self.SECONDS, 0))
         if now - last < self.SECONDS:

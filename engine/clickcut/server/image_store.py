@@ -1,4 +1,4 @@
-"""Decoded images by digest: shared by sessions, bounded in bytes, least recently used goes first.
+"""Decoded images by digest: shared by sessions, bounded in bytes, least recently used first out.
 
 Used from the event loop only; decoding runs in the compute pool.
 """
@@ -14,8 +14,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from clickcut.errors import BusyError, EventError, ImageError, ImageNotFoundError
+from clickcut.image_file.cancellation import Cancellation
 from clickcut.image_file.parts import Parts
-from clickcut.image_file.process import Cancellation, Decoder
+from clickcut.image_file.process import Decoder
 from clickcut.images import ImageLimits, PreparedImage, Window, digest_of, key_of
 from clickcut.server.memory import Allowance
 from clickcut.server.peers import LOCAL, Peer
@@ -25,7 +26,7 @@ from clickcut.server.settings import MIB
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 _CUT_BYTES, _CUT_PIXELS = 22, 1_000_000
-"""Bytes per pixel for edge weights where the cut has been, and where it has been after a few
+"""Bytes per pixel for edge weights where the cut was computed, and pixels where it was after a few
 clicks: everywhere in a small image, around the object in a large one. Measured; see
 benchmarks/results/memory.md."""
 
@@ -47,11 +48,11 @@ class _Held:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An image, and what it took to get it.
+    """An image, and the time to get it.
 
     Attributes:
         image: shared; lease it before anything is awaited.
-        known: whether it was held already.
+        known: whether it was in the store.
         queue: milliseconds of waiting for a worker.
         decode: milliseconds of decoding and preparing; 0 when known.
     """
@@ -63,18 +64,18 @@ class Found:
 
 
 class ImageStore:
-    """Holds images while they are in use, and afterwards as long as there is room.
+    """Holds images while they are in use, and afterwards while there is room.
 
     Args:
         budget: bytes for all images together.
         limits: of one image.
         pool: where to decode.
-        decoder: what decodes; closed by whoever made it.
-        decoding: memory for what decoders need beside that.
+        decoder: closed by its owner.
+        decoding: extra memory for decoders.
 
     Attributes:
-        make_room: called when images in use fill the budget; makes one of its users give it up, or
-            returns False.
+        make_room: called when images in use fill the budget; evicts a user of one, or returns
+            False.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class ImageStore:
         return sum(held.image.nbytes for held in list(self._held.values()))
 
     def find(self, digest: str, window: Window | None = None) -> PreparedImage:
-        """Return the image with this digest, decoded with the window that is asked for.
+        """Return the image with this digest, decoded with the requested window.
 
         Raises:
             EventError: not a digest.
@@ -125,7 +126,7 @@ class ImageStore:
         peer: Peer = LOCAL,
         window: Window | None = None,
     ) -> Found:
-        """Decode and hold an image file, unless it is held already.
+        """Decode an image file and store it, unless it is in the store.
 
         Args:
             data: the encoded file.
@@ -145,13 +146,13 @@ class ImageStore:
         (whole, digest), queue = await self._pool.run(hash_it, peer)
         if expected and digest != expected:
             raise ImageError(
-                f"the data received has digest {digest}, not {expected}: it was damaged on its way"
+                f"the data received has digest {digest}, not {expected}: it was damaged in transit"
             )
         key = key_of(digest, window)
         if key in self._held:
             return Found(self.find(digest, window), True, queue)
         coming = self._coming.get(key)
-        if coming is None:  # two clients that send the same image decode it once
+        if coming is None:  # the same image from two clients is decoded once
             self._check_in_use(0)
             cancellation = Cancellation()
             work = self._work(whole, digest, window, cancellation)
@@ -162,7 +163,7 @@ class ImageStore:
         return Found(found.image, found.known, queue + found.queue, found.decode)
 
     async def _wait_for(self, key: str, coming: _Coming) -> Found:
-        """Wait for an image; when everybody who waited has gone, it is not decoded any further."""
+        """Wait for an image; cancel its decoding when no request waits for it."""
         coming.waiting += 1
         try:
             return await asyncio.shield(coming.task)
@@ -170,7 +171,7 @@ class ImageStore:
             coming.waiting -= 1
             if not coming.waiting and not coming.task.done():
                 if self._coming.get(key) is coming:
-                    del self._coming[key]  # who asks from now on gets it decoded again
+                    del self._coming[key]  # later requests decode it again
                 coming.task.cancel()
                 coming.cancellation.cancel()
 
@@ -239,7 +240,7 @@ class ImageStore:
         if coming is not None and coming.task is task:
             del self._coming[key]
         if not task.cancelled():
-            task.exception()  # seen, also when every client that waited for it has gone
+            task.exception()  # mark as retrieved, even if all clients are gone
 
     def _check_in_use(self, wanted: int) -> None:
         while self._in_use + wanted > self._budget or self._in_use >= self._budget:

@@ -1,6 +1,6 @@
-"""How much memory the server may use, how it is divided, and how it is given back.
+"""The memory of the server: its limit, its division, and how it is returned to the system.
 
-The limit is the least of the machine's memory, the limits of the process's control groups
+The limit is the minimum of the machine's memory, the limits of the process's control groups
 (https://docs.kernel.org/admin-guide/cgroup-v2.html, `memory.max`) and `RLIMIT_DATA`; `RLIMIT_AS`
 counts reserved addresses, of which numerical libraries take far more than they use.
 """
@@ -16,12 +16,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from clickcut.control_groups import group_folders, read_text
 from clickcut.errors import BusyError
 from clickcut.server.settings import MIB, Settings
 
 _ROOT = Path("/")
 _BYTES_PER_PIXEL = 20
-"""Of an image on which clicks were made everywhere."""
+"""Maximum for an image with clicks."""
 _MMAP_THRESHOLD, _ARENA_MAX = -3, -8
 """Parameters of glibc's `mallopt`."""
 
@@ -34,11 +35,11 @@ class Budgets:
         total: that the process may use.
         images: for decoded images.
         sessions: for sessions.
-        incoming: for messages and uploads that are on their way or being dealt with.
+        incoming: for messages and uploads in transit or in progress.
         outgoing: for large replies that clients have not read yet.
-        decoding: for what decoders need beside the pixels that they return.
-        message: largest message.
-        pixels: of the largest image; not bytes.
+        decoding: for decoders, beyond the pixels that they return.
+        message: maximum size of a message.
+        pixels: maximum size of an image, pixels.
     """
 
     total: int
@@ -70,11 +71,11 @@ class Budgets:
 
 
 class Allowance:
-    """Bytes in use of a budget. Threads may share it.
+    """Bytes in use of a budget. Thread-safe.
 
     Args:
-        budget: bytes. What is larger on its own is allowed when nothing else is in use.
-        name: of what they are for, in messages and as the reason of refusals.
+        budget: bytes. A larger request is allowed if nothing else is in use.
+        name: purpose, for error messages and as the reason of refusals.
     """
 
     def __init__(self, budget: int, name: str) -> None:
@@ -92,7 +93,7 @@ class Allowance:
         """Use more bytes.
 
         Raises:
-            BusyError: the budget is used up.
+            BusyError: the budget is exhausted.
         """
         with self._lock:
             if count and self._used and self._used + count > self._budget:
@@ -105,13 +106,13 @@ class Allowance:
             self._used += count
 
     def give_back(self, count: int) -> None:
-        """Use so many bytes less."""
+        """Release bytes."""
         with self._lock:
             self._used -= count
 
     @contextlib.contextmanager
     def taking(self, count: int) -> Iterator[None]:
-        """Use more bytes for a while.
+        """Use more bytes while the context lasts.
 
         Raises:
             BusyError: see `take`.
@@ -138,15 +139,15 @@ def memory_limit(root: Path = _ROOT) -> int:
 
 def resident(root: Path = _ROOT) -> int:
     """Return bytes of memory that this process occupies; 0 where that cannot be found out."""
-    words = _read(root / "proc/self/statm").split()
+    words = read_text(root / "proc/self/statm").split()
     return int(words[1]) * os.sysconf("SC_PAGE_SIZE") if len(words) > 1 else 0
 
 
 def tune_allocator() -> None:
-    """Have large arrays, which come and go, given back to the system at once. glibc only.
+    """Return freed large arrays to the system at once. glibc only.
 
-    By itself glibc stops doing so once it has seen them freed; a flood then leaves its memory in
-    the process. A few arenas, shared by threads, keep less than one for each.
+    By default glibc stops doing so after the first ones are freed, so memory of a load peak stays
+    in the process. A few arenas, shared by threads, keep less than one per thread.
     """
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
@@ -161,28 +162,10 @@ def give_memory_back() -> None:
 
 
 def _group_limits(root: Path) -> Iterator[int]:
-    """Limits of this process's control groups and of those above them."""
-    for line in _read(root / "proc/self/cgroup").splitlines():
-        _, _, rest = line.partition(":")
-        controllers, _, group = rest.partition(":")
-        if controllers not in ("", "memory"):
-            continue
-        mount, name = (
-            (root / "sys/fs/cgroup/memory", "memory.limit_in_bytes")
-            if controllers
-            else (root / "sys/fs/cgroup", "memory.max")
-        )
-        # In a container the path may be the host's, of which only the last folders are mounted.
-        names = [part for part in group.split("/") if part not in ("", ".", "..")]
-        for count in range(len(names), -1, -1):
-            text = _read(mount.joinpath(*names[:count]) / name).strip()
-            if text.isdecimal() and 0 < int(text) < 2**60:
-                yield int(text)
-
-
-def _read(path: Path) -> str:
-    """Return a small file; "" when it cannot be read."""
-    try:
-        return path.read_text("utf-8", "replace")[:65536]
-    except OSError:
-        return ""
+    """Yield the limits of this process's control groups and of those above them."""
+    for folder, is_version_2 in group_folders(root, "memory"):
+        text = read_text(
+            folder / ("memory.max" if is_version_2 else "memory.limit_in_bytes")
+        ).strip()
+        if text.isdecimal() and 0 < int(text) < 2**60:
+            yield int(text)

@@ -1,4 +1,4 @@
-"""What the server reports of itself, in the form of Prometheus."""
+"""The metrics of the server, for Prometheus."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from clickcut.errors import ClickcutError
 from clickcut.server.metrics_http import serve_metrics
+from clickcut.timings import STAGES
 from clickcut.v1 import clickcut_pb2 as pb
 
 if TYPE_CHECKING:
@@ -17,12 +18,11 @@ if TYPE_CHECKING:
     from clickcut.server.pool import ComputePool
     from clickcut.server.session_store import SessionStore
 
-_STAGES = ("decode", "queue", "maps", "network", "cut", "encode", "total")
 _BUCKETS = tuple(1e-3 * ms for ms in (1, 2, 5, 10, 20, 30, 50, 75, 100, 150, 250, 500, 1000, 5000))
 
 
 class Metrics:
-    """Counters of one server, apart from those of other servers in the same process."""
+    """Counters of one server; other servers in the process have their own."""
 
     def __init__(self, pool: ComputePool, images: ImageStore, sessions: SessionStore) -> None:
         self._registry = CollectorRegistry()
@@ -40,7 +40,7 @@ class Metrics:
         )
         self._refusals = Counter(
             "clickcut_refusals",
-            "Requests and streams turned away or ended by a limit, by reason",
+            "Requests and streams refused or ended by a limit, by reason",
             ["reason"],
             registry=self._registry,
         )
@@ -64,7 +64,7 @@ class Metrics:
     def count(self, kind: str, timings: pb.Timings) -> None:
         """Count an answered request."""
         self._requests.labels(kind).inc()
-        for stage in _STAGES:
+        for stage in STAGES:
             spent = getattr(timings, stage)
             if spent or stage == "total":
                 self._seconds.labels(stage).observe(1e-3 * spent)
@@ -80,7 +80,7 @@ class Metrics:
             self._refusals.labels(error.reason).inc()
 
     async def serve(self, host: str, port: int) -> tuple[asyncio.Server, int]:
-        """Offer the metrics over HTTP; returns the server and its port.
+        """Serve the metrics over HTTP; return the server and its port.
 
         Raises:
             OSError: the address cannot be used.

@@ -1,9 +1,9 @@
 """The models of a server: by name and version, each loaded once and shared by all sessions.
 
-What is served is one immutable `_Catalogue`. A reload builds the next one aside, from the models
-that have not changed and those that have, and puts it in its place when all of it works. Sessions
-hold their predictor themselves: they end on the model that they began with, and a model that is no
-longer served is freed with its last session.
+What is served is one immutable `_Catalogue`. A reload builds the next one from the
+unchanged models and the changed ones, and swaps it in when all of it works. Sessions hold their
+predictor: they keep their model to the end, and a model that is no longer served is freed with its
+last session.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from clickcut.v1 import clickcut_pb2 as pb
 _log = logging.getLogger(__name__)
 
 GPU_BATCH = 8
-"""Inputs in one call of a GPU at most, unless the settings say otherwise."""
+"""Default maximum batch size on a GPU."""
 
 _Fingerprint = tuple[tuple[int, int, int] | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """A version and its part of the sessions that give its name without a version."""
+    """A version and its share of the sessions of its name without a version."""
 
     predictor: Predictor
     share: float
@@ -60,7 +60,7 @@ class Choice:
         self._arms = arms
 
     def of(self, image_digest: str) -> Predictor:
-        """Return the version for a session on this image: always the same one while shares stay.
+        """Return the version for a session on this image: the same one while shares are unchanged.
 
         By the image and not by chance, so that a session that is built again, here or on another
         server of the same settings, gets the same version.
@@ -119,7 +119,7 @@ class Models:
         return Choice([Arm(arms[0].predictor, 1.0)] if version else arms)
 
     def listing(self) -> list[pb.Model]:
-        """Return the models as `ListModels` tells them."""
+        """Return the models for `ListModels`."""
         default = next(iter(self._catalogue.by_name))
         return [
             pb.Model(
@@ -138,13 +138,13 @@ class Models:
     # ---- reload
 
     def prepare(self, warm_up: Callable[[Predictor], None]) -> Callable[[], Change]:
-        """In a thread: load and warm what has changed on disk. Nothing is served differently yet.
+        """Load and warm up the models that changed on disk, in a thread; serve them later.
 
         Args:
             warm_up: called with each model that was loaded.
 
         Returns:
-            To be called in the event loop: puts the new models in place, tells what changed.
+            A function to call in the event loop: serves the new models, returns the changes.
 
         Raises:
             BundleError, BackendError: as the constructor.
@@ -191,7 +191,7 @@ class Models:
 
 @dataclass(frozen=True, slots=True)
 class _Catalogue:
-    """What is served.
+    """The served models.
 
     Attributes:
         files: each file as it was when it was loaded, and its predictor.
@@ -203,7 +203,7 @@ class _Catalogue:
 
 
 def label(predictor: Predictor) -> str:
-    """NAME@VERSION."""
+    """Return NAME@VERSION."""
     return f"{predictor.metadata.name}@{predictor.metadata.version}"
 
 
@@ -213,7 +213,7 @@ def on_gpu(predictor: Predictor) -> bool:
 
 
 def _fingerprint(path: Path) -> _Fingerprint:
-    """Return what changes when a model, its description or its hash file is written."""
+    """Return a value that changes when a model, its description or its hash file is written."""
     marks: list[tuple[int, int, int] | None] = []
     for name in (path.name, f"{path.name}.json", f"{path.name}.sha256"):
         try:
@@ -226,7 +226,7 @@ def _fingerprint(path: Path) -> _Fingerprint:
 
 
 def _arms(predictors: Sequence[Predictor], split: Sequence[str]) -> dict[str, tuple[Arm, ...]]:
-    """Return versions with their shares; without a split the first of a name gets all."""
+    """Return versions with their shares; without a split the first of a name gets all sessions."""
     versions: dict[str, dict[str, Predictor]] = {}
     for predictor in predictors:
         metadata = predictor.metadata

@@ -1,4 +1,4 @@
-"""Who a request comes from, and a fair order among all of them.
+"""Identify the peer of a request, and order requests fairly among peers.
 
 A *peer* is known by its host and its connection. Hosts take turns; within a host, its connections
 do; within a connection, the oldest entry comes first. So neither many requests on one connection
@@ -16,7 +16,7 @@ from urllib.parse import unquote
 T = TypeVar("T")
 
 _IPV6_PREFIX = 64
-"""Bits that one site is given; a host that picks addresses of its own within them is one host."""
+"""Bits of an IPv6 address that identify a host; it may use all addresses of its /64 network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class FairQueue(Generic[T]):
         return self._entries
 
     def put(self, peer: Peer, entry: T) -> None:
-        """Add an entry behind those of the same connection."""
+        """Add an entry after those of the same connection."""
         connections = self._hosts.setdefault(peer.host, OrderedDict())
         connections.setdefault(peer.connection, deque()).append(entry)
         self._entries += 1
@@ -79,7 +79,7 @@ class FairQueue(Generic[T]):
         entry = entries.popleft()
         self._entries -= 1
         if entries:
-            connections[connection] = entries  # to the end of the line
+            connections[connection] = entries  # to the end of the queue
         if connections:
             self._hosts[host] = connections
         return entry
@@ -103,7 +103,7 @@ class FairQueue(Generic[T]):
         """Return the entries, oldest first, of the connection that has more than its share.
 
         Args:
-            newcomer: wants to add an entry.
+            newcomer: peer that adds an entry.
             margin: by how many entries more than the newcomer's a host or connection must have.
 
         Returns:

@@ -1,8 +1,8 @@
-"""The compute pool: a fixed number of threads, a bounded queue before them, and fair turns.
+"""The compute pool: a fixed number of threads, a bounded queue, and fair turns.
 
 Kernels, network and decoders release the interpreter lock, so threads are enough, and the event
-loop keeps answering while they work. Long work comes in steps: after each one it goes to the end of
-its connection's line, and it stops there when its caller has gone or its time is up.
+loop keeps answering while they work. Long work is split into steps: after each one it goes to the
+end of the queue of its connection, and stops there if its caller is gone or its time is up.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ class _Job(Generic[T]):
     future: asyncio.Future[tuple[T, float]]
     asked: float
     deadline: float | None
-    """When no further step may begin, on the clock of `time.perf_counter`."""
+    """Time after which no further step begins, on the clock of `time.perf_counter`."""
     waited: float = 0.0
     started: bool = False
     given_up: bool = False
-    """Nobody waits for the result any more."""
+    """Whether its caller is gone."""
 
     @property
     def late(self) -> bool:
         return self.deadline is not None and time.perf_counter() >= self.deadline
 
     def settle(self, result: T | None, error: BaseException | None) -> None:
-        """Give the outcome to the event loop, from any thread."""
+        """Pass the outcome to the event loop, from any thread."""
 
         def tell() -> None:
             if self.future.done():
@@ -62,8 +62,8 @@ class ComputePool:
 
     Args:
         workers: threads.
-        queue: how many jobs may wait beside those that run. When it is full, a newcomer takes the
-            place of the last job of the peer that has the most, or is refused if that is itself.
+        queue: how many jobs may wait beside those that run. When it is full, a new job
+            replaces the last one of the peer that has the most, or is refused if that is its own.
 
     Attributes:
         finished: jobs that ran to their end, up to now.
@@ -101,9 +101,9 @@ class ComputePool:
     async def run_steps(
         self, steps: Steps[T], peer: Peer = LOCAL, seconds: float | None = None
     ) -> tuple[T, float]:
-        """Run work step by step, each in a thread, letting others have their turn in between.
+        """Run work step by step, each in a thread, giving turns to others in between.
 
-        When the caller is cancelled, no further step begins; a step that runs goes on to its end.
+        When the caller is cancelled, no further step begins; a running step continues to its end.
 
         Args:
             steps: closed when it is not run to its end.
@@ -117,11 +117,11 @@ class ComputePool:
             BusyError: too much work waits, or it did not get its first turn in time.
             StalledError: it was not finished in time.
         """
-        # No name for the future: with an error it would keep this frame, and that the work.
+        # No name for the future: an error in it would keep this frame, and so the work, alive.
         return await self._begin(steps, peer, seconds)
 
     def close(self) -> None:
-        """Drop what waits, let steps that run come to their end."""
+        """Drop waiting jobs; running steps continue to their end."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     # ---- on the event loop
@@ -150,7 +150,7 @@ class ComputePool:
         return job.future
 
     def _make_room(self, peer: Peer) -> None:
-        """Refuse a waiting job of whoever has the most, or else the newcomer. With the lock."""
+        """Refuse a waiting job of the peer that has the most, or the new one. Holds the lock."""
         jobs = self._waiting.heaviest(peer, margin=2)
         if jobs is None:
             raise self._busy()
@@ -173,7 +173,7 @@ class ComputePool:
 
     def _give_up(self, job: _Job[Any]) -> None:
         with self._lock:
-            job.given_up = True  # seen after the step that runs, if one does
+            job.given_up = True  # checked after the running step, if any
         self._take_out(job)
 
     def _take_out(self, job: _Job[Any]) -> bool:
@@ -188,7 +188,7 @@ class ComputePool:
     # ---- in any thread
 
     def _enqueue(self, job: _Job[Any]) -> None:
-        """Wait for a turn. With the lock."""
+        """Wait for a turn. Holds the lock."""
         # One call of `_turn` for each entry; which entry it gets is decided when it runs.
         self._executor.submit(self._turn)
         self._waiting.put(job.peer, job)
@@ -206,12 +206,12 @@ class ComputePool:
             next(job.steps)
         except StopIteration as stop:
             self._finish(job, stop.value, None)
-        except BaseException as raised:  # for the caller, whatever it is
+        except BaseException as raised:  # passed to the caller
             self._finish(job, None, raised)
         else:
             self._go_on(job)
         finally:
-            del job  # an error keeps this frame, which must not keep the work
+            del job  # an error keeps this frame alive, which must not keep the work alive
 
     def _go_on(self, job: _Job[Any]) -> None:
         with self._lock, contextlib.suppress(RuntimeError):  # shut down

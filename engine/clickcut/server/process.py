@@ -1,4 +1,4 @@
-"""Start and stop of the server."""
+"""Start and stop the server."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def run(settings: Settings) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    # It means "load the models again", which are being loaded already; without this it would kill.
+    # SIGHUP means "reload the models", which are being loaded; its default action ends the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     tune_allocator()
     allow_connections()
@@ -73,7 +73,7 @@ class StartError(ClickcutError):
 
 
 class Server:
-    """A server from start to stop.
+    """A server, from start to stop.
 
     Args:
         settings: see there.
@@ -89,7 +89,7 @@ class Server:
         self._cut_off = False
 
     async def run(self) -> int:
-        """Start, warm up, serve until told to stop, drain.
+        """Start, warm up, serve until stopped, drain.
 
         Raises:
             StartError: the address or the certificate cannot be used.
@@ -98,11 +98,11 @@ class Server:
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._told_to_stop)
+            loop.add_signal_handler(number, self._on_stop_signal)
         core = Core(self._settings, self._models, self._workers)
         service = ClickcutService(core)
         reloader = Reloader(core)
-        loop.add_signal_handler(signal.SIGHUP, self._told_to_reload, core, reloader)
+        loop.add_signal_handler(signal.SIGHUP, self._on_reload_signal, core, reloader)
         server = self._make(core, service)
         async with contextlib.AsyncExitStack() as at_end:
             at_end.push_async_callback(self._end, core, server)
@@ -131,16 +131,16 @@ class Server:
                 ("grpc.max_receive_message_length", core.budgets.message),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),  # a second server on the same port is an error
-                # Notice clients that vanished without a word, and let clients notice us.
+                # Detect dead clients, and let clients detect a dead server.
                 ("grpc.keepalive_time_ms", 30_000),
                 ("grpc.http2.ping_timeout_ms", 10_000),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
-                # Connections that never become one of HTTP/2, and those that nobody uses.
+                # End connections without an HTTP/2 handshake, and idle ones.
                 ("grpc.server_handshake_timeout_ms", 10_000),
                 ("grpc.max_connection_idle_ms", 300_000),
             ],
-            # How many calls there may be is the edge's business: health must always be answered.
+            # The edge limits the number of calls: health checks must always be answered.
             interceptors=[Edge(core)],
         )
         clickcut_pb2_grpc.add_ClickcutServicer_to_server(service, server)
@@ -157,7 +157,7 @@ class Server:
         self._describe(port, core.budgets)
 
     async def _start_admin(self, core: Core, reloader: Reloader) -> Callable[[], Awaitable[None]]:
-        """Offer the admin service where an address is set for it; returns what ends it."""
+        """Start the admin service if it has an address; return a function that ends it."""
         address = self._settings.admin_address
         if address is None:
             return _nothing
@@ -174,7 +174,7 @@ class Server:
         return lambda: server.stop(0)
 
     async def _serve_metrics(self, core: Core) -> Callable[[], Awaitable[None]]:
-        """Offer the metrics where a port is set for them; returns what ends it."""
+        """Serve the metrics if they have a port; return a function that ends it."""
         port = self._settings.metrics_port
         if port is None:
             return _nothing
@@ -217,9 +217,9 @@ class Server:
             _say(f"model     {m.name} {m.version} ({how})")
         threads = f"{s.threads or available_cores()} threads per prediction"
         _say(f"processor {available_cpus()} of {os.cpu_count()} CPUs")
-        _say(f"compute   {self._workers} workers, {threads}, at most {s.queue} requests wait")
+        _say(f"compute   {self._workers} workers, {threads}, queue of {s.queue} requests")
         _say(f"cut       {s.cut_solver}")
-        _say(f"sessions  {s.max_sessions} at most, {budgets.sessions // MIB} MiB")
+        _say(f"sessions  max. {s.max_sessions}, {budgets.sessions // MIB} MiB")
         _say(
             f"images    {s.max_image_mib} MiB and {budgets.pixels / 1e6:.3g} megapixels each, "
             f"{budgets.images // MIB} MiB held"
@@ -231,7 +231,7 @@ class Server:
         warm_up_all(predictors, self._settings.cut_solver, _say)
 
     async def _unless_stopped(self, work: Callable[[], None]) -> bool:
-        """Run `work` in the background; False when told to stop first."""
+        """Run `work` in the background; return False if stopped before its end."""
         done = in_background(work, "warm-up")
         stopped: asyncio.Future[bool] = asyncio.create_task(self._stop.wait())
         waits: set[asyncio.Future[Any]] = {done, stopped}
@@ -245,18 +245,18 @@ class Server:
 
     # ---- while it runs
 
-    def _told_to_reload(self, core: Core, reloader: Reloader) -> None:
+    def _on_reload_signal(self, core: Core, reloader: Reloader) -> None:
         core.start(reloader.reload_quietly())
 
     # ---- stop
 
-    def _told_to_stop(self) -> None:
+    def _on_stop_signal(self) -> None:
         if self._stop.is_set():
-            self._hurry.set()  # told twice
+            self._hurry.set()  # second signal: do not wait
         self._stop.set()
 
     async def _drain(self, core: Core, service: ClickcutService) -> None:
-        """Refuse new sessions; give open ones some time, then end their streams."""
+        """Refuse new sessions; let open ones continue for a while, then end their streams."""
         core.draining = True
         await self._health.enter_graceful_shutdown()
         _say(f"draining  {service.streams} streams, at most {self._settings.drain_seconds:g} s")
@@ -269,7 +269,7 @@ class Server:
         service.end_streams()
 
     async def _end(self, core: Core, server: grpc.aio.Server) -> None:
-        """End all calls, after --stop-seconds if they still run, and cut off what computes on."""
+        """End all calls, after --stop-seconds by force."""
         await server.stop(0 if self._hurry.is_set() else self._settings.stop_seconds)
         core.pool.close()
         core.decoder.close()
@@ -284,7 +284,7 @@ class Server:
 
 
 def _exit_now() -> None:
-    """End the process. It would wait for its threads, and what they still do is of no use."""
+    """Exit without waiting for threads, whose results are no longer needed."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -292,7 +292,7 @@ def _exit_now() -> None:
 
 
 async def _nothing() -> None:
-    """Where there is nothing to end."""
+    """Do nothing: there is nothing to end."""
 
 
 def _say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""The state of a session -> replies, with exactly what was asked for."""
+"""Build replies from the state of a session, with the requested output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_OBJECT_RUNS = 4_000_000
 
 
 def image_info(image: PreparedImage, model: BundleMetadata | None = None) -> pb.ImageInfo:
-    """Return what a client learns of its image and of the model in use."""
+    """Return what a client is told about its image and the model in use."""
     window = image.window
     return pb.ImageInfo(
         width=image.width,
@@ -39,12 +39,12 @@ def whole(image: PreparedImage) -> Region:
 
 
 def result(session: ClickSession, output: pb.Output, rectangle: Region | None) -> pb.Result:
-    """Return the present mask and whatever else was asked for.
+    """Return the current mask and the other requested output.
 
     Args:
         session: not touched by another thread meanwhile.
         output: what to include.
-        rectangle: what the mask is to cover; None when nothing changed.
+        rectangle: that the mask covers; None if nothing changed.
     """
     selection = session.selection
     reply = pb.Result(area=selection.area)
@@ -74,7 +74,7 @@ def result(session: ClickSession, output: pb.Output, rectangle: Region | None) -
 
 
 def add_state(reply: pb.SessionReply, session: ClickSession) -> None:
-    """Fill in what every reply of a session says."""
+    """Set the fields that every reply of a session has."""
     reply.object_index = session.object_index
     reply.num_objects = session.num_objects
     reply.num_clicks = session.num_clicks
@@ -133,7 +133,7 @@ def _add_polygons(
     valid = output.valid_polygons
     try:
         polygons = to_polygons(mask, output.polygon_tolerance, box.x0, box.y0, valid)
-    except EventError as error:  # the mask is as good as ever
+    except EventError as error:  # the mask itself is valid
         reply.polygons_refused = str(error)
         return
     for polygon in polygons:

@@ -1,4 +1,4 @@
-"""Requests -> calls of a click session. Whatever a client may send ends in a call or an error."""
+"""Convert requests to calls of a click session; an invalid request is an error."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from clickcut.session import ClickSession, Step
 from clickcut.v1 import clickcut_pb2 as pb
 
 MAX_TOLERANCE = 10_000
-"""Largest tolerance of polygons, pixels; beyond it every outline is a point."""
+"""Maximum tolerance of polygons, pixels; beyond it every outline is a point."""
 
 
 def apply_event(session: ClickSession, request: pb.SessionRequest) -> Step | None:
-    """Apply what a request asks for; None for `show`, which changes nothing.
+    """Apply the event of a request; return None for `show`, which changes nothing.
 
     Raises:
         EventError: it cannot be applied; the session is as it was.
@@ -124,7 +124,7 @@ def parameters_of(message: pb.Parameters, defaults: Parameters) -> Parameters:
 
 
 def window_of(message: pb.Open | pb.SegmentRequest | pb.UploadImageRequest) -> Window | None:
-    """Return the window that a request asks for; None when it asks for none.
+    """Return the requested window; None for none.
 
     Raises:
         ImageError: not finite, or empty.
@@ -135,7 +135,7 @@ def window_of(message: pb.Open | pb.SegmentRequest | pb.UploadImageRequest) -> W
 
 
 def check_output(output: pb.Output) -> None:
-    """Check what a reply is to hold.
+    """Check the requested output.
 
     Raises:
         EventError: an unknown format or an impossible tolerance.

@@ -1,4 +1,4 @@
-"""Calls in progress, bounded in number, with room for those who have few."""
+"""Limit the number of calls in progress, with room for peers that have few."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Room:
     """Holds calls of one kind while they are in progress.
 
     Args:
-        places: calls at once. When all are taken, the oldest call of the peer that has the most
-            ends for a newcomer.
+        places: maximum number of calls. When all are taken, a new call ends the oldest
+            one of the peer that has the most.
         name: of the calls, plural, for messages; also the reason under which refusals are counted.
         keeps_own: whether a newcomer is refused, rather than an older call ended, where its own
             peer has the most.
@@ -44,11 +44,11 @@ class Room:
 
         Args:
             peer: whose call it is.
-            seconds: how long it may stay.
+            seconds: maximum time for the call.
 
         Raises:
-            BusyError: there is no room, now or later.
-            TimeoutError: it stayed too long.
+            BusyError: there is no room, or it was ended for another peer.
+            TimeoutError: the time is over.
         """
         if len(self._stays) >= self._places:
             self._make_room(peer)
@@ -79,7 +79,7 @@ class Room:
     def _end(self, stay: _Stay) -> None:
         self._stays.remove(stay.peer, stay)
         stay.evicted = True
-        with contextlib.suppress(RuntimeError):  # it is leaving already
+        with contextlib.suppress(RuntimeError):  # it is ending already
             stay.timeout.reschedule(asyncio.get_running_loop().time())
 
     def _refusal(self) -> BusyError:

@@ -1,4 +1,4 @@
-"""`Segment`: an image and all its clicks -> one mask; nothing is kept but the image."""
+"""`Segment`: an image and all its clicks -> one mask; only the image is kept."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def _find_image(core: Core, request: pb.SegmentRequest, peer: Peer) -> Fou
 def _steps(
     create: Callable[[], ClickSession], request: pb.SegmentRequest
 ) -> Steps[pb.SegmentReply]:
-    """In threads: all clicks in order, as in a session."""
+    """Apply all clicks in order, as in a session; runs in threads."""
     reply = pb.SegmentReply()
     session = create()
     if request.HasField("initial_mask"):

@@ -9,7 +9,7 @@ bounded queue, in turns between clients. A session is touched by one thread at a
 asyncio lock ensures; a predictor and an image are shared by many, and are safe for that. Nothing is
 awaited between looking at a store and changing it, so the stores need no lock.
 
-Models are loaded again in a thread of its own (`clickcut.server.admin`), which touches nothing that
+Models are reloaded in a separate thread (`clickcut.server.admin`), which touches nothing that
 is served; the event loop then swaps one reference. Predictions may be merged into batches inside a
 predictor (`clickcut.backends.batching`); its lock is held by threads of the pool only.
 
@@ -34,7 +34,7 @@ NAME: str = pb.DESCRIPTOR.services_by_name["Clickcut"].full_name
 
 
 class ClickcutService(clickcut_pb2_grpc.ClickcutServicer):
-    """Answers the RPCs with what `core` holds."""
+    """Answers the RPCs from the state in `core`."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -48,7 +48,7 @@ class ClickcutService(clickcut_pb2_grpc.ClickcutServicer):
         return len(self._streams)
 
     def end_streams(self) -> None:
-        """End all session streams once their running requests are answered."""
+        """End all session streams after their running requests."""
         self._end_all("the server is shutting down; the client should reconnect")
 
     def _end_for_memory(self) -> None:
@@ -62,7 +62,7 @@ class ClickcutService(clickcut_pb2_grpc.ClickcutServicer):
     async def Session(  # type: ignore[override]  # noqa: N802
         self, request_iterator: AsyncIterator[pb.SessionRequest], context: Call
     ) -> None:
-        """See the contract; requests are read through the context."""
+        """See clickcut.proto; requests are read through the context."""
         stream = SessionStream(self._core, context)
         self._streams.add(stream)
         try:
@@ -73,15 +73,15 @@ class ClickcutService(clickcut_pb2_grpc.ClickcutServicer):
     async def UploadImage(  # type: ignore[override]  # noqa: N802
         self, request_iterator: AsyncIterator[pb.UploadImageRequest], context: Call
     ) -> pb.UploadImageReply:
-        """See the contract; chunks are read through the context."""
+        """See clickcut.proto; chunks are read through the context."""
         return await self._uploads.receive(context)
 
     async def Segment(self, request: pb.SegmentRequest, context: Call) -> pb.SegmentReply:  # type: ignore[override]  # noqa: N802
-        """See the contract."""
+        """See clickcut.proto."""
         return await segment(self._core, request, context.peer)
 
     async def ListModels(  # type: ignore[override]  # noqa: N802
         self, request: pb.ListModelsRequest, context: Call
     ) -> pb.ListModelsReply:
-        """See the contract."""
+        """See clickcut.proto."""
         return pb.ListModelsReply(models=self._core.models.listing())

@@ -1,4 +1,4 @@
-"""Open sessions by id: bounded in number and bytes, evicted when they are not used.
+"""Open sessions by id: bounded in number and bytes, evicted when idle.
 
 Used from the event loop only.
 """
@@ -25,10 +25,10 @@ _log = logging.getLogger(__name__)
 
 
 class Stream(Protocol):
-    """What a session needs of the stream that it is attached to."""
+    """The stream that a session is attached to."""
 
     def end(self, error: ClickcutError) -> None:
-        """End the stream with an error once its running request is answered."""
+        """End the stream with an error after its running request."""
 
 
 @dataclass(slots=True, eq=False)
@@ -37,9 +37,9 @@ class HeldSession:
 
     Attributes:
         session: touched by one thread at a time, under `lock`.
-        model: what its predictor's bundle says of itself.
+        model: metadata of its model.
         peer: who opened it.
-        id: hard to guess; whoever knows it can resume.
+        id: secret: it is all that a client needs to resume.
         lock: held while an event is applied.
         applied: sequence of the last event that was applied.
         nbytes: of the session after its last event.
@@ -62,7 +62,7 @@ class SessionStore:
     """Holds sessions.
 
     Args:
-        images: gets a lease back when a session goes.
+        images: leases are released to it when sessions end.
         settings: limits.
         budget: bytes for all sessions together.
     """
@@ -80,13 +80,13 @@ class SessionStore:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all sessions, images not counted."""
+        """Memory of all sessions in bytes, without images."""
         return sum(held.nbytes for held in list(self._held.values()))
 
     def check_room(self, peer: Peer, wanted: int = 0) -> None:
-        """Make sure that a peer may open one more session of `wanted` bytes.
+        """Check that a peer may open one more session of `wanted` bytes.
 
-        Where there is no room, sessions are evicted that are not in use; see `_spare`.
+        If there is no room, a session that is not in use is evicted; see `_spare`.
 
         Raises:
             LimitError: it may not.
@@ -124,13 +124,13 @@ class SessionStore:
         return held
 
     def drop(self, held: HeldSession) -> None:
-        """Forget a session."""
+        """Remove a session."""
         self._warm.pop(held.id, None)
         if self._held.pop(held.id, None) is not None:
             self._images.release(held.session.image)
 
     def used(self, held: HeldSession, nbytes: int) -> None:
-        """Note that a session had an event, and what it takes now; see `warm_sessions`."""
+        """Record an event of a session and its present size; see `warm_sessions`."""
         held.used, held.nbytes = time.monotonic(), nbytes
         if held.id not in self._held:
             return
@@ -139,10 +139,10 @@ class SessionStore:
         self._cool(self._settings.warm_sessions)
 
     def check_growth(self, held: HeldSession) -> None:
-        """Make sure that a session may have an event with which it may grow.
+        """Check that there is memory for a session to grow.
 
         Raises:
-            BusyError: sessions fill their memory, and none is idle that could be evicted.
+            BusyError: the memory for sessions is full, and no idle session can be evicted.
         """
         if self.nbytes > self._budget:
             self._cool(0)
@@ -160,7 +160,7 @@ class SessionStore:
         return spare is not None
 
     def free(self) -> None:
-        """Free what can be computed again, and sessions without a stream."""
+        """Free what can be recomputed, and evict sessions without a stream."""
         self._cool(0)
         for held in list(self._held.values()):
             if held.stream is None and not held.lock.locked():
@@ -175,7 +175,7 @@ class SessionStore:
                 held.nbytes = held.session.nbytes
 
     def drop_unused(self) -> None:
-        """Evict the sessions whose time is up; their streams, if any, end."""
+        """Evict expired sessions and end their streams."""
         now = time.monotonic()
         for held in list(self._held.values()):
             settings = self._settings

@@ -15,70 +15,74 @@ MIB = 2**20
 
 
 class Settings(BaseSettings):
-    """What may be set. The descriptions are the help texts of `clickcut serve`."""
+    """Settings of a server; the descriptions are the help texts of `clickcut serve`."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore", frozen=True)
 
     address: str = Field(
         "127.0.0.1:50051",
-        description="Where to listen, HOST:PORT; host 0.0.0.0 for every interface, port 0 for a "
-        "free one.",
+        description="Address to listen on, HOST:PORT; host 0.0.0.0 for all interfaces, port 0 for "
+        "a free one.",
     )
     model: Annotated[list[str], NoDecode] = Field(
         default=[],
         description="Model to serve: NAME or NAME@VERSION of --models, a name from `clickcut "
-        "models`, or the path of a bundle or plan. Give it several times for several models; the "
-        "first is the default. Without it: all of --models, or all bundled.",
+        "models`, or the path of a bundle or plan. Repeatable; the first one is the server's "
+        "default. Without this option: all of --models, or all bundled models.",
     )
     models: Path | None = Field(
         None,
-        description="Folder of models, NAME/VERSION.onnx; SIGHUP loads what has changed there.",
+        description="Folder of models, NAME/VERSION.onnx; SIGHUP reloads changed ones.",
     )
     split: Annotated[list[str], NoDecode] = Field(
         default=[],
-        description="A/B: NAME@VERSION=WEIGHT. Give it for each version that sessions which name "
-        "no version are to get, in the proportion of the weights. Without it: the newest.",
+        description="A/B test: NAME@VERSION=WEIGHT, repeatable. Sessions that request NAME without "
+        "a version get these versions in proportion to the weights. Default: the newest version.",
     )
     backend: Literal[
         "auto", "onnxruntime-cpu", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt"
     ] = Field(
         "auto",
-        description="What runs the network; auto: the CPU for bundles, TensorRT for plans.",
+        description="Back-end that runs the network; auto: CPU for bundles, TensorRT for plans.",
     )
     max_batch: int = Field(
         0,
         ge=0,
         le=256,
-        description="Predictions of several sessions that are merged at most; 1 for none, 0 for 8 "
-        "on a GPU and none on the CPU.",
+        description="Maximum batch size for predictions of several sessions; 1 disables batching; "
+        "0 for 8 on a GPU and 1 on the CPU.",
     )
     batch_delay_ms: float = Field(
         1.0,
         ge=0,
         le=1000,
-        description="How long a batch that has begun waits to be filled; a session that is alone "
-        "never waits.",
+        description="Maximum time that a batch waits for more requests (milliseconds); a single "
+        "session never waits.",
     )
     threads: int = Field(0, ge=0, description="Threads per prediction; 0 for one per core.")
     workers: int = Field(
         0,
         ge=0,
-        description="Requests computed at once; 0 for one per core, on a GPU at least --max-batch.",
+        description="Requests computed in parallel; 0 for one per core, on a GPU at least "
+        "--max-batch.",
     )
     queue: int = Field(
         64,
         ge=0,
-        description="Requests that may wait for a worker. When it is full, a newcomer takes the "
-        "place of one of the client that has the most, or is refused.",
+        description="Maximum number of requests waiting for a worker. When the queue is full, a "
+        "request replaces one of the client that has the most, or is refused.",
     )
     request_seconds: float = Field(
         60.0,
         gt=0,
         description="Stop a request that is not finished after this time, waiting included "
-        "(seconds); an event of a session that has begun is always finished.",
+        "(seconds); a started event of a session is always finished.",
     )
     max_clicks: int = Field(
-        1000, ge=1, le=5000, description="Clicks of one Segment request; a session takes more."
+        1000,
+        ge=1,
+        le=5000,
+        description="Maximum number of clicks in a Segment request; sessions allow more.",
     )
     cut_solver: Literal["grid", "pymaxflow"] = Field(
         "grid", description="Solver of the graph cut; both give the same mask."
@@ -87,35 +91,37 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=1024,
-        description="Largest message, MiB; larger images come in chunks. 0 for half of "
-        "--upload-memory-mib, at most 64.",
+        description="Maximum message size, MiB; larger images are uploaded in chunks. 0 for half "
+        "of --upload-memory-mib, at most 64.",
     )
-    max_image_mib: int = Field(128, ge=1, le=1024, description="Largest encoded image file, MiB.")
+    max_image_mib: int = Field(
+        128, ge=1, le=1024, description="Maximum size of an encoded image, MiB."
+    )
     max_image_megapixels: float = Field(
         0.0,
         ge=0,
         le=1000,
-        description="Largest image, million pixels; 0 for as many as fit into --image-memory-mib "
+        description="Maximum image size, megapixels; 0 for what fits into --image-memory-mib "
         "at 20 bytes each, at most 100.",
     )
     decode_seconds: float = Field(
         30.0,
         gt=0,
-        description="End decoding an image that takes longer than this (seconds). Baseline JPEG, "
-        "PNG and others whose work their size bounds are not timed.",
+        description="Stop decoding an image after this time (seconds). Baseline JPEG, PNG and "
+        "other files with a decoding time bounded by their size are not timed.",
     )
     memory_mib: int = Field(
         0,
         ge=0,
-        description="Memory that the server may use, MiB; 0 for what its control group, its "
-        "RLIMIT_DATA and the machine allow. The following three are parts of it, an eighth is for "
-        "decoding, the rest for models, network and code. Near the limit the server refuses "
-        "requests and frees what can be computed again.",
+        description="Memory limit of the server, MiB; 0 for the limit of its control group, "
+        "RLIMIT_DATA or the machine. The following three are parts of it, an eighth is for "
+        "decoding, the rest for models, network and code. Near the limit the server frees memory "
+        "and refuses requests.",
     )
     image_memory_mib: int = Field(
         0,
         ge=0,
-        description="Memory for decoded images, MiB; those not in use give way. 0 for a quarter "
+        description="Memory for decoded images, MiB; unused ones are evicted. 0 for a quarter "
         "of --memory-mib, at most 2048.",
     )
     session_memory_mib: int = Field(
@@ -127,39 +133,39 @@ class Settings(BaseSettings):
     upload_memory_mib: int = Field(
         0,
         ge=0,
-        description="Memory for uploads and messages that are on their way, MiB, and as much "
+        description="Memory for uploads and messages in transit, MiB, and as much "
         "again for replies that are not read yet. 0 for a sixteenth of --memory-mib, at most 512.",
     )
     warm_sessions: int = Field(
         32,
         ge=1,
-        description="Sessions, the latest used, that keep their last cut, which makes the next one "
-        "faster; the others take less memory.",
+        description="Number of most recently used sessions that keep their last cut, which makes "
+        "the next one faster; the others take less memory.",
     )
-    max_sessions: int = Field(1000, ge=1, description="Open sessions at most.")
+    max_sessions: int = Field(1000, ge=1, description="Maximum number of open sessions.")
     max_sessions_per_host: int = Field(
         0,
         ge=0,
-        description="Open sessions of one client address; 0 for three quarters of --max-sessions. "
-        "Behind a proxy all clients share its address.",
+        description="Maximum number of open sessions per client address; 0 for three quarters of "
+        "--max-sessions. Behind a proxy all clients share its address.",
     )
     max_pending: int = Field(
         256,
         ge=1,
-        description="Calls that have not sent their first message, and, counted apart, health "
-        "checks and reflection calls. Beyond it the oldest of the client that has the most ends.",
+        description="Maximum number of calls without a first message, and, separately, of health "
+        "checks and of reflection calls. Beyond it the oldest of the busiest client is ended.",
     )
-    max_uploads: int = Field(64, ge=1, description="Uploads at once.")
+    max_uploads: int = Field(64, ge=1, description="Maximum number of concurrent uploads.")
     open_seconds: float = Field(
         30.0,
         gt=0,
-        description="End a call whose first message has not arrived after this time (seconds).",
+        description="End calls that send no message for this long (seconds).",
     )
     write_seconds: float = Field(
         30.0,
         gt=0,
-        description="End a stream whose client does not read a reply within this time (seconds); "
-        "its session can be resumed.",
+        description="End streams whose client does not read replies for this long (seconds); "
+        "their sessions can be resumed.",
     )
     idle_seconds: float = Field(
         1800.0, gt=0, description="Evict sessions idle longer than this (seconds)."
@@ -177,32 +183,31 @@ class Settings(BaseSettings):
         60.0, gt=0, description="End an upload that sends nothing for this long (seconds)."
     )
     drain_seconds: float = Field(
-        10.0, ge=0, description="After SIGTERM, let open sessions go on for this long (seconds)."
+        10.0, ge=0, description="After SIGTERM, let open sessions continue for this long (seconds)."
     )
     stop_seconds: float = Field(
         5.0,
         ge=0,
-        description="After that, let requests that are being computed finish for this long "
-        "(seconds); then the process ends whatever runs.",
+        description="After that, let running requests finish for this long (seconds); then exit.",
     )
     tls_cert: Path | None = Field(None, description="Certificate chain, PEM; with --tls-key: TLS.")
     tls_key: Path | None = Field(None, description="Private key of the certificate, PEM.")
     metrics_port: int | None = Field(
-        None, ge=0, le=65535, description="Port for Prometheus metrics; none without it."
+        None, ge=0, le=65535, description="Port for Prometheus metrics. Default: none."
     )
     admin_address: str | None = Field(
         None,
-        description="Where to offer the admin service, which loads models again: a loopback "
-        "HOST:PORT or unix:PATH. It has no password. Without it: only SIGHUP.",
+        description="Address of the admin service, which reloads models: a loopback HOST:PORT or "
+        "unix:PATH. It has no authentication. Default: none, only SIGHUP.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severity that is logged."
+        "info", description="Minimum severity of log messages."
     )
 
     @field_validator("model", "split", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        """Return the environment gives one string; names are separated by blanks."""
+        """Return the environment gives one string; names are separated by spaces."""
         return value.split() if isinstance(value, str) else value
 
     @field_validator("address")
@@ -221,7 +226,7 @@ class Settings(BaseSettings):
         host = cls._check_address(value).rpartition(":")[0].strip("[]")
         if host != "localhost" and not _is_loopback(host):
             raise ValueError(
-                f"the admin service has no password, so it is for this machine alone: a loopback "
+                f"the admin service has no authentication, so it must be local: a loopback "
                 f"address such as 127.0.0.1:50052, or unix:PATH, not {value!r}"
             )
         return value

@@ -1,8 +1,7 @@
 """One `Session` stream: requests in, replies out, in order.
 
-An event that has arrived is applied to its end even when the client vanishes meanwhile: a task of
-its own does it, under the session's lock. So a session never stands half-way, and a client that
-resumes finds either all of an event or nothing of it.
+A received event is applied completely even if the client disconnects: a separate task does it,
+under the session's lock. So a client that resumes finds each event applied or not, never in part.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from clickcut.session import ClickSession, Step
 from clickcut.v1 import clickcut_pb2 as pb
 
 _FREEING = ("show", "undo", "reset", "next_object")
-"""Events that are allowed where the memory is used up: they need little, or free some."""
+"""Events that are allowed when memory is exhausted: they need little, or free some."""
 
 
 class SessionStream:
@@ -45,10 +44,10 @@ class SessionStream:
         self._output = pb.Output()
         self._whole_sent = False
         self._unseen: Region | None = None
-        """Where the mask changed since the client got it last."""
+        """Where the mask changed since it was sent last."""
 
     def end(self, error: ClickcutError) -> None:
-        """End the stream with an error once its running request is answered."""
+        """End the stream with an error after its running request."""
         if not self._end.done():
             self._end.set_result(error)
 

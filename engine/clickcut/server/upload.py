@@ -18,14 +18,14 @@ from clickcut.server.settings import MIB
 from clickcut.v1 import clickcut_pb2 as pb
 
 MAX_CHUNK = MIB
-"""Bytes of one chunk at most."""
+"""Maximum size of a chunk, bytes."""
 
 _WHOLE = 10
-"""An upload may take so many times as long as it may send nothing."""
+"""Maximum duration of an upload, as a multiple of its maximum silence."""
 
 
 class Uploads:
-    """Receives images, within a budget for all that are on their way.
+    """Receives images, within a budget for all uploads in progress.
 
     Args:
         core: of the server.

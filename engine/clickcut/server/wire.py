@@ -1,4 +1,4 @@
-"""A look at a message before it is parsed: parsed, a message can take many times its bytes.
+"""Check a message before it is parsed: parsed, it can take many times its size.
 
 https://protobuf.dev/programming-guides/encoding/
 """

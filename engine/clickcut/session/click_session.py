@@ -1,8 +1,8 @@
 """A click session: events on one image -> masks.
 
 The state of a session is its list of events. Network output and mask follow from it, the same for
-the same list on the same machine and bundle; states are kept only so that going back costs nothing.
-An event that fails leaves everything as it was. One thread at a time.
+the same list on the same machine and bundle; states are stored only to make undo fast.
+An event that fails changes nothing. Not thread-safe.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ from clickcut.session.events import (
     Reset,
     SetParameters,
 )
-from clickcut.session.history import MAX_POINTS, History, total
+from clickcut.session.history import MAX_POINTS, History
 from clickcut.session.objects import FinishedObject, check_room
-from clickcut.session.pipeline import Computed, Pipeline, State, probability
+from clickcut.session.pipeline import Pipeline
+from clickcut.session.state import Computed, State, probability, total
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What an event did.
+    """The effect of an event.
 
     Attributes:
         changed: the rectangle in which the mask changed; None = nowhere.
@@ -63,8 +64,8 @@ class ClickSession:
     Attributes:
         image: as given.
         mask: (H, W) bool, the selection; read-only, changes in place with each event.
-        parameters: in force now.
-        object_index: of the current object; 0 for the first one on the image, then 1, ...
+        parameters: in force.
+        object_index: of the current object; 0 for the first one on the image.
     """
 
     def __init__(
@@ -85,10 +86,10 @@ class ClickSession:
         self.mask = self._mask.view()
         self.mask.flags.writeable = False
 
-    # ---- what a client does
+    # ---- events
 
     def click(self, x: float, y: float, positive: bool = True) -> Step:
-        """Say that the pixel at (x, y), image coordinates, is object (or background).
+        """Mark the pixel at (x, y), image coordinates, as object (or background).
 
         Raises:
             EventError: outside the image or not finite, or positive on an excluded pixel.
@@ -98,7 +99,7 @@ class ClickSession:
         return self._edit(Click.of([point], positive))
 
     def stroke(self, points: ArrayLike, positive: bool = True) -> Step:
-        """Say that all pixels on a polyline are object (or background).
+        """Mark all pixels on a polyline as object, or as background if not `positive`.
 
         Args:
             points: (N, 2), x and y of its corners.
@@ -116,7 +117,7 @@ class ClickSession:
         return self._edit(Click.of(pixels, positive))
 
     def move_click(self, index: int, x: float, y: float) -> Step:
-        """Make a click at another pixel, as if it had been made there. Can be undone.
+        """Move a click to another pixel, as if it had been made there. Can be undone.
 
         Args:
             index: among `clicks`.
@@ -131,10 +132,10 @@ class ClickSession:
         return self._edit(MoveClick(checked_index(index, "a click"), point))
 
     def remove_click(self, index: int) -> Step:
-        """Take a click or stroke away, as if it had not been made. Can be undone.
+        """Remove a click or stroke, as if it had not been made. Can be undone.
 
         Args:
-            index: among `clicks`; those after it move up by one.
+            index: among `clicks`; the indices of later ones decrease by one.
 
         Raises:
             EventError: there is no such click.
@@ -143,7 +144,7 @@ class ClickSession:
         return self._edit(RemoveClick(checked_index(index, "a click")))
 
     def box(self, x0: float, y0: float, x1: float, y1: float) -> Step:
-        """Say that the object lies in a box, in place of an earlier box. Can be undone.
+        """Set the box around the object; it replaces an earlier box. Can be undone.
 
         It counts as drawn before all clicks.
 
@@ -160,7 +161,7 @@ class ClickSession:
         return self._edit(BoxPrompt(to_box(x0, y0, x1, y1, self.image.width, self.image.height)))
 
     def start_from(self, mask: NDArray[np.bool_]) -> Step:
-        """Start from an existing mask (H, W) bool, which clicks then repair. Can be undone.
+        """Start from an initial mask (H, W) bool, which clicks then correct. Can be undone.
 
         Raises:
             EventError: another shape than the image.
@@ -172,21 +173,21 @@ class ClickSession:
         return self._edit(InitialMask(np.packbits(mask.astype(np.bool_))))
 
     def reset(self) -> Step:
-        """Take away everything done for the current object. Can be undone."""
+        """Remove all clicks, box and initial mask of the current object. Can be undone."""
         return self._edit(Reset())
 
     def undo(self) -> Step:
-        """Take back the last click, stroke, change of a click, box, initial mask or reset.
+        """Undo the last click, stroke, change of a click, box, initial mask or reset.
 
-        Parameters stay.
+        Parameters are unchanged.
 
         Raises:
             EventError: there is nothing to undo.
         """
-        return self._show(self._history.undo(self.parameters))
+        return self._take_over(self._history.undo(self.parameters))
 
     def redo(self) -> Step:
-        """Apply again what the last undo took back.
+        """Redo what the last undo took back.
 
         Raises:
             EventError: there is nothing to redo.
@@ -199,7 +200,7 @@ class ClickSession:
         return step
 
     def next_object(self, exclude_finished: bool = False) -> Step:
-        """Start a new object on the same image, with no clicks. Parameters stay.
+        """Start a new object on the same image, with no clicks and the same parameters.
 
         Args:
             exclude_finished: the new object never takes pixels that now belong to other objects.
@@ -208,22 +209,22 @@ class ClickSession:
             LimitError: too many objects, or they take too much memory.
         """
         check_room([held for held in self._objects if held is not None])
-        self._finish()
+        self._store_object()
         self.object_index = len(self._objects)
         self._objects.append(None)
         self._history = History(self._pipeline, self.parameters)
         excluded = self._others() if exclude_finished else EMPTY
         if excluded.box is not None:
             self._history.add(Exclude(excluded), None)
-        return self._show(Computed(State(), {}))
+        return self._take_over(Computed(State(), {}))
 
     def edit_object(self, index: int, exclude_finished: bool = False) -> Step:
-        """Go back to an object, with its clicks, parameters, undo and redo, and edit it further.
+        """Edit an earlier object again, with its clicks, parameters, undo and redo.
 
         Args:
             index: its `object_index`.
             exclude_finished: from now on the object never takes pixels that now belong to other
-                objects; else what it was told to exclude before stays.
+                objects; else its earlier exclusion stays.
 
         Raises:
             EventError: there is no such object.
@@ -248,17 +249,17 @@ class ClickSession:
             decided = history.apply(state, event, parameters)
             computed = Computed(decided.state, total(timings, decided.timings))
         if target is not None:
-            self._finish()
+            self._store_object()
             self._objects[index] = None
             self.object_index = index
             self._history = history
             self.parameters = parameters
         if event is not None:
             history.add(event, None)
-        return self._show(computed)
+        return self._take_over(computed)
 
     def set_parameters(self, **changes: float | bool) -> Step:
-        """Change parameters and decide the present mask again.
+        """Change parameters and recompute the current mask.
 
         Raises:
             EventError: unknown or out of range; see `Parameters.changed`.
@@ -266,7 +267,7 @@ class ClickSession:
         """
         history = self._history
         parameters = self.parameters.changed(**changes)
-        # A slider that moves must not grow the list.
+        # A moving slider must not grow the list.
         replaces = bool(history.entries) and isinstance(history.entries[-1].event, SetParameters)
         if not replaces:
             history.check_limits()
@@ -276,9 +277,9 @@ class ClickSession:
             history.entries.pop()
         history.add(event, None)
         self.parameters = parameters
-        return self._show(computed)
+        return self._take_over(computed)
 
-    # ---- what a client sees
+    # ---- state
 
     @property
     def events(self) -> list[Event]:
@@ -292,26 +293,26 @@ class ClickSession:
 
     @property
     def num_clicks(self) -> int:
-        """How many clicks and strokes are in force."""
+        """Number of clicks and strokes in force."""
         return len(Prompts.of(self.events).clicks)
 
     @property
     def can_undo(self) -> bool:
-        """Whether `undo` has something to take back."""
+        """Whether there is something to undo."""
         return self._history.last_edit is not None
 
     @property
     def can_redo(self) -> bool:
-        """Whether `redo` has something to apply."""
+        """Whether there is something to redo."""
         return bool(self._history.undone)
 
     @property
     def num_objects(self) -> int:
-        """How many objects there are on the image, the current one included."""
+        """Number of objects on the image, the current one included."""
         return len(self._objects)
 
     def objects(self) -> list[SelectedObject]:
-        """All objects on the image, the current one included, by their index."""
+        """Return all objects on the image, the current one included, by index."""
         return [
             SelectedObject(
                 index,
@@ -323,14 +324,14 @@ class ClickSession:
 
     @property
     def selection(self) -> Selection:
-        """The mask cut to its bounding box."""
+        """The mask cropped to its bounding box."""
         return self._state.selection
 
     @property
     def probability(self) -> tuple[Region, NDArray[np.float32]] | None:
         """The network's last output: its region and (S, S) float32 over it.
 
-        None when it has not run since the last reset or initial mask.
+        None if it has not run since the last reset or initial mask.
         """
         if self._state.region is None or self._state.logits is None:
             return None
@@ -338,10 +339,7 @@ class ClickSession:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held: mask, present and earlier states, events also undone, and the warm cut.
-
-        Those of all objects; the image is not counted.
-        """
+        """Memory of all objects in bytes: masks, states, events, warm cut; without the image."""
         return (
             self._mask.nbytes
             + self._state.nbytes
@@ -351,10 +349,10 @@ class ClickSession:
         )
 
     def cool(self) -> None:
-        """Give back memory that only makes the next event faster. Changes no result."""
+        """Free memory that only makes the next event faster. Changes no result."""
         self._pipeline.cool()
 
-    # ---- how it is kept
+    # ---- applying events
 
     def _edit(self, event: Event) -> Step:
         self._check_excluded(event)
@@ -365,10 +363,10 @@ class ClickSession:
         computed = self._history.apply(self._state, event, self.parameters)
         self._history.add(event, self._state)
         self._history.undone.clear()
-        return self._show(computed)
+        return self._take_over(computed)
 
     def _check_excluded(self, event: Event) -> None:
-        """A positive click on a pixel that the object can never take is a mistake."""
+        """Check that a positive click is not on an excluded pixel."""
         prompts = Prompts.of(self.events)
         if prompts.excluded.box is None:
             return
@@ -383,21 +381,22 @@ class ClickSession:
                 "edit that object first"
             )
 
-    def _finish(self) -> None:
-        """Put the current object with the finished ones."""
-        self._history.give_up_states()
+    def _store_object(self) -> None:
+        """Move the current object to the finished ones."""
+        self._history.drop_states()
         self._objects[self.object_index] = FinishedObject(
             self._history, self._state.selection, self.num_clicks
         )
         self._pipeline.reset()
 
     def _others(self, index: int | None = None) -> Selection:
-        """The pixels of all objects but for one; None: but for the current one."""
+        """Return the pixels of all objects except one; None: except the current one."""
         left_out = self.object_index if index is None else index
         others = (o.selection for o in self.objects() if o.index != left_out)
         return union(others, self.image.width, self.image.height)
 
-    def _show(self, computed: Computed) -> Step:
+    def _take_over(self, computed: Computed) -> Step:
+        """Make a computed state the current one and update the mask."""
         changed = paint(self._mask, self._state.selection, computed.state.selection)
         self._state = computed.state
         return Step(changed, computed.timings)

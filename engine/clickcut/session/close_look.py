@@ -1,10 +1,10 @@
-"""Small objects in large images: what the network cannot resolve in the whole image, it sees close.
+"""Find small objects in large images, which the network cannot resolve in the whole image.
 
-In a photograph of 8000 x 6000 pixels an object of 60 is three network pixels long, and the network
-selects whatever surrounds it. So where the first answer on a large image is unsure, the network is
-shown windows around the click, closest first. A window counts only when what it shows is small and
-alone: inside a large object the network finds no outline and selects a good part of the window
-(benchmarks/results/regions.md).
+In a photograph of 8000 x 6000 pixels an object of 60 pixels is three network pixels long, and the
+network selects its surroundings. So if the first output on a large image is uncertain, the network
+is applied to windows around the click, smallest first. The output of a window is used only if it is
+a small separate object: inside a large object there is no outline, and much of the window is
+selected (benchmarks/results/regions.md).
 """
 
 from __future__ import annotations
@@ -18,28 +18,27 @@ from clickcut.clicks import Point
 from clickcut.region import Region, around
 
 LARGE = 4.0
-"""A region is large when one network pixel covers this many image pixels along its longer side."""
+"""Minimum image pixels per network pixel, along the longer side, of a large region."""
 
 CLOSEST = 1.3
-"""The closest window has this many image pixels for each network pixel; each further one twice as
-many."""
+"""Image pixels per network pixel in the smallest window; each larger one has twice as many."""
 
 UNSURE = 0.78
-"""An answer is unsure when the mean probability of what it selects is lower."""
+"""An output is uncertain if the mean probability of its selection is below this."""
 
 SMALL = 0.012
-"""What a window shows is small when it selects at most this part of it."""
+"""Maximum fraction of a window that a small object takes."""
 
 
 def windows(width: int, height: int, point: Point, size: int, count: int) -> list[Region]:
-    """The windows around a click in which to look, closest first; none when the image is not large.
+    """Return the windows around a click, smallest first; none if the image is not large.
 
     Args:
         width: of the image, pixels.
         height: of the image.
         point: the click.
         size: network pixels along each side.
-        count: at most so many.
+        count: maximum number.
     """
     whole = max(width, height)
     if whole < LARGE * size:
@@ -49,13 +48,13 @@ def windows(width: int, height: int, point: Point, size: int, count: int) -> lis
 
 
 def is_unsure(probability: NDArray[np.float32]) -> bool:
-    """Whether an answer, (S, S) float32, may be about something too small to see."""
+    """Return whether an output, (S, S) float32, is uncertain: the object may be too small."""
     selected = probability[probability > 0.5]
     return selected.size == 0 or float(selected.mean()) < UNSURE
 
 
 def shows_small_object(probability: NDArray[np.float32], region: Region, point: Point) -> bool:
-    """Whether an answer is a small thing that holds the click.
+    """Return whether an output is a small object that contains the click.
 
     Args:
         probability: (S, S) float32 over `region`.

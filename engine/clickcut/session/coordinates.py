@@ -1,4 +1,4 @@
-"""Coordinates from outside -> pixels of the image, checked."""
+"""Check coordinates and convert them to pixels of the image."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from clickcut.errors import EventError
 from clickcut.region import Region
 
 RETRACED = 4
-"""How often a stroke may pass each of its pixels, in the mean of the longest one that is taken."""
+"""Maximum length of a stroke, as a multiple of its maximum number of pixels."""
 
 
 def to_pixel(x: float, y: float, width: int, height: int) -> Point:
-    """The image pixel that holds a position.
+    """Return the image pixel (x, y) that contains a position.
 
     Raises:
         EventError: not finite, or outside the image.
@@ -33,7 +33,7 @@ def to_pixel(x: float, y: float, width: int, height: int) -> Point:
 
 
 def to_box(x0: float, y0: float, x1: float, y1: float, width: int, height: int) -> Region:
-    """The image pixels whose centres lie in a box.
+    """Return the image pixels whose centres lie in a box.
 
     Args:
         x0: its left edge.
@@ -53,28 +53,28 @@ def to_box(x0: float, y0: float, x1: float, y1: float, width: int, height: int) 
         raise EventError(f"a box is x0, y0, x1, y1 with x0 <= x1 and y0 <= y1, got {given}")
     if min(x0, y0) < -0.5 or x1 > width - 0.5 or y1 > height - 0.5:
         raise EventError(
-            f"the box {given} reaches beyond the image, which has x in 0..{width - 1} and y in "
+            f"the box {given} extends beyond the image, which has x in 0..{width - 1} and y in "
             f"0..{height - 1}; clip it"
         )
     left, top, right, bottom = math.ceil(x0), math.ceil(y0), math.floor(x1), math.floor(y1)
     # The outermost edges round to just outside.
     box = Region(max(0, left), max(0, top), min(width, right + 1), min(height, bottom + 1))
     if box.x0 >= box.x1 or box.y0 >= box.y1:
-        raise EventError(f"the box {given} holds the centre of no pixel; draw a larger one")
+        raise EventError(f"the box {given} contains no pixel centre; draw a larger one")
     return box
 
 
 def stroke_pixels(
     points: NDArray[np.float64], width: int, height: int, limit: int
 ) -> tuple[Point, ...]:
-    """The pixels on a polyline, in order, each once.
+    """Return the pixels (x, y) on a polyline, in order, each once.
 
     Args:
         points: (N, 2) float64, x and y of the corners, N >= 1.
         width: of the image, pixels.
         height: of the image, pixels.
-        limit: pixels to return at most. The line may be `RETRACED` times as long, since it may pass
-            a pixel again.
+        limit: maximum number of pixels to return. The line may be `RETRACED` times as
+            long, since it may pass a pixel again.
 
     Raises:
         EventError: another shape, a corner outside the image, or a longer line.

@@ -1,4 +1,4 @@
-"""Events: what a client did to the current object. A session is its image plus its events."""
+"""Events: the actions of a user on the current object. A session is its image plus its events."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clickcut.region import Region
 from clickcut.selection import EMPTY, Selection
 
 _OBJECT_BYTES = 100
-"""About what a small Python object takes."""
+"""Approximate size of a small Python object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Click:
 
     @staticmethod
     def of(points: Iterable[Point], positive: bool) -> Click:
-        """The click on pixels (x, y)."""
+        """Return the click on pixels (x, y)."""
         return Click(np.array(list(points), np.int32).tobytes(), positive)
 
     @property
@@ -44,7 +44,7 @@ class Click:
 
     @property
     def num_points(self) -> int:
-        """How many pixels are clicked."""
+        """Number of clicked pixels."""
         return len(self.packed) // 8
 
     @property
@@ -61,11 +61,11 @@ class Click:
 
 @dataclass(frozen=True, slots=True)
 class MoveClick:
-    """A click in force is made at another pixel instead.
+    """Move a click in force to another pixel.
 
     Attributes:
         index: among the clicks in force, in the order made.
-        point: where it is now.
+        point: its new pixel, (x, y).
     """
 
     index: int
@@ -79,7 +79,7 @@ class MoveClick:
 
 @dataclass(frozen=True, slots=True)
 class RemoveClick:
-    """A click or stroke in force is taken away.
+    """Remove a click or stroke in force.
 
     Attributes:
         index: among the clicks in force, in the order made.
@@ -95,7 +95,7 @@ class RemoveClick:
 
 @dataclass(frozen=True, slots=True)
 class BoxPrompt:
-    """The object lies in a box; it counts as drawn before all clicks. The latest one is in force.
+    """Set the box around the object, as if drawn before all clicks. The last one is in force.
 
     Attributes:
         box: pixels of the image.
@@ -111,7 +111,7 @@ class BoxPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Everything before it is taken away."""
+    """Remove everything before it."""
 
     @property
     def nbytes(self) -> int:
@@ -121,7 +121,7 @@ class Reset:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InitialMask:
-    """Start from an existing mask; everything before it is taken away.
+    """Start from an initial mask; remove everything before it.
 
     Attributes:
         packed: bits of the (H, W) mask, row by row.
@@ -137,7 +137,7 @@ class InitialMask:
 
 @dataclass(frozen=True, slots=True)
 class SetParameters:
-    """The parameters from here on. Not taken back by undo."""
+    """Set the parameters from here on. Not undone by undo."""
 
     parameters: Parameters
 
@@ -149,7 +149,7 @@ class SetParameters:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Exclude:
-    """Which pixels the object never takes, from here on. Not taken back by undo or reset.
+    """Set the pixels that the object never takes, from here on. Not undone by undo or reset.
 
     Attributes:
         pixels: of other objects.
@@ -168,11 +168,11 @@ Event = Click | MoveClick | RemoveClick | BoxPrompt | Reset | InitialMask | SetP
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """What events leave in force: all that the present mask follows from, but for parameters.
+    """The prompts in force after events; with the parameters they determine the mask.
 
     Attributes:
-        start: the mask that the object started from, or None.
-        box: that the object lies in, or None.
+        start: initial mask, or None.
+        box: around the object, or None.
         clicks: after mask and box, in the order made; moved ones where they are now.
         excluded: pixels that the object never takes.
     """
@@ -184,7 +184,7 @@ class Prompts:
 
     @staticmethod
     def of(events: Iterable[Event]) -> Prompts:
-        """What is in force after events.
+        """Return the prompts in force after events.
 
         Raises:
             EventError: see `PromptsBuilder.add`.
@@ -196,7 +196,7 @@ class Prompts:
 
     @property
     def points(self) -> dict[Point, bool]:
-        """Clicked pixel -> positive, in the order made; the last click on a pixel decides."""
+        """Clicked pixel -> positive, in the order made; the last click on a pixel counts."""
         signs: dict[Point, bool] = {}
         for click in self.clicks:
             for point in click.points:
@@ -215,10 +215,10 @@ class PromptsBuilder:
         self.excluded = EMPTY
 
     def add(self, event: Event) -> None:
-        """Bring the prompts in line with one more event.
+        """Update the prompts with one more event.
 
         Raises:
-            EventError: it moves or removes a click that there is not, or moves a stroke.
+            EventError: it moves or removes a click that does not exist, or moves a stroke.
         """
         if isinstance(event, Click):
             self.clicks.append(event)

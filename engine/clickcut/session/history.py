@@ -1,7 +1,7 @@
-"""The events of one object, and the states between them as far as they are kept.
+"""The events of one object, and stored states between them.
 
-A state follows from the events before it, so any of them may be given up: going back then computes
-it again, from the last one that is known.
+A state follows from the events before it, so any of them may be dropped: undo then recomputes it
+from the last stored one.
 """
 
 from __future__ import annotations
@@ -23,30 +23,31 @@ from clickcut.session.events import (
     Reset,
     SetParameters,
 )
-from clickcut.session.pipeline import MAX_REPLAYED, Computed, Pipeline, State
+from clickcut.session.pipeline import MAX_REPLAYED, Pipeline
+from clickcut.session.state import Computed, State, total
 
 MAX_EVENTS = 5_000
-"""Events of an object; a session that needs more has gone wrong."""
+"""Maximum number of events of an object."""
 
 MAX_POINTS = 50_000
-"""Clicked pixels in force per object; strokes count with every pixel."""
+"""Maximum number of clicked pixels in force per object, strokes included."""
 
 MAX_HELD_POINTS = 200_000
-"""Clicked pixels held per object: also those reset or undone, which can come back."""
+"""Maximum number of clicked pixels held per object, those reset or undone included."""
 
 MAX_MASKS = 32
-"""Initial masks per object, those taken back included; each holds a bit per pixel."""
+"""Maximum number of initial masks per object, undone ones included; each takes a bit per pixel."""
 
 UNDO_BYTES = 5 * 2**18
-"""States before the present one are held for undo up to this many bytes, the latest first."""
+"""Maximum size of the states stored for undo, bytes; the latest are kept."""
 
 CHECKPOINTS = 32
-"""Of the states given up every 32nd is held all the same: no undo computes more than that."""
+"""Every 32nd of the dropped states is kept, so no undo recomputes more than that."""
 
 
 @dataclass(slots=True)
 class Entry:
-    """An event, and the state before it unless that was given up to save memory."""
+    """An event, and the state before it unless that was dropped to save memory."""
 
     event: Event
     before: State | None
@@ -61,7 +62,7 @@ class History:
 
     Attributes:
         entries: events in force, in order.
-        undone: events that `redo` applies again, the next one last.
+        undone: events that `redo` applies, the next one last.
     """
 
     def __init__(self, pipeline: Pipeline, parameters: Parameters) -> None:
@@ -77,7 +78,7 @@ class History:
 
     @property
     def parameters(self) -> Parameters:
-        """In force after all events."""
+        """Parameters in force after all events."""
         for entry in reversed(self.entries):
             if isinstance(entry.event, SetParameters):
                 return entry.event.parameters
@@ -92,14 +93,14 @@ class History:
 
     @property
     def last_edit(self) -> int | None:
-        """Index of the last event that undo takes back."""
+        """Index of the last event that can be undone."""
         for at in range(len(self.entries) - 1, -1, -1):
             if not isinstance(self.entries[at].event, SetParameters | Exclude):
                 return at
         return None
 
     def add(self, event: Event, before: State | None) -> None:
-        """Add an event; states that take too much memory with it are given up."""
+        """Add an event; drop states that take too much memory."""
         self.entries.append(Entry(event, before))
         held = 0
         for at in range(len(self.entries) - 1, -1, -1):
@@ -109,13 +110,14 @@ class History:
                 entry.before = None
 
     def check_limits(self, event: Event | None = None) -> None:
-        """Check whether one more event fits.
+        """Check that one more event is allowed.
 
         Args:
-            event: the new one; one that is held already (redo) does not count twice.
+            event: the new one; on redo it is held already and not counted twice. None for an event
+                without points or a mask.
 
         Raises:
-            LimitError: no.
+            LimitError: it is not.
         """
         if len(self.entries) >= MAX_EVENTS:
             raise LimitError(f"an object has at most {MAX_EVENTS} events; start the next object")
@@ -123,7 +125,7 @@ class History:
         masks = sum(isinstance(e, InitialMask) for e in held)
         if isinstance(event, InitialMask) and masks >= MAX_MASKS:
             raise LimitError(
-                f"an object has at most {MAX_MASKS} initial masks; go to the next object"
+                f"an object has at most {MAX_MASKS} initial masks; start the next object"
             )
         if not isinstance(event, Click):
             return
@@ -134,11 +136,11 @@ class History:
         ):
             raise LimitError(
                 f"an object holds at most {MAX_HELD_POINTS} clicked pixels, those reset or undone "
-                "included; go to the next object"
+                "included; start the next object"
             )
 
     def apply(self, state: State, event: Event, parameters: Parameters) -> Computed:
-        """The state after one more event; changes nothing.
+        """Return the state after one more event; changes nothing.
 
         Raises:
             EventError: see `Pipeline.after`.
@@ -150,7 +152,7 @@ class History:
         return self._pipeline.after(state, events, event, parameters, known)
 
     def undo(self, parameters: Parameters) -> Computed:
-        """Take the last event back and return the state without it. Parameters stay.
+        """Undo the last event and return the state without it. Parameters are unchanged.
 
         Raises:
             EventError: there is none.
@@ -168,18 +170,18 @@ class History:
         self.undone.append(self.entries.pop(at).event)
         return computed
 
-    def give_up_states(self) -> None:
-        """Give all states up but for checkpoints: the object is finished for now."""
+    def drop_states(self) -> None:
+        """Drop all states except checkpoints: the object is not edited at present."""
         for at, entry in enumerate(self.entries):
             if at % CHECKPOINTS:
                 entry.before = None
 
     def present(self) -> Computed:
-        """The state after all events, computed again."""
+        """Return the state after all events, recomputed."""
         return self._before(len(self.entries))
 
     def _before(self, at: int) -> Computed:
-        """The state before an entry, computed from the last one known; keeps those on the way.
+        """Return the state before an entry, computed from the last stored one; store those between.
 
         `at` may be the number of entries: the state after all of them.
         """
@@ -205,10 +207,10 @@ class History:
         return Computed(state, timings)
 
     def _known(self, prompts: Prompts, parameters: Parameters) -> tuple[int, State]:
-        """A state that is held and follows from the first clicks of `prompts`, made one by one.
+        """Return a stored state that follows from the first clicks of `prompts`, made one by one.
 
         Returns:
-            How many clicks, and the state; 0 and an empty one when there is none.
+            The number of clicks, and the state; 0 and an empty one if there is none.
         """
         found = 0, State()
         if len(prompts.clicks) > MAX_REPLAYED:
@@ -242,8 +244,3 @@ class History:
             else:
                 same = same and then == parameters
         return found
-
-
-def total(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
-    """Timings of two steps together."""
-    return {k: first.get(k, 0.0) + second.get(k, 0.0) for k in first | second}

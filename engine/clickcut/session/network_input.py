@@ -1,7 +1,7 @@
-"""The network's input: colours, guidance maps and previous probability of a region.
+"""The input of the network: colours, guidance maps and previous probability of a region.
 
-Everything is laid out once in one (1, C, S, S) float32 buffer and updated in place. A thread has
-one buffer for all sessions that it works on, so that an open session does not hold one.
+All channels lie in one (1, C, S, S) float32 buffer, updated in place. The buffer belongs to a
+thread and is used for all its sessions, so that open sessions need none.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from clickcut.region import Region
 from clickcut.resample import resize
 
 KEPT_INPUTS = 2
-"""Buffers that a thread keeps: one for each kind of model that it worked with last."""
+"""Number of buffers that a thread keeps, for the kinds of models used last."""
 
 
 class NetworkInput:
     """Input buffer of one thread, for one kind of model.
 
     Attributes:
-        buffer: (1, C, S, S) float32, what `Predictor.predict` takes.
+        buffer: (1, C, S, S) float32, input of `Predictor.predict`.
     """
 
     def __init__(self, metadata: BundleMetadata) -> None:
@@ -53,19 +53,19 @@ class NetworkInput:
         negative: Sequence[Point],
         probability: NDArray[np.float32] | None,
     ) -> None:
-        """Bring the buffer in line with a region, its clicks and the previous probability.
+        """Fill the buffer with a region, its clicks and the previous probability.
 
         Args:
-            image: that is shown.
+            image: source of the colours.
             region: what the network sees.
             positive: positive points, (x, y) pixels of the image; those outside the region are
-                not shown.
+                ignored.
             negative: negative points.
             probability: (S, S) float32 over the region; None = 0 everywhere.
         """
         shown = None if self._image is None else self._image()
         if shown is not image or region != self._region:
-            self._region = None  # until all of it is there
+            self._region = None  # until it is complete
             self._show_colours(image, region)
             self._image, self._region = weakref.ref(image), region
         self._positive.show(self._to_network(positive, region))
@@ -80,7 +80,7 @@ class NetworkInput:
         colours += self._offset
 
     def _to_network(self, points: Sequence[Point], region: Region) -> list[Point]:
-        """Image pixels -> the network pixels that hold their centres."""
+        """Return the network pixels that contain the centres of image pixels."""
         inside = [(x, y) for x, y in points if region.holds(x, y)]
         if not inside:
             return []
@@ -96,10 +96,10 @@ _inputs = threading.local()
 
 @contextmanager
 def network_input(metadata: BundleMetadata) -> Iterator[NetworkInput]:
-    """The calling thread's input buffer for a model, to be used inside `with`.
+    """Lend the calling thread's input buffer for a model, inside `with`.
 
-    It shows what the thread's last session on such a model left there. After an error it is
-    dropped, since it may be half changed.
+    It holds the content of the thread's last session on such a model. After an error it is
+    discarded, since it may be incomplete.
     """
     size, guidance = metadata.input_size, metadata.guidance
     scale, offset = metadata.pixel_scale, metadata.pixel_offset
@@ -107,6 +107,6 @@ def network_input(metadata: BundleMetadata) -> Iterator[NetworkInput]:
     kept: dict[object, NetworkInput] = _inputs.__dict__.setdefault("kept", {})
     found = kept.pop(key, None) or NetworkInput(metadata)
     yield found
-    kept[key] = found  # the last one used stands last
+    kept[key] = found  # most recently used last
     while len(kept) > KEPT_INPUTS:
         del kept[next(iter(kept))]

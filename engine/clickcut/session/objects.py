@@ -10,15 +10,15 @@ from clickcut.selection import Selection
 from clickcut.session.history import History
 
 MAX_OBJECTS = 10_000
-"""Objects on one image in one session."""
+"""Maximum number of objects in a session."""
 
 MAX_OBJECT_BYTES = 64 * 2**20
-"""A session starts no further object when the finished ones hold more."""
+"""Maximum memory of finished objects in a session; then no further one is started."""
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedObject:
-    """An object that is not the current one. Its state is computed again when it is edited.
+    """An object that is not the current one. Its state is recomputed when it is edited.
 
     Attributes:
         history: its events.
@@ -37,10 +37,10 @@ class FinishedObject:
 
 
 def check_room(finished: Sequence[FinishedObject]) -> None:
-    """Check whether a session may start one more object beside the current one.
+    """Check that a session may start one more object.
 
     Raises:
-        LimitError: no.
+        LimitError: it may not.
     """
     if len(finished) + 1 >= MAX_OBJECTS:
         raise LimitError(f"a session has at most {MAX_OBJECTS} objects; open another one")

@@ -1,4 +1,4 @@
-"""The way of a click: maps -> region -> network -> cut, as one function of what came before.
+"""The pipeline of a click, as a pure function: maps -> region -> network -> cut.
 
 `Pipeline.after` computes the state that follows an event. The result depends on its arguments
 alone, never on what was computed before; buffers and the warm cut only make it fast.
@@ -7,11 +7,8 @@ alone, never on what was computed before; buffers and the warm cut only make it 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -23,7 +20,7 @@ from clickcut.images import PreparedImage
 from clickcut.parameters import Parameters
 from clickcut.region import Region, around_points, choose_region, first_region
 from clickcut.resample import move, resize
-from clickcut.selection import EMPTY, Selection
+from clickcut.selection import Selection
 from clickcut.session import close_look
 from clickcut.session.box_prompt import BOX_PASSES, box_middle, box_probability, box_ring
 from clickcut.session.events import (
@@ -37,49 +34,15 @@ from clickcut.session.events import (
     Reset,
 )
 from clickcut.session.network_input import network_input
+from clickcut.session.state import Computed, State, Timings, probability, timed
 
 MAX_REPLAYED = 20
-"""Network passes at most when a click is moved or removed, besides those for a box. Of more clicks
-the earliest are made at once, in one pass."""
-
-Timings = dict[str, float]
-"""Milliseconds by stage, "maps", "network" and "cut"; a stage that did not run is absent."""
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What follows from the events so far.
-
-    Attributes:
-        selection: the mask.
-        region: what the network saw last; None when it has not run since the last reset.
-        logits: (S, S) float32 over `region`, or None with it.
-    """
-
-    selection: Selection = EMPTY
-    region: Region | None = None
-    logits: NDArray[np.float32] | None = None
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return self.selection.nbytes + (0 if self.logits is None else self.logits.nbytes)
-
-
-class Computed(NamedTuple):
-    """A state and what it took.
-
-    Attributes:
-        state: that follows.
-        timings: of computing it.
-    """
-
-    state: State
-    timings: Timings
+"""Maximum number of network passes when a click is moved or removed, without those for a box. Of
+more clicks the earliest share one pass."""
 
 
 class Pipeline:
-    """Computes states for one session; one thread at a time.
+    """Computes states for one session. Not thread-safe.
 
     Args:
         image: shared between sessions.
@@ -97,16 +60,16 @@ class Pipeline:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held, the image not counted."""
+        """Memory in bytes, without the image."""
         own_edges = 0 if self._edges is self._image.pyramid else self._edges.weight_bytes
         return self._cut.nbytes + own_edges
 
     def reset(self) -> None:
-        """Forget the warm cut; nothing else depends on the past."""
+        """Discard the warm cut; nothing else depends on the past."""
         self._cut.reset()
 
     def cool(self) -> None:
-        """Give back the memory of the warm cut; the next cut computes it again."""
+        """Free the memory of the warm cut; the next cut starts cold."""
         self._cut = RegionCut(self._edges, self._solver)
 
     def after(
@@ -117,22 +80,22 @@ class Pipeline:
         parameters: Parameters,
         known: tuple[int, State] = (0, State()),
     ) -> Computed:
-        """The state after an event.
+        """Return the state after an event.
 
         After a click was moved or removed, or a box drawn, the state is as if the box had been
         drawn first and the clicks in force had been made one after the other (see `MAX_REPLAYED`),
-        with the present parameters.
+        with the current parameters.
 
         Args:
             state: before it.
             events: all events in force before it.
             event: the new one.
             parameters: in force, a `SetParameters` event included.
-            known: for `BoxPrompt`, `MoveClick` and `RemoveClick`: the state after so many of the
-                clicks that are then in force, made one after the other; 0 when none is known.
+            known: for `BoxPrompt`, `MoveClick` and `RemoveClick`: a number of clicks
+                then in force, and the state after them; 0 if none is known.
 
         Raises:
-            EventError: it moves or removes a click that there is not, or moves a stroke.
+            EventError: it moves or removes a click that does not exist, or moves a stroke.
             CutError: the network gave values that are not finite.
         """
         prompts = Prompts.of([*events, event])
@@ -148,7 +111,7 @@ class Pipeline:
         return Computed(state, timings)
 
     def decide(self, state: State, prompts: Prompts, parameters: Parameters) -> Computed:
-        """The state with its mask decided from its logits.
+        """Return the state with its mask recomputed from its logits.
 
         Args:
             state: its selection is not used.
@@ -159,7 +122,7 @@ class Pipeline:
         return Computed(self._decide(state, prompts, parameters, timings), timings)
 
     def _start(self, prompts: Prompts) -> State:
-        """The state before the first click."""
+        """Return the state before the first click."""
         if prompts.start is None:
             return State()
         shape = self._image.height, self._image.width
@@ -174,7 +137,7 @@ class Pipeline:
         known: tuple[int, State],
         timings: Timings,
     ) -> State:
-        """The state after all prompts, one after the other."""
+        """Return the state after all prompts, one after the other."""
         count = len(prompts.clicks)
         made, state = known
         if not made:
@@ -189,10 +152,10 @@ class Pipeline:
     def _step(
         self, state: State, prompts: Prompts, parameters: Parameters, timings: Timings
     ) -> State:
-        """The state after the last of the prompts.
+        """Return the state after the last of the prompts.
 
-        When the selection calls for a much smaller region than the network was shown, it looks
-        again, closer (see `RegionPolicy`).
+        If the selection needs a much smaller region than the present one, the network runs again
+        on the smaller one (see `RegionPolicy`).
         """
         policy = self._predictor.metadata.region
         region = self._region(state, prompts, state.region)
@@ -211,7 +174,7 @@ class Pipeline:
         return state
 
     def _look_close(self, state: State, prompts: Prompts, timings: Timings) -> State:
-        """A first answer, or a better one when the click is on a small object in a large image."""
+        """Return the first state, or a better one for a small object in a large image."""
         metadata = self._predictor.metadata
         clicked = [point for point, positive in prompts.points.items() if positive]
         if not (metadata.region.zoom and clicked and state.logits is not None):
@@ -239,7 +202,7 @@ class Pipeline:
         if state.region is None or state.logits is None:
             return self._start(prompts)
         region = state.region
-        with _timed(timings, "cut"):
+        with timed(timings, "cut"):
             logits = state.logits
             if parameters.threshold != 0.5:
                 logits = logits - np.float32(
@@ -264,7 +227,7 @@ class Pipeline:
 
     def _predict(self, state: State, region: Region, prompts: Prompts, timings: Timings) -> State:
         with network_input(self._predictor.metadata) as shown:
-            with _timed(timings, "maps"):
+            with timed(timings, "maps"):
                 signs = prompts.points
                 positive = [p for p, sign in signs.items() if sign]
                 negative = [p for p, sign in signs.items() if not sign]
@@ -275,18 +238,18 @@ class Pipeline:
                         positive = [box_middle(prompts.box)]
                 previous = self._previous(state, region, prompts)
                 shown.show(self._image, region, positive, negative, previous)
-            with _timed(timings, "network"):
-                # A copy: it may be a part of the output for several sessions, and would hold it.
+            with timed(timings, "network"):
+                # A copy: a view would keep the output of a whole batch alive.
                 logits = self._predictor.predict(shown.buffer)[0].copy()
         return State(state.selection, region, logits)
 
     def _region(self, state: State, prompts: Prompts, present: Region | None) -> Region:
-        """What the network sees next.
+        """Return the region of the next prediction.
 
         Args:
-            state: with the selection that it follows.
+            state: whose selection it follows.
             prompts: in force.
-            present: kept when it still fits; None: always a new one.
+            present: kept if it still fits; None: always a new one.
         """
         policy = self._predictor.metadata.region
         width, height = self._image.width, self._image.height
@@ -305,7 +268,7 @@ class Pipeline:
     def _previous(
         self, state: State, region: Region, prompts: Prompts
     ) -> NDArray[np.float32] | None:
-        """The previous probability over `region`, (S, S) float32; None at the start."""
+        """Return the previous probability over `region`, (S, S) float32; None at the start."""
         size = self._predictor.metadata.input_size
         if state.region is not None and state.logits is not None:
             before = move(probability(state.logits), state.region, region, outside=0.0)
@@ -325,16 +288,3 @@ class Pipeline:
             self._edges = shared.with_sigma(sigma) if sigma else shared
             self._cut = RegionCut(self._edges, self._solver)
             self._sigma = sigma
-
-
-@contextmanager
-def _timed(timings: Timings, stage: str) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    timings[stage] = timings.get(stage, 0.0) + 1e3 * (time.perf_counter() - began)
-
-
-def probability(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Sigmoid, element by element, float32."""
-    # Clipped so that exp cannot overflow; sigmoid(-80) is 0 in float32 already.
-    return np.float32(1) / (np.float32(1) + np.exp(np.clip(-logits, -80, 80)))

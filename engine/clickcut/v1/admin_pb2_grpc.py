@@ -45,9 +45,8 @@ class AdminServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def ReloadModels(self, request, context):
-        """Looks at the models on disk again, loads those that are new or have changed and serves them;
-        the same as SIGHUP. All or nothing: when one of them cannot be used, everything stays as it was.
-        Open sessions go on with the model that they began with.
+        """Reloads the models on disk that are new or have changed and serves them; the same as SIGHUP. All
+        or nothing: if one of them cannot be used, nothing changes. Open sessions keep their model.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

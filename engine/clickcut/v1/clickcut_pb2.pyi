@@ -7,20 +7,20 @@ Coordinates: x to the right, y down, in pixels of the image as it is displayed (
 applied); (0, 0) is the centre of the top-left pixel. A click at (x, y) belongs to the pixel with
 the rounded coordinates, so the valid range is [-0.5, width - 0.5) x [-0.5, height - 0.5).
 
-Errors: an RPC that cannot go on ends with a gRPC status whose message says what to do. The
+Errors: an RPC that fails ends with a gRPC status whose message says what to do. The
 trailing metadata `clickcut-error` names the kind of error (the class in clickcut.errors). Inside
 a Session stream an event that cannot be applied (a click outside the image, nothing to undo, a
-busy server) gets a reply with `error` set; session and stream stay as they were.
+busy server) gets a reply with `error` set; session and stream are unchanged.
 
-  INVALID_ARGUMENT    the image, event or request is wrong; sending it again will not help
-  NOT_FOUND           no such session or image (any more); open again, or send the image
-  RESOURCE_EXHAUSTED  a limit: too busy, too many sessions, too many bytes
+  INVALID_ARGUMENT    the image, event or request is invalid; do not retry
+  NOT_FOUND           no such session or image; open a new session, or send the image
+  RESOURCE_EXHAUSTED  a limit is reached: too busy, too many sessions, too many bytes
   UNAVAILABLE         starting, shutting down or unreachable; try again
-  ABORTED             another stream has taken this session over
-  DEADLINE_EXCEEDED   an upload stalled, no first message came, replies were not read, or a request
-                      was not finished in time
+  ABORTED             another stream has resumed this session
+  DEADLINE_EXCEEDED   an upload stalled, no first message arrived, replies were not read, or a
+                      request was not finished in time
   FAILED_PRECONDITION a model or its back-end does not work on this server
-  INTERNAL            a fault of the server; `applied_sequence` says whether the event counts
+  INTERNAL            an error in the server; `applied_sequence` says whether the event was applied
 """
 
 from collections import abc as _abc
@@ -65,7 +65,7 @@ class SessionRequest(_message.Message):
     sequence: _builtins.int
     """Chosen by the client, strictly increasing within a session, starting at 1 for the first event
     after `open`. An event whose sequence was applied before (sent again after a broken stream) is
-    not applied twice; its reply shows the present state. 0 switches this check off; `open` and
+    not applied twice; its reply shows the current state. 0 disables this check; `open` and
     `show` need none.
     """
     @_builtins.property
@@ -100,7 +100,7 @@ class SessionRequest(_message.Message):
     def edit_object(self) -> Global___EditObject: ...
     @_builtins.property
     def output(self) -> Global___Output:
-        """What the reply to this request holds; when absent, what `open.output` said."""
+        """Content of the reply to this request; default: `open.output`."""
 
     def __init__(
         self,
@@ -149,28 +149,27 @@ class Open(_message.Message):
     exceeds the server's message limit (64 MiB by default) goes through UploadImage.
     """
     image_digest: _builtins.str
-    """SHA-256 of an encoded file that this server holds, 64 lower-case hex digits. NOT_FOUND when
-    it is not held (any more): send the image.
+    """SHA-256 of an encoded file that this server holds, 64 lower-case hex digits. NOT_FOUND if
+    it is not held: send the image.
     """
     session_id: _builtins.str
-    """A session that was opened before and not closed. NOT_FOUND when it has expired."""
+    """Id of an open session, to resume it. NOT_FOUND if it was evicted."""
     model: _builtins.str
     """A model of ListModels, `NAME` or `NAME@VERSION`; empty for the server's default. A name without a
-    version gets the version, or one of the versions, that have a `share` there; always the same one
-    for the same image. Ignored when resuming.
+    version selects a version with a `share`, always the same one for the same image. Ignored when resuming.
     """
     @_builtins.property
     def parameters(self) -> Global___Parameters:
-        """Initial parameters; unset fields take the model's defaults. Ignored when resuming."""
+        """Initial parameters; unset fields have the model's defaults. Ignored when resuming."""
 
     @_builtins.property
     def output(self) -> Global___Output:
-        """What replies hold unless a request says otherwise."""
+        """Default content of replies."""
 
     @_builtins.property
     def window(self) -> Global___Window:
-        """Which sample values of the image are shown; ignored when resuming. An `image_digest` finds only
-        what was decoded through the same window, or through none.
+        """Sample values mapped to 0 and 255; ignored when resuming. An `image_digest` finds only images that
+        were decoded with the same window, or without one.
         """
 
     def __init__(
@@ -200,7 +199,7 @@ class Window(_message.Message):
     between; all channels alike. Where 0 is white (TIFF), `low` becomes 255 and `high` 0.
 
     Without a window, samples of 8 bits stay as they are. Those of more bits (10 to 16, 32-bit integers,
-    floating-point numbers) are stretched to the range that they take: from the 0.1th to the 99.9th
+    floating-point numbers) are stretched to their range: from the 0.1th to the 99.9th
     percentile of all samples of the image.
     """
 
@@ -227,7 +226,9 @@ Global___Window: _TypeAlias = Window  # noqa: Y015
 
 @_typing.final
 class Click(_message.Message):
-    """One point, positive (object) or negative (background)."""
+    """One point, on the object (positive) or on the background (negative). The Python API and this text say
+    `positive`; the wire has `negative`, so that the proto3 default, false, is a positive click.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -254,7 +255,7 @@ Global___Click: _TypeAlias = Click  # noqa: Y015
 
 @_typing.final
 class Stroke(_message.Message):
-    """A polyline of one sign; every pixel on it counts as clicked."""
+    """A polyline, positive or negative; every pixel on it counts as clicked."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -281,8 +282,8 @@ Global___Stroke: _TypeAlias = Stroke  # noqa: Y015
 
 @_typing.final
 class MoveClick(_message.Message):
-    """Makes an earlier click of the current object at (x, y) instead, as if it had been made there. A
-    stroke cannot be moved.
+    """Moves an earlier click of the current object to (x, y), as if it had been made there. A stroke
+    cannot be moved.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -311,8 +312,8 @@ Global___MoveClick: _TypeAlias = MoveClick  # noqa: Y015
 
 @_typing.final
 class RemoveClick(_message.Message):
-    """Takes an earlier click or stroke of the current object away, as if it had not been made. Those
-    after it move up by one.
+    """Removes an earlier click or stroke of the current object, as if it had not been made. The indices
+    of later ones decrease by one.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -335,8 +336,8 @@ Global___RemoveClick: _TypeAlias = RemoveClick  # noqa: Y015
 
 @_typing.final
 class Box(_message.Message):
-    """The object lies in this box, in place of an earlier one; it counts as drawn before all clicks. The
-    pixels whose centres lie in it belong to it: edges from -0.5 to width - 0.5 or height - 0.5.
+    """Sets the box around the object; it replaces an earlier one and counts as drawn before all clicks.
+    It contains the pixels whose centres lie in it: edges from -0.5 to width - 0.5 or height - 0.5.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -367,8 +368,8 @@ Global___Box: _TypeAlias = Box  # noqa: Y015
 
 @_typing.final
 class Undo(_message.Message):
-    """Takes back the last click, stroke, moved or removed click, box, initial mask or reset of the
-    current object.
+    """Undoes the last click, stroke, moved or removed click, box, initial mask or reset of the current
+    object.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -386,7 +387,7 @@ Global___Undo: _TypeAlias = Undo  # noqa: Y015
 
 @_typing.final
 class Redo(_message.Message):
-    """Applies again what the last undo took back."""
+    """Redoes what the last undo took back."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -403,7 +404,7 @@ Global___Redo: _TypeAlias = Redo  # noqa: Y015
 
 @_typing.final
 class Reset(_message.Message):
-    """Removes everything done for the current object. Can be undone."""
+    """Removes all clicks, box and initial mask of the current object. Can be undone."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -420,7 +421,7 @@ Global___Reset: _TypeAlias = Reset  # noqa: Y015
 
 @_typing.final
 class InitialMask(_message.Message):
-    """Starts from an existing mask, to be repaired by clicks. Replaces what was done for this object."""
+    """Starts from an initial mask, which clicks then correct. Replaces all earlier events of the object."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -457,7 +458,7 @@ class NextObject(_message.Message):
     EXCLUDE_FINISHED_FIELD_NUMBER: _builtins.int
     exclude_finished: _builtins.bool
     """The new object never takes pixels that now belong to other objects. A positive click on them is
-    refused.
+    an error.
     """
     def __init__(
         self,
@@ -474,8 +475,8 @@ Global___NextObject: _TypeAlias = NextObject  # noqa: Y015
 
 @_typing.final
 class EditObject(_message.Message):
-    """Goes back to an object of the image with its clicks, parameters, undo and redo, and edits it
-    further; the current object is finished.
+    """Edits an earlier object of the image again, with its clicks, parameters, undo and redo; the current
+    object is finished.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -485,8 +486,8 @@ class EditObject(_message.Message):
     index: _builtins.int
     """Its `object_index`."""
     exclude_finished: _builtins.bool
-    """From now on it never takes pixels that now belong to other objects; false: what it was told to
-    exclude before stays.
+    """From now on it never takes pixels that now belong to other objects; false: its earlier exclusion
+    stays.
     """
     def __init__(
         self,
@@ -526,8 +527,8 @@ Global___SetParameters: _TypeAlias = SetParameters  # noqa: Y015
 
 @_typing.final
 class Show(_message.Message):
-    """Changes nothing. The reply shows the present state with the output that the request asks for. It
-    also keeps an idle session alive.
+    """Changes nothing; the reply shows the current state with the requested output. Also keeps an idle
+    session alive.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -545,7 +546,7 @@ Global___Show: _TypeAlias = Show  # noqa: Y015
 
 @_typing.final
 class Close(_message.Message):
-    """Ends the session and frees its memory. The reply, without a result, is the last of the stream."""
+    """Closes the session and frees its memory. The reply, without a result, is the last of the stream."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -574,8 +575,8 @@ class Parameters(_message.Message):
     cut_sigma: _builtins.float
     """sigma of the contrast term, in grey levels; 0 = estimate it from the image."""
     seed_radius: _builtins.float
-    """Radius in image pixels of the disc around a click that is certain to have its label; it shrinks
-    in proportion where the network looks at a region with a side below 385 pixels.
+    """Radius in image pixels of the disc around a click that is fixed to its label; it shrinks in
+    proportion in regions with a side below 385 pixels.
     """
     cut: _builtins.bool
     """false: no graph cut, the mask is probability > threshold."""
@@ -650,15 +651,15 @@ class Output(_message.Message):
     VALID_POLYGONS_FIELD_NUMBER: _builtins.int
     mask: Global___Output.MaskFormat.ValueType
     changed_only: _builtins.bool
-    """Only the rectangle that changed since the previous reply of this stream that held a mask. The
-    first one of a stream is always whole.
+    """Only the rectangle that changed since the previous reply of this stream with a mask. The first
+    mask of a stream is always whole.
     """
     polygons: _builtins.bool
     """Also the outline of the whole mask as polygons, unless there are too many: see
     `Result.polygons_refused`.
     """
     polygon_tolerance: _builtins.float
-    """Largest distance in pixels between polygon and mask outline (Douglas-Peucker); 0 = exact. An
+    """Maximum distance in pixels between polygon and mask outline (Douglas-Peucker); 0 = exact. An
     outline that would have fewer than three points is left out, except the largest one.
     """
     probability: _builtins.bool
@@ -712,22 +713,22 @@ class SessionReply(_message.Message):
     """The sequence of the request that this answers."""
     session_id: _builtins.str
     applied_sequence: _builtins.int
-    """Sequence of the last event that was applied; after resuming, tells what survived."""
+    """Sequence of the last event that was applied; after resuming, tells which events were applied."""
     object_index: _builtins.int
-    """Of the current object: 0 for the first one on the image, then 1, ..."""
+    """Index of the current object: 0 for the first one on the image."""
     num_clicks: _builtins.int
     """Number of clicks and strokes of the current object that are in force."""
     can_undo: _builtins.bool
     can_redo: _builtins.bool
     memory_bytes: _builtins.int
-    """Bytes that the session holds on the server, its share of the image not counted."""
+    """Memory of the session on the server in bytes, without the image."""
     num_objects: _builtins.int
     """Number of objects on the image, the current one included."""
     @_builtins.property
     def error(self) -> Global___Error:
         """Set when the event could not be applied; the fields below then describe the unchanged state,
         without a result. After INTERNAL compare `applied_sequence`: when it equals `sequence`, the event
-        was applied and only its result could not be made; `show` asks for it again.
+        was applied and only its result could not be encoded; request it by `show`.
         """
 
     @_builtins.property
@@ -775,7 +776,7 @@ class Error(_message.Message):
     message: _builtins.str
     """What is wrong and what to do."""
     retry: _builtins.bool
-    """The same request may succeed a little later: the server is busy."""
+    """The server is busy; retry the same request later."""
     def __init__(
         self,
         *,
@@ -814,7 +815,7 @@ class ImageInfo(_message.Message):
     """Version of the model in use."""
     @_builtins.property
     def window(self) -> Global___Window:
-        """Which sample values became 0 and 255; unset for samples of 8 bits that stay as they are."""
+        """Sample values mapped to 0 and 255; unset for 8-bit samples, which are unchanged."""
 
     def __init__(
         self,
@@ -856,20 +857,20 @@ class Result(_message.Message):
     area: _builtins.int
     """Number of selected pixels of the whole mask."""
     polygons_refused: _builtins.str
-    """Why there are no polygons although they were asked for: the mask has more than 1,000,000 corners,
-    or more than 10,000 outlines larger than the tolerance. Says which tolerance would do, or that the
-    mask needs cleaning. The rest of the result is complete.
+    """Why there are no polygons although they were requested: the mask has more than 1,000,000 corners,
+    or more than 10,000 outlines larger than the tolerance. Says which tolerance is large enough, or
+    that the mask needs cleaning. The rest of the result is complete.
     """
     objects_refused: _builtins.str
-    """Why the objects have no masks although they were asked for: together they have more than 4,000,000
+    """Why the objects have no masks although they were requested: together they have more than 4,000,000
     runs. The rest of the result is complete.
     """
     @_builtins.property
     def rle(self) -> Global___Rle: ...
     @_builtins.property
     def rectangle(self) -> Global___Rectangle:
-        """The rectangle that `mask` covers: the whole image, or what changed when `changed_only` was
-        asked for. Width and height 0: nothing changed, `mask` is unset.
+        """The rectangle that `mask` covers: the whole image, or what changed if `changed_only` was
+        requested. Width and height 0: nothing changed, `mask` is unset.
         """
 
     @_builtins.property
@@ -878,11 +879,11 @@ class Result(_message.Message):
     def probability(self) -> Global___Probability: ...
     @_builtins.property
     def clicks(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlacedClick]:
-        """The clicks and strokes in force, in the order made, where `Output.clicks` asked for them."""
+        """The clicks and strokes in force, in the order made; only with `Output.clicks`."""
 
     @_builtins.property
     def objects(self) -> _containers.RepeatedCompositeFieldContainer[Global___SelectedObject]:
-        """All objects by their index, the current one included, where `Output.objects` asked for them."""
+        """All objects by index, the current one included; only with `Output.objects`."""
 
     def __init__(
         self,
@@ -1138,9 +1139,9 @@ class Timings(_message.Message):
     network: _builtins.float
     cut: _builtins.float
     encode: _builtins.float
-    """Encoding the mask and whatever else was asked for."""
+    """Encoding the result."""
     total: _builtins.float
-    """From the request's arrival to the reply."""
+    """From the arrival of the request to the reply."""
     def __init__(
         self,
         *,
@@ -1177,7 +1178,7 @@ class UploadImageRequest(_message.Message):
     """
     @_builtins.property
     def window(self) -> Global___Window:
-        """In the first message, optional: as in `Open`, which must then ask for the same window."""
+        """In the first message, optional: as in `Open`, which must then have the same window."""
 
     def __init__(
         self,
@@ -1203,7 +1204,7 @@ class UploadImageReply(_message.Message):
     already_known: _builtins.bool
     @_builtins.property
     def image(self) -> Global___ImageInfo:
-        """`model` and `model_version` are empty: an image belongs to none."""
+        """`model` and `model_version` are empty."""
 
     def __init__(
         self,
@@ -1246,7 +1247,7 @@ class SegmentRequest(_message.Message):
 
     @_builtins.property
     def initial_mask(self) -> Global___InitialMask:
-        """A mask to start from, before the first click."""
+        """Initial mask, before the first click."""
 
     @_builtins.property
     def box(self) -> Global___Box:
@@ -1365,11 +1366,11 @@ class Model(_message.Message):
     is_default: _builtins.bool
     """Sessions that name no model get this one, or one of these by `share`."""
     input_size: _builtins.int
-    """Pixels of the square that the network sees."""
+    """Side of the network's input, pixels."""
     metadata_json: _builtins.str
-    """Everything that the bundle says of itself, as JSON."""
+    """Metadata of the bundle, JSON."""
     share: _builtins.float
-    """Of the sessions that give this name without a version, the part that gets this version, 0 to 1."""
+    """Fraction, 0 to 1, of the sessions of this name without a version that get this version."""
     def __init__(
         self,
         *,

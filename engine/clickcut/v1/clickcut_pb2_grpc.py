@@ -64,17 +64,17 @@ class ClickcutServicer(object):
     def Session(self, request_iterator, context):
         """One object-selection session. The first request must be `open`; each request gets one reply, in
         order. When the stream breaks, the session is kept for a configured time: open a new stream
-        with `open.session_id` to go on where it was. A session has one stream at a time: a new one
-        takes it over, and the older, probably half-dead one ends with ABORTED. A session that is idle
-        too long, or idle for a while when the server is full, is evicted; its stream ends with NOT_FOUND.
+        with `open.session_id` to continue where it was. A session has one stream at a time: a new one
+        takes it over, and the older one ends with ABORTED. A session that is idle too long, or idle for
+        a while when the server is full, is evicted; its stream ends with NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UploadImage(self, request_iterator, context):
-        """Sends an image once, in chunks, so that sessions can refer to it by its digest. The reply says
-        `already_known` when the server had it; a client that knows the SHA-256 sends it in the first
+        """Uploads an image once, in chunks, so that sessions can refer to it by its digest. The reply says
+        `already_known` if the server already held it; a client that knows the SHA-256 sends it in the first
         chunk and may then stop without sending the data.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -82,7 +82,7 @@ class ClickcutServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Segment(self, request, context):
-        """The stateless form: an image (or the digest of a known one) and all clicks; one mask back.
+        """Stateless: an image (or the digest of a known one) and all clicks -> one mask.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -7,20 +7,20 @@ Coordinates: x to the right, y down, in pixels of the image as it is displayed (
 applied); (0, 0) is the centre of the top-left pixel. A click at (x, y) belongs to the pixel with
 the rounded coordinates, so the valid range is [-0.5, width - 0.5) x [-0.5, height - 0.5).
 
-Errors: an RPC that cannot go on ends with a gRPC status whose message says what to do. The
+Errors: an RPC that fails ends with a gRPC status whose message says what to do. The
 trailing metadata `clickcut-error` names the kind of error (the class in clickcut.errors). Inside
 a Session stream an event that cannot be applied (a click outside the image, nothing to undo, a
-busy server) gets a reply with `error` set; session and stream stay as they were.
+busy server) gets a reply with `error` set; session and stream are unchanged.
 
-  INVALID_ARGUMENT    the image, event or request is wrong; sending it again will not help
-  NOT_FOUND           no such session or image (any more); open again, or send the image
-  RESOURCE_EXHAUSTED  a limit: too busy, too many sessions, too many bytes
+  INVALID_ARGUMENT    the image, event or request is invalid; do not retry
+  NOT_FOUND           no such session or image; open a new session, or send the image
+  RESOURCE_EXHAUSTED  a limit is reached: too busy, too many sessions, too many bytes
   UNAVAILABLE         starting, shutting down or unreachable; try again
-  ABORTED             another stream has taken this session over
-  DEADLINE_EXCEEDED   an upload stalled, no first message came, replies were not read, or a request
-                      was not finished in time
+  ABORTED             another stream has resumed this session
+  DEADLINE_EXCEEDED   an upload stalled, no first message arrived, replies were not read, or a
+                      request was not finished in time
   FAILED_PRECONDITION a model or its back-end does not work on this server
-  INTERNAL            a fault of the server; `applied_sequence` says whether the event counts
+  INTERNAL            an error in the server; `applied_sequence` says whether the event was applied
 """
 
 from clickcut.v1 import clickcut_pb2 as _clickcut_pb2
@@ -56,17 +56,17 @@ class ClickcutStub:
     Session: _grpc.StreamStreamMultiCallable[_clickcut_pb2.SessionRequest, _clickcut_pb2.SessionReply]
     """One object-selection session. The first request must be `open`; each request gets one reply, in
     order. When the stream breaks, the session is kept for a configured time: open a new stream
-    with `open.session_id` to go on where it was. A session has one stream at a time: a new one
-    takes it over, and the older, probably half-dead one ends with ABORTED. A session that is idle
-    too long, or idle for a while when the server is full, is evicted; its stream ends with NOT_FOUND.
+    with `open.session_id` to continue where it was. A session has one stream at a time: a new one
+    takes it over, and the older one ends with ABORTED. A session that is idle too long, or idle for
+    a while when the server is full, is evicted; its stream ends with NOT_FOUND.
     """
     UploadImage: _grpc.StreamUnaryMultiCallable[_clickcut_pb2.UploadImageRequest, _clickcut_pb2.UploadImageReply]
-    """Sends an image once, in chunks, so that sessions can refer to it by its digest. The reply says
-    `already_known` when the server had it; a client that knows the SHA-256 sends it in the first
+    """Uploads an image once, in chunks, so that sessions can refer to it by its digest. The reply says
+    `already_known` if the server already held it; a client that knows the SHA-256 sends it in the first
     chunk and may then stop without sending the data.
     """
     Segment: _grpc.UnaryUnaryMultiCallable[_clickcut_pb2.SegmentRequest, _clickcut_pb2.SegmentReply]
-    """The stateless form: an image (or the digest of a known one) and all clicks; one mask back."""
+    """Stateless: an image (or the digest of a known one) and all clicks -> one mask."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_clickcut_pb2.ListModelsRequest, _clickcut_pb2.ListModelsReply]
     """The models that this server has loaded, every version."""
 
@@ -78,17 +78,17 @@ class ClickcutAsyncStub(ClickcutStub):
     Session: _aio.StreamStreamMultiCallable[_clickcut_pb2.SessionRequest, _clickcut_pb2.SessionReply]  # type: ignore[assignment]
     """One object-selection session. The first request must be `open`; each request gets one reply, in
     order. When the stream breaks, the session is kept for a configured time: open a new stream
-    with `open.session_id` to go on where it was. A session has one stream at a time: a new one
-    takes it over, and the older, probably half-dead one ends with ABORTED. A session that is idle
-    too long, or idle for a while when the server is full, is evicted; its stream ends with NOT_FOUND.
+    with `open.session_id` to continue where it was. A session has one stream at a time: a new one
+    takes it over, and the older one ends with ABORTED. A session that is idle too long, or idle for
+    a while when the server is full, is evicted; its stream ends with NOT_FOUND.
     """
     UploadImage: _aio.StreamUnaryMultiCallable[_clickcut_pb2.UploadImageRequest, _clickcut_pb2.UploadImageReply]  # type: ignore[assignment]
-    """Sends an image once, in chunks, so that sessions can refer to it by its digest. The reply says
-    `already_known` when the server had it; a client that knows the SHA-256 sends it in the first
+    """Uploads an image once, in chunks, so that sessions can refer to it by its digest. The reply says
+    `already_known` if the server already held it; a client that knows the SHA-256 sends it in the first
     chunk and may then stop without sending the data.
     """
     Segment: _aio.UnaryUnaryMultiCallable[_clickcut_pb2.SegmentRequest, _clickcut_pb2.SegmentReply]  # type: ignore[assignment]
-    """The stateless form: an image (or the digest of a known one) and all clicks; one mask back."""
+    """Stateless: an image (or the digest of a known one) and all clicks -> one mask."""
     ListModels: _aio.UnaryUnaryMultiCallable[_clickcut_pb2.ListModelsRequest, _clickcut_pb2.ListModelsReply]  # type: ignore[assignment]
     """The models that this server has loaded, every version."""
 
@@ -103,9 +103,9 @@ class ClickcutServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_clickcut_pb2.SessionReply], _abc.AsyncIterator[_clickcut_pb2.SessionReply]]:
         """One object-selection session. The first request must be `open`; each request gets one reply, in
         order. When the stream breaks, the session is kept for a configured time: open a new stream
-        with `open.session_id` to go on where it was. A session has one stream at a time: a new one
-        takes it over, and the older, probably half-dead one ends with ABORTED. A session that is idle
-        too long, or idle for a while when the server is full, is evicted; its stream ends with NOT_FOUND.
+        with `open.session_id` to continue where it was. A session has one stream at a time: a new one
+        takes it over, and the older one ends with ABORTED. A session that is idle too long, or idle for
+        a while when the server is full, is evicted; its stream ends with NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -114,8 +114,8 @@ class ClickcutServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_clickcut_pb2.UploadImageRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_clickcut_pb2.UploadImageReply, _abc.Awaitable[_clickcut_pb2.UploadImageReply]]:
-        """Sends an image once, in chunks, so that sessions can refer to it by its digest. The reply says
-        `already_known` when the server had it; a client that knows the SHA-256 sends it in the first
+        """Uploads an image once, in chunks, so that sessions can refer to it by its digest. The reply says
+        `already_known` if the server already held it; a client that knows the SHA-256 sends it in the first
         chunk and may then stop without sending the data.
         """
 
@@ -125,7 +125,7 @@ class ClickcutServicer(metaclass=_abc_1.ABCMeta):
         request: _clickcut_pb2.SegmentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_clickcut_pb2.SegmentReply, _abc.Awaitable[_clickcut_pb2.SegmentReply]]:
-        """The stateless form: an image (or the digest of a known one) and all clicks; one mask back."""
+        """Stateless: an image (or the digest of a known one) and all clicks -> one mask."""
 
     @_abc_1.abstractmethod
     def ListModels(
