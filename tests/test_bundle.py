@@ -175,6 +175,7 @@ def test_a_seal_changes_nothing_but_is_there(tmp_path):
     assert model.SerializeToString() == plain
 
 
+@pytest.mark.slow
 def test_no_changed_byte_of_a_sealed_bundle_goes_unnoticed(tmp_path):
     path = write(tmp_path / "m.onnx", json.dumps(good()))
     seal_file(path)

@@ -191,6 +191,7 @@ def test_the_process_imports_neither_kernels_nor_network_nor_server() -> None:
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize(
     ("mode", "kind"),

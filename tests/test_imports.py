@@ -22,40 +22,29 @@ MAY_IMPORT = {
 """Package -> our other packages that it may use. Those of `integrations/` may use the engine."""
 
 ENGINE = (
-    {"child", "errors", "installation", "kernels", "whole_file"},
-    {"thinning"},
+    {"errors", "kernels", "whole_file"},
+    {"checks", "installation"},
     {
-        "checks",
         "clicks",
-        "extras",
         "grpc_status",
         "image_file",
         "parameters",
-        "picture_file",
         "polygons",
         "processor",
         "region",
-        "thinning",
-        "valid_polygons",
     },
-    {"bundle", "cut", "encoding", "maps", "overlay", "resample", "selection"},
-    {"backends", "images", "protocols"},
-    {"bundle.repository", "region_cut"},
+    {"resample"},
+    {"bundle", "cut", "encoding", "maps", "overlay", "selection"},
+    {"backends", "images"},
+    {"bundle.repository"},
     {"session"},
     {"client", "warm_up"},
-    {"local", "server"},
-    {"sam_predictor"},
+    {"api", "server"},
     {"commands"},
     {"cli"},
     {"__main__"},
 )
 """Parts of the engine from the bottom up; each may import those of earlier rows only."""
-
-ONE_PART = {"valid_polygons": "polygons"}
-"""Modules that use each other and are one part; one of the two imports the other when called."""
-
-PROGRAMS = {"clickcut.child"}
-"""Modules that run the whole command line in another process; what they import does not count."""
 
 TORCH = {"torch", "torchvision", "tensorboard"}
 
@@ -149,7 +138,6 @@ def test_no_modules_import_each_other_in_a_circle(package):
 def level(module: str) -> tuple[int, str] | None:
     """Row and name of the part that a module of the engine lies in; None of `clickcut` itself."""
     name = module.removeprefix("clickcut").removeprefix(".")
-    name = ONE_PART.get(name, name)
     rows = [(row, part) for row, parts in enumerate(ENGINE) for part in parts]
     found = [r for r in rows if name == r[1] or name.startswith(f"{r[1]}.")]
     return max(found, key=lambda r: len(r[1]), default=None)
@@ -161,7 +149,7 @@ def test_nothing_in_the_engine_knows_what_is_above_it():
     assert not unplaced, "say in ENGINE where these belong"
     upward = []
     for module, path in known.items():
-        if (own := level(module)) is None or module in PROGRAMS:
+        if (own := level(module)) is None:
             continue
         for name in used(path, known, everywhere=True):
             other = level(name)

@@ -22,7 +22,7 @@ from clickcut.backends.tensorrt import TensorRTPredictor, check_available
 from clickcut.bundle.plan import read_plan, sidecar_of
 from clickcut.bundle.repository import read_model
 from clickcut.errors import BackendError, BundleError
-from clickcut.extras import installed
+from clickcut.installation import installed
 
 HAS_RTX = installed("tensorrt_rtx")
 HAS_CUDA_BINDINGS = installed("cuda")

@@ -13,8 +13,8 @@ from clickcut.errors import EventError, LimitError
 from clickcut.images import prepare_pixels
 from clickcut.region import Region
 from clickcut.session import ClickSession
-from clickcut.session import click_session as session_module
 from clickcut.session import history as history_module
+from clickcut.session import objects as objects_module
 from clickcut.session import pipeline as pipeline_module
 from clickcut.session.events import Prompts, SetParameters
 from clickcut.session.history import UNDO_BYTES
@@ -239,10 +239,10 @@ def test_clicks_that_are_not_there_and_strokes_cannot_be_moved():
     for action, message in (
         (lambda: session.move_click(2, *OBJECT), "no click 2: it has clicks 0 to 1"),
         (lambda: session.remove_click(10**30), "no click 1000"),
-        (lambda: session.remove_click(-1), "integer from 0 on"),
-        (lambda: session.remove_click(True), "integer from 0 on"),
-        (lambda: session.remove_click(0.0), "integer from 0 on"),
-        (lambda: session.move_click("0", *OBJECT), "integer from 0 on"),
+        (lambda: session.remove_click(-1), "non-negative integer"),
+        (lambda: session.remove_click(True), "non-negative integer"),
+        (lambda: session.remove_click(0.0), "non-negative integer"),
+        (lambda: session.move_click("0", *OBJECT), "non-negative integer"),
         (lambda: session.move_click(1, *OBJECT), "is a stroke"),
         (lambda: session.move_click(0, 160, 0), "outside the image"),
         (lambda: session.move_click(0, float("nan"), 0), "finite"),
@@ -607,11 +607,11 @@ def test_objects_are_counted_and_limited(monkeypatch):
     held = session.nbytes
     assert held > 300 * 8
     assert held < before
-    monkeypatch.setattr(session_module, "MAX_OBJECT_BYTES", 2000)
+    monkeypatch.setattr(objects_module, "MAX_OBJECT_BYTES", 2000)
     with pytest.raises(LimitError, match="finished objects"):
         session.next_object()
-    monkeypatch.setattr(session_module, "MAX_OBJECT_BYTES", 2**20)
-    monkeypatch.setattr(session_module, "MAX_OBJECTS", 3)
+    monkeypatch.setattr(objects_module, "MAX_OBJECT_BYTES", 2**20)
+    monkeypatch.setattr(objects_module, "MAX_OBJECTS", 3)
     session.next_object()
     with pytest.raises(LimitError, match="at most 3 objects"):
         session.next_object()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clickcut.extras import require
+from clickcut.installation import require
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
 

@@ -4,7 +4,7 @@ Each photograph is brought to each size and clicked by the simulated user in a r
 the network gave for each click is kept. The recorded clicks are then cut again by both solvers,
 warm (continuing from the click before) and cold, at three smoothness levels, all in one process on
 one thread. *Session* is what a session does with the same click: large regions are cut on a reduced
-image, uncertain ones coarse first, the rest exactly (`clickcut.region_cut`). Masks and energies of
+image, uncertain ones coarse first, the rest exactly (`RegionCut`). Masks and energies of
 the solvers must be the same, which is checked for every click. Times are processor time of the
 thread, which other programs on the machine hardly change.
 """
@@ -23,10 +23,9 @@ from numpy.typing import NDArray
 
 from clickcut.backends import load_predictor
 from clickcut.bundle import bundled_models
-from clickcut.cut import Cut, EdgeWeights, warm_up
+from clickcut.cut import Cut, EdgeWeights, RegionCut, warm_up
 from clickcut.cut.problem import energy_of, make_samples, unaries
 from clickcut.images import prepare_pixels
-from clickcut.region_cut import RegionCut
 from clickcut_bench.cut_report import SMOOTHNESS, exponents, plot, show, summarise
 from clickcut_bench.photographs import photograph, scaled_to, targets
 from clickcut_bench.recordings import Recording, record
@@ -55,11 +54,11 @@ def measure(recording: Recording, multiple: float, every: int) -> Iterator[dict[
     image = prepare_pixels(recording.pixels)
     edges = image.edges
     warm = {"ours": Cut(edges), "PyMaxflow": Cut(edges, "pymaxflow")}
-    session = RegionCut(image, 0.0, "grid")
+    session = RegionCut(image.pyramid, "grid")
     cut_lambda = recording.cut_lambda * multiple
     for number, click in enumerate(recording.clicks):
         arguments = click.logits, click.region, click.seeds, cut_lambda, recording.seed_radius
-        RegionCut(image, 0.0, "grid").solve(*arguments)  # so that all edge weights are there
+        RegionCut(image.pyramid, "grid").solve(*arguments)  # so that all edge weights are there
         row: dict[str, Any] = {"pixels": click.region.area, "click": number + 1}
         row[f"session {'later' if number else 'first'}"], _ = _timed(session, arguments)
         if click.region.area > MAX_PIXELS:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from clickcut.extras import require
+from clickcut.installation import require
 from clickcut_eval.data_spec import EVALUATED, WITH_SPLITS, evaluated
 
 app = typer.Typer(

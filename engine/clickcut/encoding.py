@@ -1,7 +1,7 @@
-"""Masks and probabilities as they travel: COCO RLE, PNG; and back.
+"""Encode and decode masks and probabilities: COCO RLE, PNG.
 
-Everything here costs in proportion to the array that is handed in, so hand in the rectangle that is
-asked for. No Numba and no network back-end: clients import this module as well.
+The cost is proportional to the size of the array, so pass only the rectangle that is needed. No
+Numba and no network back-end: clients import this module as well.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _PNG_HEADER_BYTES = 33
 """Signature, then the IHDR chunk: its length, its name, width, height, bits and colour type, ..."""
 
 MAX_MASK_PIXELS = 2**30
-"""Pixels of a mask that is decoded, at most; more than any image that is taken."""
+"""Maximum number of pixels of a decoded mask; more than any accepted image has."""
 
 MAX_MASK_SIDE = 2**20
-"""Rows or columns of a mask that is decoded, at most."""
+"""Maximum number of rows or columns of a decoded mask."""
 
 _COUNT_DIGITS = 7
-"""Base-32 digits of one count, at most: enough for a difference of `MAX_MASK_PIXELS`."""
+"""Maximum number of base-32 digits of one count: enough for a difference of `MAX_MASK_PIXELS`."""
 
 _CHUNK = 2**20
-"""Bytes of an RLE that are decoded in one go."""
+"""Bytes of an RLE decoded at a time."""
 
 _PIECE = 2**20
-"""Pixels of a mask that are encoded in one go."""
+"""Pixels of a mask encoded at a time."""
 
 
 def to_rle(mask: NDArray[np.bool_], box: Region | None = None) -> bytes:
@@ -76,7 +76,7 @@ def to_rle(mask: NDArray[np.bool_], box: Region | None = None) -> bytes:
 
 
 def _run_starts(mask: NDArray[np.bool_], box: Region) -> Iterator[NDArray[np.int64]]:
-    """Positions, column by column, where the value changes; in order, in pieces."""
+    """Yield the positions, column by column, where the value changes; in order, in pieces."""
     height, width = mask.shape
     held = np.empty(0, np.int64)
     step = max(1, _PIECE // max(1, box.height))
@@ -92,7 +92,7 @@ def _run_starts(mask: NDArray[np.bool_], box: Region) -> Iterator[NDArray[np.int
 
 
 def _changes(part: NDArray[np.bool_], x0: int, y0: int, height: int) -> NDArray[np.int64]:
-    """Positions in an image of `height` rows where the value changes, 0 above and below `part`."""
+    """Return where the value changes, by position in an image that is 0 around `part`."""
     rows, columns = part.shape
     changes = np.empty((rows + 1, columns), np.bool_)
     changes[0], changes[rows] = part[0], part[rows - 1]
@@ -102,7 +102,7 @@ def _changes(part: NDArray[np.bool_], x0: int, y0: int, height: int) -> NDArray[
 
 
 def _digits_of(numbers: NDArray[np.int64]) -> bytes:
-    """Numbers as COCO writes them; see `_runs_of`."""
+    """Encode numbers as COCO writes them; see `_runs_of`."""
     digits = np.empty((numbers.size, _COUNT_DIGITS), np.uint8)
     written = np.zeros(digits.shape, np.bool_)
     goes_on = np.ones(numbers.size, np.bool_)
@@ -158,12 +158,12 @@ def from_rle(counts: bytes, height: int, width: int) -> NDArray[np.bool_]:
 
 
 def _pixels_of(height: int, width: int) -> int:
-    """Pixels of a mask whose size an untrusted sender gives."""
+    """Return the number of pixels of a mask whose size an untrusted sender gives."""
     if not (0 < height <= MAX_MASK_SIDE and 0 < width <= MAX_MASK_SIDE):
         raise EventError(f"a mask cannot be {width} x {height} pixels")
     if height * width > MAX_MASK_PIXELS:
         raise EventError(
-            f"a mask of {width} x {height} pixels is larger than any image that is taken "
+            f"a mask of {width} x {height} pixels is larger than any accepted image "
             f"({MAX_MASK_PIXELS:,} pixels)"
         )
     return height * width
@@ -177,7 +177,7 @@ def _wrong_size(than: str, height: int, width: int) -> EventError:
 
 
 def _runs_of(counts: bytes) -> Iterator[NDArray[np.int64]]:
-    """Run lengths of COCO's compressed string, in pieces so that a long one costs little memory.
+    """Yield the run lengths of COCO's compressed string, in pieces to bound the memory.
 
     Each number is in base 32, low digit first, one character per digit from "0" on; bit 5 says that
     more follow and bit 4 of the last is the sign. From the fourth number on, the difference to the
@@ -207,7 +207,7 @@ def _runs_of(counts: bytes) -> Iterator[NDArray[np.int64]]:
 
 
 def _numbers_of(digits: NDArray[np.int64], ends: NDArray[np.intp]) -> NDArray[np.int64]:
-    """Numbers from their base-32 digits, given where the last digit of each stands."""
+    """Return the numbers of base-32 digits, given where the last digit of each stands."""
     starts = np.concatenate(([0], ends[:-1] + 1))
     sizes = ends - starts + 1
     if int(sizes.max()) > _COUNT_DIGITS:
@@ -220,7 +220,7 @@ def _numbers_of(digits: NDArray[np.int64], ends: NDArray[np.intp]) -> NDArray[np
 
 
 def to_png(mask: NDArray[np.bool_]) -> bytes:
-    """A single-channel 8-bit PNG, 0 or 255, of a mask (H, W) bool."""
+    """Encode a mask (H, W) bool as a single-channel 8-bit PNG, 0 or 255."""
     ok, data = cv2.imencode(".png", mask.view(np.uint8) * np.uint8(255), _PNG_OPTIONS)
     if not ok:
         raise RuntimeError(f"a mask of shape {mask.shape} could not be written as PNG")
@@ -265,7 +265,7 @@ def from_png(data: bytes, height: int, width: int) -> NDArray[np.bool_]:
 def full_probability(
     region: Region, values: NDArray[np.float32], height: int, width: int
 ) -> NDArray[np.float32]:
-    """A probability per image pixel, (H, W) float32; 0 outside the region.
+    """Return the probability of every image pixel, (H, W) float32; 0 outside the region.
 
     Args:
         region: what the network saw.

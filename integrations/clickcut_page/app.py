@@ -34,7 +34,7 @@ def build(settings: PageSettings, repair: RepairList | None = None) -> Starlette
         settings: of the server.
         repair: objects to be repaired, where that is what the page is for.
     """
-    engine = Engine(settings.server)
+    engine = Engine(settings.server, settings.credentials)
     images = Images(engine, settings.max_image_bytes)
 
     async def health(request: Request) -> Response:

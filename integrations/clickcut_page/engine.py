@@ -33,11 +33,15 @@ class Engine:
 
     Args:
         address: HOST:PORT.
+        credentials: for TLS; None for plain text.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, credentials: grpc.ChannelCredentials | None = None) -> None:
         self.address = address
-        self._channel = grpc.aio.insecure_channel(address, CHANNEL_OPTIONS)
+        if credentials is None:
+            self._channel = grpc.aio.insecure_channel(address, CHANNEL_OPTIONS)
+        else:
+            self._channel = grpc.aio.secure_channel(address, credentials, CHANNEL_OPTIONS)
         self._stub: Any = clickcut_pb2_grpc.ClickcutStub(self._channel)
         # Without serializers: requests and replies pass as the bytes that they are.
         self._session: Any = self._channel.stream_stream(_SESSION)

@@ -23,6 +23,15 @@ def repair(
     server: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Engine to use. Without it, one is started.")
     ] = "",
+    tls: Annotated[bool, typer.Option("--tls", help="Speak TLS to that engine.")] = False,
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Certificates of the authorities to trust, PEM; with TLS. Without it: those "
+            "that gRPC brings.",
+        ),
+    ] = None,
     port: Annotated[int, typer.Option(help="Port; 0 for a free one.", min=0, max=65535)] = 8321,
     open_browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = False,
 ) -> None:
@@ -30,6 +39,7 @@ def repair(
 
     Every repaired object is written at once; the rest of the file stays as it is.
     """
+    from clickcut.client.channel import tls_credentials
     from clickcut_page.repair import RepairList
     from clickcut_page.serving import serve
     from clickcut_page.settings import PageSettings
@@ -37,7 +47,8 @@ def repair(
     target = out or file.with_name(f"{file.stem}.repaired.json")
     tasks = RepairList(file, images or file.parent, target, overwrite)
     print(f"repair    {len(tasks.tasks)} objects, written to {tasks.out}", flush=True)
-    raise typer.Exit(serve(PageSettings(server=server), port, open_browser, tasks))
+    settings = PageSettings(server=server, credentials=tls_credentials(tls, ca))
+    raise typer.Exit(serve(settings, port, open_browser, tasks))
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ async def _announce(
     """Print where the page is; "ready" once the engine serves."""
     url = page_url(settings, listener.getsockname()[1])
     print(f"page      {url}", flush=True)
-    engine = Engine(settings.server)
+    engine = Engine(settings.server, settings.credentials)
     try:
         if not await engine.is_serving():
             waiting = "it starts" if owns_engine else "not there yet; the page waits for it"

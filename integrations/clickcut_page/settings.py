@@ -7,6 +7,8 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
+
 MIB = 2**20
 
 MAX_FRAME_BYTES = 4 * MIB
@@ -19,6 +21,7 @@ class PageSettings:
 
     Attributes:
         server: HOST:PORT of the engine.
+        credentials: of the engine, for TLS; None for plain text.
         host: address to listen at.
         token: what a browser must know; "" for no token.
         allowed_hosts: further names, HOST or HOST:PORT, by which the page may be reached.
@@ -34,6 +37,7 @@ class PageSettings:
     max_image_bytes: int = 128 * MIB
     max_connections: int = 200
     picture: Path | None = None
+    credentials: grpc.ChannelCredentials | None = None
 
     @property
     def is_local(self) -> bool:

@@ -392,6 +392,7 @@ def test_another_client_takes_a_session_over(server: ServerProcess) -> None:
         assert session.num_clicks == 2
 
 
+@pytest.mark.slow
 def test_a_busy_server_is_tried_again(bundle: Path, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     with (

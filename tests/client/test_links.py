@@ -98,6 +98,7 @@ def test_the_async_client_replaces_it_as_well(bundle: Path, server: ServerProces
         asyncio.run(play(line))
 
 
+@pytest.mark.slow
 def test_a_stalled_call_leaves_its_channel_behind(bundle: Path, server: ServerProcess) -> None:
     with SilentLine(server.port) as line, Client(line.address, timeout=4) as client:
         session = client.open(image_file())
@@ -307,6 +308,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return certificate, key
 
 
+@pytest.mark.slow
 def test_a_tls_mismatch_is_named_either_way(bundle: Path, certificate: tuple[Path, Path]) -> None:
     chain, key = certificate
     trusted = grpc.ssl_channel_credentials(chain.read_bytes())

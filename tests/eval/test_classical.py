@@ -89,6 +89,7 @@ def test_each_selects_a_simple_object_in_a_few_clicks(name, scene):
     np.testing.assert_array_equal(method.probability > 0.5, method.mask)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(CLASSICAL))
 def test_each_takes_any_order_and_place_of_clicks(name):
     pixels = picture(40, 30)

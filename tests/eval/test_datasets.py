@@ -281,6 +281,7 @@ def test_what_is_no_data_set(tmp_path):
         open_dataset(DataSpec("grabcut", str(tmp_path)))
 
 
+@pytest.mark.slow
 def test_the_real_folders(shared_data):
     counts = {"grabcut": 50, "berkeley": 100, "voc": 284, "coco_mval_dev": 160}
     for name, count in counts.items():

@@ -13,12 +13,12 @@ import pytest
 from server.harness import ServerProcess, image_file
 
 import clickcut
+from clickcut.api.local_session import LocalSession
+from clickcut.api.protocols import AnySession
+from clickcut.api.protocols import AsyncSession as AsyncSurface
+from clickcut.api.protocols import Session as Surface
 from clickcut.client import AsyncClient, AsyncSession, Client, Session
 from clickcut.errors import EventError
-from clickcut.local import LocalSession
-from clickcut.protocols import AnySession
-from clickcut.protocols import AsyncSession as AsyncSurface
-from clickcut.protocols import Session as Surface
 
 HEIGHT, WIDTH = 120, 160
 START = np.zeros((HEIGHT, WIDTH), np.bool_)

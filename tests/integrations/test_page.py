@@ -14,7 +14,7 @@ import pytest
 from integrations.page_harness import ASTRONAUT, PageProcess, Window, unzipped
 from numpy.typing import NDArray
 from PIL import Image
-from server.harness import ServerProcess, encode, image_file, picture
+from server.harness import ServerProcess, encode, image_file, picture, write_bundle
 
 from clickcut.client import Client, Session
 from clickcut.encoding import to_rle
@@ -154,6 +154,15 @@ def test_objects_have_colours_names_and_can_be_hidden_deleted_and_edited(window:
     window.page.click(".notice button")
     window.settle()
     assert window.names() == ["pilot", "Object 2"]
+    second = window.area(2)
+    window.press("n")  # from an earlier object to a new one
+    window.click(430, 420)
+    assert window.names() == ["pilot", "Object 2", "Object 3"]
+    before = [window.area(n) for n in (1, 2, 3)]
+    assert before[:2] == [first, second]
+    window.page.click("#objects li:nth-child(2) .edit")
+    window.settle()
+    assert [window.area(n) for n in (1, 2, 3)] == before
 
 
 def test_the_next_object_leaves_the_pixels_of_the_first(window: Window) -> None:
@@ -359,6 +368,23 @@ def test_files_that_are_no_image_say_so(window: Window, name: str, data: bytes, 
     assert window.page.inner_text("#image-name") == "astronaut.jpg"
     window.click(228, 100)
     assert window.area() not in (0, before)
+
+
+def test_a_picture_that_only_the_engine_refuses(browser: Any, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "toy.onnx")
+    with (
+        ServerProcess(bundle, max_image_megapixels=0.01) as small,
+        PageProcess("--server", small.address) as page,
+        Window.of(browser, page.url) as window,
+    ):
+        window.open_file("large.png", image_file(300, 200))
+        window.page.wait_for_selector(".notice.error")
+        assert window.notice().startswith("large.png: the image is 300 x 200 pixels")
+        assert window.page.is_visible("#welcome")
+        window.open_file("small.png", image_file(90, 60))
+        window.wait_online()
+        window.click(40, 30)
+        assert window.page.inner_text("#image-name") == "small.png"
 
 
 def test_pasted_text_is_no_image(window: Window) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -105,12 +107,16 @@ def test_garbage_frames(page: PageProcess, frame: bytes | str) -> None:
     assert answer.status == 200
 
 
+def flood(socket: ClientConnection) -> None:
+    socket.send(b"\0" * (MAX_FRAME_BYTES + 1))
+    socket.recv(DEADLINE)
+
+
 def test_a_frame_that_is_too_large(page: PageProcess) -> None:
-    with joined(page) as socket:
-        socket.send(b"\0" * (MAX_FRAME_BYTES + 1))
-        with pytest.raises(ConnectionClosed) as raised:
-            socket.recv(DEADLINE)
-        assert raised.value.rcvd is None or raised.value.rcvd.code == 1009
+    with joined(page) as socket, pytest.raises(ConnectionClosed) as raised:
+        flood(socket)
+    assert raised.value.rcvd is None or raised.value.rcvd.code == 1009
+    assert ask(page, "GET", "/health")[0].status == 200
 
 
 # ---- who may talk to it
@@ -133,6 +139,18 @@ def test_other_names_are_refused(page: PageProcess) -> None:
     answer, _ = ask(page, "GET", "/", Host=f"localhost:{page.port}")
     assert answer.status == 200
     assert "default-src 'self'" in (answer.headers["Content-Security-Policy"] or "")
+
+
+def test_behind_a_proxy_under_another_name(toy_engine: ServerProcess) -> None:
+    with PageProcess("--server", toy_engine.address, "--allow-host", "labels.example") as page:
+        for host in ("labels.example", f"127.0.0.1:{page.port}"):
+            answer, _ = ask(
+                page, "POST", "/images", image_file(), Host=host, Origin="https://labels.example"
+            )
+            assert answer.status == 200
+        joined(page, "https://labels.example").close()
+        answer, _ = ask(page, "POST", "/images", image_file(), Origin="https://evil.example")
+        assert answer.status == 403
 
 
 @pytest.mark.parametrize(
@@ -168,6 +186,20 @@ def test_a_token(toy_engine: ServerProcess) -> None:
         with joined(page, additional_headers={"Cookie": cookie}) as socket:
             socket.send(b"\xff")
             assert "EventError" in str(socket.recv(DEADLINE))
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
+def test_an_engine_with_tls(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    subprocess.run(["openssl", *words.split(), *names], check=True, capture_output=True)
+    bundle = write_bundle(tmp_path / "toy.onnx")
+    with (
+        ServerProcess(bundle, tls_key=key, tls_cert=certificate) as engine,
+        PageProcess("--server", engine.address, "--ca", str(certificate)) as page,
+    ):
+        assert json.loads(ask(page, "POST", "/images", image_file())[1])["width"] == 160
 
 
 # ---- images and exports
@@ -243,6 +275,7 @@ def test_files_outside_the_static_folder_are_not_served(page: PageProcess) -> No
         assert ask(page, "GET", path)[0].status == 404
 
 
+@pytest.mark.slow
 def test_an_address_in_use(page: PageProcess, toy_engine: ServerProcess) -> None:
     with pytest.raises(AssertionError, match=r"cannot listen at .* name another --port"):
         PageProcess("--server", toy_engine.address, "--port", str(page.port))

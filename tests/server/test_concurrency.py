@@ -59,6 +59,7 @@ def test_eight_sessions_at_once_give_the_masks_of_each_alone(
             np.testing.assert_array_equal(got, wanted)
 
 
+@pytest.mark.slow
 def test_the_loop_answers_while_all_workers_compute(bundle: Path, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     with (

@@ -20,6 +20,8 @@ from clickcut.images import digest_of
 from clickcut.v1 import admin_pb2
 from clickcut.v1 import clickcut_pb2 as pb
 
+pytestmark = pytest.mark.slow
+
 MESSAGES = 2500
 IMAGE = image_file(40, 30)
 CLICK = pb.Click(x=20, y=15)

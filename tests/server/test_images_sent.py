@@ -343,6 +343,7 @@ def worked(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
 
 
+@pytest.mark.slow
 @linux
 def test_decoding_ends_when_the_client_has_gone_and_others_are_served(bundle: Path) -> None:
     data, tiff = slow_jpeg(), encode(picture(), ".tiff")
@@ -364,6 +365,7 @@ def test_decoding_ends_when_the_client_has_gone_and_others_are_served(bundle: Pa
         assert decoders_of(server) != [decoder]
 
 
+@pytest.mark.slow
 @linux
 def test_an_image_that_takes_too_long_is_refused(bundle: Path) -> None:
     with ServerProcess(bundle, decode_seconds=0.5) as server, RawStream(server.address) as stream:

@@ -32,6 +32,8 @@ from clickcut.server.wire import MAX_FIELDS, check_fields
 from clickcut.session import ClickSession
 from clickcut.v1 import clickcut_pb2 as pb
 
+pytestmark = pytest.mark.slow
+
 # ---- what there is
 
 

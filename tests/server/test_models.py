@@ -108,7 +108,7 @@ def test_a_plan_beside_its_bundle_is_for_its_own_back_end(tmp_path: Path) -> Non
 @pytest.mark.parametrize("place", ["toy/2.onnx", "other/1.onnx"])
 def test_a_model_in_the_wrong_place_is_refused(place: str, tmp_path: Path) -> None:
     write_bundle(tmp_path / place, "toy", "1")
-    with pytest.raises(BundleError, match=r"says that it is toy@1; its place is toy/1\.onnx"):
+    with pytest.raises(BundleError, match=r"its metadata says toy@1; its place is toy/1\.onnx"):
         Models(Settings(models=tmp_path))
 
 

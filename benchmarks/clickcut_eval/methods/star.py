@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from clickcut.cut import EdgeWeights
 from clickcut.cut.problem import SCALE
-from clickcut.extras import require
+from clickcut.installation import require
 from clickcut.region import Region
 from clickcut_eval.methods.base import OBJECT
 from clickcut_eval.methods.classical import Classical

@@ -1,4 +1,4 @@
-"""Clients of the engine: needs neither torch nor a network back-end.
+"""Clients of the engine; they need neither torch nor a network back-end.
 
     from clickcut.client import Client
 
@@ -6,9 +6,9 @@
         mask = session.click(320, 200)                  # (H, W) bool
         mask = session.click(40, 30, positive=False)
 
-`AsyncClient` is the same with `await`. A broken connection or a restarted server is survived: the
-session goes on where it was. What cannot go on raises an error of `clickcut.errors` or one of those
-below.
+`AsyncClient` is the same with `await`. After a broken connection or a restart of the server the
+session continues where it was. Otherwise an error of `clickcut.errors` or one of those below is
+raised.
 """
 
 from clickcut.client.asynchronous import AsyncClient, AsyncSession

@@ -1,7 +1,7 @@
-"""The client for asyncio. An event may be cancelled; the session goes on with the next one.
+"""The client for asyncio. An event may be cancelled; the session continues with the next one.
 
-gRPC binds a channel to the event loop that runs when it is made. So it is made at first use, and
-client and sessions belong to that loop from then on.
+gRPC binds a channel to the running event loop. So it is created at first use, and client and
+sessions belong to that loop from then on.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ T = TypeVar("T")
 class AsyncClient:
     """A connection to a server; the arguments are those of `Client`.
 
-    It may be made anywhere, and is used in one event loop: the one of its first call.
+    It may be created anywhere and belongs to the event loop of its first call.
     """
 
     def __init__(
@@ -93,23 +93,23 @@ class AsyncClient:
         parameters: ParameterValues | None = None,
         window: WindowLike | None = None,
     ) -> Mask:
-        """The mask (H, W) bool of an image, a box, if given, and all clicks, without a session."""
+        """Return the mask (H, W) bool for an image and clicks; see `Client.segment`."""
         picture = await asyncio.to_thread(Picture.of, image, window)
         request = segment_request(clicks, box, start_from, model, parameters)
         talk = segmenting(picture, request, self._limits.start())
-        return mask_of(await self._driver.have(talk))
+        return mask_of(await self._driver.run(talk))
 
     async def upload(self, image: ImageSource, *, window: WindowLike | None = None) -> str:
-        """Send an image ahead, unless the server has it; returns its digest."""
+        """Upload an image unless the server has it; return its digest."""
         picture = await asyncio.to_thread(Picture.of, image, window)
-        await self._driver.have(uploading(picture, self._limits.start()))
+        await self._driver.run(uploading(picture, self._limits.start()))
         return picture.digest
 
     async def models(self) -> list[ModelInfo]:
-        """The models of the server, its default first."""
+        """Return the models of the server, its default first."""
         deadline = self._limits.start()
         talk = calling("ListModels", pb.ListModelsRequest(), deadline, harmless=True)
-        return models_of(await self._driver.have(talk))
+        return models_of(await self._driver.run(talk))
 
     async def close(self) -> None:
         """Close all sessions and the connection."""
@@ -141,23 +141,23 @@ class AsyncSession(
         self._conversation = conversation
         self._lock = asyncio.Lock()
         self._finalizer = weakref.finalize(self, driver.finish)
-        self._finalizer.atexit = False  # no loop runs any more then
+        self._finalizer.atexit = False  # no loop runs then
 
     async def _masking(self, talk: Talk[None]) -> Mask:
-        await self._have(talk)
+        await self._run(talk)
         return self.mask
 
     async def _probing(self, talk: Talk[Probability]) -> Probability:
-        return await self._have(talk)
+        return await self._run(talk)
 
     async def _listing(self, talk: Talk[Objects]) -> Objects:
-        return await self._have(talk)
+        return await self._run(talk)
 
-    async def _have(self, talk: Talk[T]) -> T:
+    async def _run(self, talk: Talk[T]) -> T:
         self._driver.check_home()
         async with self._lock:
             try:
-                return await self._driver.have(talk)
+                return await self._driver.run(talk)
             except ClickcutError:
                 raise
             except BaseException:
@@ -166,7 +166,7 @@ class AsyncSession(
 
     async def close(self) -> None:
         """Free the session on the server."""
-        await self._have(self._conversation.closing())
+        await self._run(self._conversation.closing())
         self._finalizer.detach()
 
     async def __aenter__(self) -> AsyncSession:

@@ -1,4 +1,4 @@
-"""Does the actions of conversations on an event loop, for the asyncio client."""
+"""Perform the actions of conversations on an event loop, for the asyncio client."""
 
 from __future__ import annotations
 
@@ -38,34 +38,33 @@ class Home:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def check(self) -> None:
-        """Settle in the running loop, or check that it is the one.
+        """Bind to the running loop, or check that it is the bound one.
 
         Raises:
             UsageError: this is another loop, or a forked process.
         """
         if self._process != os.getpid():
             raise UsageError(
-                "this client was made in another process, of which this one is a fork; make a "
-                "client here"
+                "this client was created in the parent of this forked process; create one here"
             )
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
         if self._loop is not loop:
             raise UsageError(
-                "this AsyncClient is in use in another event loop; make one for this loop "
+                "this AsyncClient is in use in another event loop; create one for this loop "
                 "(each asyncio.run has a loop of its own)"
             )
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The loop, if it can still run something."""
+        """The loop; None if it is closed."""
         usable = self._loop is not None and self._loop.is_running()
         return self._loop if usable and self._process == os.getpid() else None
 
 
 class Driver:
-    """Does the actions of conversations on the event loop; holds at most one stream."""
+    """Performs the actions of conversations on the event loop; holds at most one stream."""
 
     def __init__(self, target: Target, channels: Channels[grpc.aio.Channel], home: Home) -> None:
         self._target = target
@@ -76,7 +75,7 @@ class Driver:
         self._closing: set[asyncio.Task[None]] = set()
 
     def another(self) -> Driver:
-        """A driver over the same channels with a stream of its own."""
+        """Return a driver over the same channels with a stream of its own."""
         self.check_home()
         return Driver(self._target, self._channels, self._home)
 
@@ -84,8 +83,8 @@ class Driver:
         """Check that the client may be used here; see `Home.check`."""
         self._home.check()
 
-    async def have(self, talk: Talk[T]) -> T:
-        """Have a conversation to its end.
+    async def run(self, talk: Talk[T]) -> T:
+        """Run a conversation to its end.
 
         Raises:
             UsageError: in another loop or process.
@@ -112,7 +111,7 @@ class Driver:
             raise
 
     def finish(self) -> None:
-        """Have the session closed without waiting for it; for one that is dropped unclosed."""
+        """Close the session without waiting; for one that is garbage-collected unclosed."""
         stream, self._stream = self._stream, None
         if stream is not None and (loop := self._home.loop) is not None:
             with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
@@ -144,7 +143,7 @@ class Driver:
                 case Sleep(seconds):
                     await asyncio.sleep(seconds)
         except grpc.aio.UsageError as error:  # the channel was closed
-            raise UsageError("the client is closed; make a new one") from error
+            raise UsageError("the client is closed; create a new one") from error
         return None
 
     async def _call(self, method: str, request: Any, deadline: Deadline) -> Any:

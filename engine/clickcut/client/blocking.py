@@ -1,7 +1,7 @@
-"""Does the actions of conversations over blocking channels, for the synchronous client.
+"""Perform the actions of conversations over blocking channels, for the synchronous client.
 
-A session costs one thread, in which gRPC sends; replies are read by whoever waits for them, and a
-watchdog that all sessions share ends the wait when its time is over.
+A session costs one thread, in which gRPC sends. Replies are read by the waiting thread; a watchdog
+shared by all sessions ends the wait at its deadline.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from clickcut.v1 import clickcut_pb2 as pb
 T = TypeVar("T")
 
 EXIT_SECONDS = 0.5
-"""For how long a program that ends waits for its sessions to be closed."""
+"""Maximum seconds that a program waits at exit for its sessions to be closed."""
 
 
 class Driver:
-    """Does the actions of conversations over blocking channels; holds at most one stream."""
+    """Performs the actions of conversations over blocking channels; holds at most one stream."""
 
     def __init__(self, target: Target, channels: Channels[grpc.Channel]) -> None:
         self._target = target
@@ -52,12 +52,12 @@ class Driver:
         self._lease: Lease[grpc.Channel] | None = None
 
     def another(self) -> Driver:
-        """A driver over the same channels with a stream of its own."""
+        """Return a driver over the same channels with a stream of its own."""
         self._check_process()
         return Driver(self._target, self._channels)
 
-    def have(self, talk: Talk[T]) -> T:
-        """Have a conversation to its end.
+    def run(self, talk: Talk[T]) -> T:
+        """Run a conversation to its end.
 
         Raises:
             UsageError: in a forked process.
@@ -84,7 +84,7 @@ class Driver:
             raise
 
     def finish(self) -> _Stream | None:
-        """Have the session closed without waiting for it; for one that is dropped unclosed.
+        """Close the session without waiting; for one that is garbage-collected unclosed.
 
         Returns:
             The stream that is ending.
@@ -103,8 +103,7 @@ class Driver:
     def _check_process(self) -> None:
         if self._process != os.getpid():
             raise UsageError(
-                "this client was made in another process, of which this one is a fork; make a "
-                "client here"
+                "this client was created in the parent of this forked process; create one here"
             )
 
     # ---- actions
@@ -127,7 +126,7 @@ class Driver:
                 case Sleep(seconds):
                     time.sleep(seconds)
         except ValueError as error:  # of gRPC: the channel was closed
-            raise UsageError("the client is closed; make a new one") from error
+            raise UsageError("the client is closed; create a new one") from error
         return None
 
     def _call(self, method: str, request: Any, deadline: Deadline) -> Any:
@@ -183,7 +182,7 @@ class _Stream:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing sent now can arrive."""
+        """Whether the stream has ended."""
         return not self._call.is_active()
 
     def exchange(self, request: pb.SessionRequest, deadline: Deadline) -> pb.SessionReply:
@@ -208,7 +207,7 @@ class _Stream:
             self._call.cancel()
 
     def finish(self) -> None:
-        """Close the session and end the stream, both in gRPC's thread."""
+        """Close the session and end the stream, in gRPC's thread."""
         self._requests.put(pb.SessionRequest(close=pb.Close()))
         self._requests.put(None)
 
@@ -223,13 +222,13 @@ class _Stream:
             yield request
         if closing:
             with contextlib.suppress(grpc.RpcError):
-                for _ in self._call:  # what is not read would keep the stream
+                for _ in self._call:  # unread replies would keep the stream open
                     pass
         self._last.set()
 
 
 open_drivers: weakref.WeakSet[Driver] = weakref.WeakSet()
-"""Those that may hold a session when the program ends."""
+"""Drivers that may hold a session at exit."""
 
 
 @atexit.register

@@ -1,4 +1,4 @@
-"""The channel to a server: how it is made, and when it is replaced."""
+"""The channel to a server: its options, and its replacement."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from clickcut.v1 import clickcut_pb2_grpc
 C = TypeVar("C")
 
 MAX_REPLY_BYTES = 256 * 2**20
-"""Largest reply; a mask of 100 megapixels with an edge at every other pixel fits."""
+"""Maximum size of a reply; a mask of 100 megapixels with an edge at every other pixel fits."""
 
 KEEPALIVE_SECONDS = 40.0
-"""A link that has been silent this long while an answer is awaited counts as dead."""
+"""A connection that is silent this long while a reply is awaited counts as dead."""
 
 _PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
 _NO_PROXY_VARIABLES = ("no_grpc_proxy", "no_proxy")
-"""Environment variables that gRPC looks at, the first that is set counts."""
+"""Environment variables that gRPC reads; the first that is set counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Target:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is on this machine, where no proxy has a place."""
+        """Whether it is on this machine, so that no proxy is used."""
         scheme, _, rest = self.address.partition(":")
         if scheme in ("unix", "unix-abstract"):
             return True
@@ -98,25 +98,25 @@ class Target:
         return next((v for v in _PROXY_VARIABLES if os.environ.get(v)), "")
 
     def channel(self) -> grpc.Channel:
-        """A blocking channel."""
+        """Return a blocking channel."""
         if self.credentials is None:
             return grpc.insecure_channel(self.address, self.options)
         return grpc.secure_channel(self.address, self.credentials, self.options)
 
     def aio_channel(self) -> grpc.aio.Channel:
-        """A channel for the running event loop."""
+        """Return a channel for the running event loop."""
         if self.credentials is None:
             return grpc.aio.insecure_channel(self.address, self.options)
         return grpc.aio.secure_channel(self.address, self.credentials, self.options)
 
 
 def tls_credentials(tls: bool, authorities: Path | None) -> grpc.ChannelCredentials | None:
-    """Credentials for a server, as a command line asks for them; None = plain text.
+    """Return the credentials for command-line options; None for plain text.
 
     Args:
-        tls: whether to speak TLS.
-        authorities: file of the certificates to trust, PEM; it asks for TLS as well. None: those
-            that gRPC brings.
+        tls: whether to use TLS.
+        authorities: file of CA certificates to trust, PEM; implies TLS. None: those bundled with
+            gRPC.
 
     Raises:
         EventError: the file cannot be read, or holds no certificate.
@@ -154,10 +154,10 @@ class Lease(Generic[C]):
 
 
 class Channels(Generic[C]):
-    """Hands out the present channel to a server; made at first use, replaced when abandoned.
+    """Hands out the current channel to a server; created at first use, replaced when abandoned.
 
     Args:
-        make: a new channel.
+        make: creates a channel.
     """
 
     def __init__(self, make: Callable[[], C]) -> None:
@@ -167,34 +167,34 @@ class Channels(Generic[C]):
         self.closed = False
 
     def take(self) -> Lease[C]:
-        """Use the present channel; give it back with `release`.
+        """Use the current channel; give it back with `release`.
 
         Raises:
             UsageError: the client is closed.
         """
         with self._lock:
             if self.closed:
-                raise UsageError("the client is closed; make a new one")
+                raise UsageError("the client is closed; create a new one")
             if self._present is None:
                 self._present = Lease(self._make())
             self._present.uses += 1
             return self._present
 
     def release(self, lease: Lease[C]) -> C | None:
-        """Give a channel back; returns it when it is to be closed."""
+        """Give a channel back; return it if it must be closed."""
         with self._lock:
             lease.uses -= 1
             return lease.channel if lease.abandoned and not lease.uses else None
 
     def abandon(self, lease: Lease[C]) -> None:
-        """Hand this channel out no more: its link is dead, or may be."""
+        """Stop handing out this channel: its connection is dead, or may be."""
         with self._lock:
             lease.abandoned = True
             if self._present is lease:
                 self._present = None
 
     def close(self) -> C | None:
-        """Hand out no more channels; returns the present one, to be closed."""
+        """Stop handing out channels; return the current one, to be closed."""
         with self._lock:
             self.closed = True
             lease, self._present = self._present, None

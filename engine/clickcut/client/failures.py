@@ -1,4 +1,4 @@
-"""What the error of an RPC means, and what to say of it."""
+"""Convert errors of RPCs to errors that say what to do."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from clickcut.grpc_status import ERROR_KEY, MAX_MESSAGE, error_of
 _NOT_CONNECTED = re.compile(
     r"failed to connect|resol(ution|ve)|addresses|TRANSIENT_FAILURE|Connection refused", re.I
 )
-"""Details of a status that says that there was no connection at all."""
+"""Details of a status which mean that there was no connection."""
 
 _NOT_THERE = re.compile(r"refused|timed? ?out|route|unreachable|resol(ution|ve)|DNS", re.I)
-"""... that nothing at all answers there."""
+"""... that nothing answers at the address."""
 
 _DAMAGED = re.compile(r"deserializ|parsing", re.I)
-"""... that a reply is no message of the contract."""
+"""... that a reply cannot be parsed."""
 
 _NO_TLS_THERE = re.compile(r"WRONG_VERSION_NUMBER|wrong version number|PACKET_LENGTH_TOO_LONG")
 """... that a client with TLS got an answer in plain text."""
@@ -53,7 +53,7 @@ class UnreachableError(UnavailableError):
     """There is no connection to the server, or it broke.
 
     Attributes:
-        broke: a connection was there and broke, so a request may have been received.
+        broke: whether an established connection broke, so a request may have been received.
     """
 
     broke = False
@@ -64,26 +64,26 @@ class BodyLimitError(LimitError):
 
 
 def connection_broke(message: str) -> UnreachableError:
-    """The error of a connection that was there and broke."""
+    """Return the error of an established connection that broke."""
     error = UnreachableError(message)
     error.broke = True
     return error
 
 
 def not_sent(error: ClickcutError) -> ClickcutError:
-    """The same error, of a connection that broke before the request was sent."""
+    """Return the same error, of a connection that broke before the request was sent."""
     if isinstance(error, UnreachableError):
         error.broke = False
     return error
 
 
 def broke(error: ClickcutError) -> bool:
-    """Whether a connection broke that a request may have been sent on."""
+    """Return whether a connection broke that a request may have been sent on."""
     return isinstance(error, UnreachableError) and error.broke
 
 
 def error_of_rpc(error: grpc.RpcError, target: Target) -> ClickcutError:
-    """The error that an RPC ended with."""
+    """Return the error that an RPC ended with."""
     metadata: Any = error.trailing_metadata() or ()
     trailing: dict[str, Any] = dict(tuple(pair) for pair in metadata)
     name = str(trailing.get(ERROR_KEY, ""))
@@ -114,7 +114,7 @@ def error_of_rpc(error: grpc.RpcError, target: Target) -> ClickcutError:
 
 def _reason(target: Target, details: str) -> str:
     if target.credentials is not None and _NO_TLS_THERE.search(details):
-        return "it answers in plain text, and this client speaks TLS; leave the credentials out"
+        return "it answers in plain text, and this client uses TLS; omit the credentials"
     if target.credentials is not None and _TLS_REFUSED.search(details):
         return (
             "TLS failed: its certificate is not signed by the authority given, or is for another "
@@ -132,14 +132,14 @@ def _reason(target: Target, details: str) -> str:
 
 
 def _plain_text_hint(target: Target) -> str:
-    """For a client in plain text, whose connection a server with TLS just closes."""
+    """Return a hint for a plain-text client whose connection a TLS server closed."""
     if target.credentials is not None or target.address.startswith("unix"):
         return ""
     return " If it speaks TLS, give credentials (--tls)." if _speaks_tls(target.address) else ""
 
 
 def _speaks_tls(address: str) -> bool:
-    """Whether a TLS handshake succeeds there; asked only when something has failed."""
+    """Return whether a TLS handshake succeeds there; checked only after a failure."""
     host, _, port = address.rpartition(":")
     context = ssl.create_default_context()
     context.check_hostname = False

@@ -120,22 +120,22 @@ class Client:
         parameters: ParameterValues | None = None,
         window: WindowLike | None = None,
     ) -> Mask:
-        """The mask (H, W) bool of an image, a box, if given, and all clicks, without a session."""
+        """Return the mask (H, W) bool for an image, clicks and a box, without a session."""
         request = segment_request(clicks, box, start_from, model, parameters)
         talk = segmenting(Picture.of(image, window), request, self._limits.start())
-        return mask_of(self._driver.have(talk))
+        return mask_of(self._driver.run(talk))
 
     def upload(self, image: ImageSource, *, window: WindowLike | None = None) -> str:
         """Send an image ahead, unless the server has it; returns its digest."""
         picture = Picture.of(image, window)
-        self._driver.have(uploading(picture, self._limits.start()))
+        self._driver.run(uploading(picture, self._limits.start()))
         return picture.digest
 
     def models(self) -> list[ModelInfo]:
-        """The models of the server, its default first."""
+        """Return the models of the server, its default first."""
         deadline = self._limits.start()
         talk = calling("ListModels", pb.ListModelsRequest(), deadline, harmless=True)
-        return models_of(self._driver.have(talk))
+        return models_of(self._driver.run(talk))
 
     def close(self) -> None:
         """Close all sessions and the connection."""
@@ -167,19 +167,19 @@ class Session(SessionBase[Mask, Probability, Objects]):
         open_drivers.add(driver)
 
     def _masking(self, talk: Talk[None]) -> Mask:
-        self._have(talk)
+        self._run(talk)
         return self.mask
 
     def _probing(self, talk: Talk[Probability]) -> Probability:
-        return self._have(talk)
+        return self._run(talk)
 
     def _listing(self, talk: Talk[Objects]) -> Objects:
-        return self._have(talk)
+        return self._run(talk)
 
-    def _have(self, talk: Talk[T]) -> T:
+    def _run(self, talk: Talk[T]) -> T:
         with self._lock:
             try:
-                return self._driver.have(talk)
+                return self._driver.run(talk)
             except ClickcutError:
                 raise
             except BaseException:
@@ -188,7 +188,7 @@ class Session(SessionBase[Mask, Probability, Objects]):
 
     def close(self) -> None:
         """Free the session on the server."""
-        self._have(self._conversation.closing())
+        self._run(self._conversation.closing())
         self._finalizer.detach()
 
     def __enter__(self) -> Session:

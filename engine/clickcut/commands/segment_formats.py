@@ -5,24 +5,17 @@ Another package writes the formats; it is found by the entry-point group `clickc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from clickcut.commands.prompt_options import Click
+from clickcut.commands.segmenter import Segment
 from clickcut.errors import BackendError, EventError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 GROUP = "clickcut.segment"
 """Entry-point group with one entry, `formats`: the function that `run` calls."""
-
-Click = tuple[float, float, bool]
-Segment = Callable[[Path, Sequence[Click]], "NDArray[np.bool_]"]
-"""The mask (H, W) bool of an image file and clicks: x, y and whether positive."""
 
 
 def run(
@@ -34,8 +27,8 @@ def run(
         path: of the image or folder.
         table: CSV file of clicks.
         clicks: of the image.
-        segment: what makes a mask.
-        options: handed on: `format_name`, `out`, `tolerance`, `label`, `overwrite`.
+        segment: computes a mask.
+        options: passed on: `format_name`, `out`, `tolerance`, `label`, `overwrite`.
 
     Returns:
         The exit code.
@@ -53,46 +46,3 @@ def run(
         raise BackendError("no package that writes formats is installed; reinstall clickcut")
     write: Callable[..., int] = point.load()
     return write(path, table, clicks, segment, **options)
-
-
-@contextmanager
-def segmenter(
-    server: str, credentials: Any, model: str, cut: bool, box: Any, ends: Any
-) -> Iterator[Segment]:
-    """What makes masks: a server, or a model in this process, loaded once.
-
-    Args:
-        server: HOST:PORT; "" for this process.
-        credentials: of the server, for TLS.
-        model: its name.
-        cut: whether the graph cut runs.
-        box: around the object: x0, y0, x1, y1; None without.
-        ends: sample values that are shown black and white; None for those of the image.
-    """
-    if server:
-        from clickcut.client import Client
-
-        with Client(server, credentials=credentials) as client:
-            yield lambda path, clicks: client.segment(
-                path, clicks, box=box, model=model, parameters={"cut": cut}, window=ends
-            )
-        return
-    from clickcut.backends import load_predictor
-    from clickcut.bundle.repository import find_models
-    from clickcut.client.picture import Picture, window_from
-    from clickcut.images import prepare
-    from clickcut.session import ClickSession
-
-    predictor = load_predictor(find_models([model] if model else [])[0])
-    parameters = predictor.metadata.parameters.changed(cut=cut)
-
-    def segment(path: Path, clicks: Sequence[Click]) -> NDArray[np.bool_]:
-        image = prepare(Picture.of(path).data, window=window_from(ends) if ends else None)
-        session = ClickSession(image, predictor, parameters)
-        if box is not None:
-            session.box(*box)
-        for x, y, positive in clicks:
-            session.click(x, y, positive)
-        return session.mask
-
-    yield segment

@@ -113,7 +113,7 @@ class Core:
             task.exception()  # seen, also when the caller has gone
 
     def known_error(self, error: Exception) -> ClickcutError:
-        """An error that a client may see; anything unexpected is logged and hidden behind one."""
+        """Return an error for the client; an unexpected one is logged and replaced."""
         if not isinstance(error, ClickcutError):
             _log.error("unexpected error", exc_info=error)
             error = ServerError("internal error; the server's log has the details")

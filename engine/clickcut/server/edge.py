@@ -62,7 +62,7 @@ class Edge(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
-        """The method that is called, in raw bytes; None when there is no such method."""
+        """Return the method that is called, in raw bytes; None when there is no such method."""
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
@@ -106,7 +106,7 @@ class Edge(grpc.aio.ServerInterceptor):
         return room.place(peer)
 
     def _status_of(self, raised: Exception) -> tuple[StatusCode, str, tuple[tuple[str, str]]]:
-        """Code, message and trailing metadata."""
+        """Return code, message and trailing metadata."""
         error = self.core.known_error(raised)
         kind = next(k for k in type(error).__mro__ if k.__module__ == ClickcutError.__module__)
         message = str(error)[:_MESSAGE_CHARACTERS]
@@ -142,7 +142,7 @@ class Call:
         return getattr(self._context, name)
 
     async def read(self) -> Any:
-        """The next message; `grpc.aio.EOF` when there are no more.
+        """Return the next message; `grpc.aio.EOF` when there are no more.
 
         Raises:
             EventError: it cannot be parsed.

@@ -103,7 +103,7 @@ class ImageStore:
         return sum(held.image.nbytes for held in list(self._held.values()))
 
     def find(self, digest: str, window: Window | None = None) -> PreparedImage:
-        """The image with this digest, decoded with the window that is asked for.
+        """Return the image with this digest, decoded with the window that is asked for.
 
         Raises:
             EventError: not a digest.

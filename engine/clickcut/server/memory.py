@@ -52,7 +52,7 @@ class Budgets:
 
     @staticmethod
     def of(settings: Settings) -> Budgets:
-        """What the settings say, and where they say 0, parts of the memory that there is."""
+        """Return what the settings say, and where they say 0, parts of the memory that there is."""
         total = settings.memory_mib * MIB or memory_limit()
         images = settings.image_memory_mib * MIB or min(total // 4, 2048 * MIB)
         incoming = settings.upload_memory_mib * MIB or min(total // 16, 512 * MIB)
@@ -124,7 +124,7 @@ class Allowance:
 
 
 def memory_limit(root: Path = _ROOT) -> int:
-    """Bytes that this process may use.
+    """Return bytes that this process may use.
 
     Args:
         root: of the file system in which control groups are looked up.
@@ -137,7 +137,7 @@ def memory_limit(root: Path = _ROOT) -> int:
 
 
 def resident(root: Path = _ROOT) -> int:
-    """Bytes of memory that this process occupies; 0 where that cannot be found out."""
+    """Return bytes of memory that this process occupies; 0 where that cannot be found out."""
     words = _read(root / "proc/self/statm").split()
     return int(words[1]) * os.sysconf("SC_PAGE_SIZE") if len(words) > 1 else 0
 
@@ -181,7 +181,7 @@ def _group_limits(root: Path) -> Iterator[int]:
 
 
 def _read(path: Path) -> str:
-    """A small file; "" when it cannot be read."""
+    """Return a small file; "" when it cannot be read."""
     try:
         return path.read_text("utf-8", "replace")[:65536]
     except OSError:

@@ -20,7 +20,7 @@ MAX_OBJECT_RUNS = 4_000_000
 
 
 def image_info(image: PreparedImage, model: BundleMetadata | None = None) -> pb.ImageInfo:
-    """What a client learns of its image and of the model in use."""
+    """Return what a client learns of its image and of the model in use."""
     window = image.window
     return pb.ImageInfo(
         width=image.width,
@@ -34,12 +34,12 @@ def image_info(image: PreparedImage, model: BundleMetadata | None = None) -> pb.
 
 
 def whole(image: PreparedImage) -> Region:
-    """The region of all its pixels."""
+    """Return the region of all its pixels."""
     return Region(0, 0, image.width, image.height)
 
 
 def result(session: ClickSession, output: pb.Output, rectangle: Region | None) -> pb.Result:
-    """The present mask and whatever else was asked for.
+    """Return the present mask and whatever else was asked for.
 
     Args:
         session: not touched by another thread meanwhile.
@@ -143,7 +143,7 @@ def _add_polygons(
 
 
 def _common(rectangle: Region, box: Region | None) -> Region:
-    """Pixels of both; an empty region when there are none."""
+    """Return pixels of both; an empty region when there are none."""
     if box is None:
         return Region(rectangle.x0, rectangle.y0, rectangle.x0, rectangle.y0)
     return rectangle.intersection(box)

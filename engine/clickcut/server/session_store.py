@@ -110,7 +110,7 @@ class SessionStore:
         return held
 
     def find(self, session_id: str) -> HeldSession:
-        """The session with this id.
+        """Return the session with this id.
 
         Raises:
             SessionNotFoundError: there is none.
@@ -193,7 +193,7 @@ class SessionStore:
             )
 
     def _spare(self, peer: Peer | None) -> HeldSession | None:
-        """The session to evict for a new one, None if all are in use.
+        """Return the session to evict for a new one, None if all are in use.
 
         Those without a stream come before those that are merely idle, then those of the host that
         has the most, then the one idle for longest.
@@ -217,7 +217,7 @@ class SessionStore:
         )
 
     def _refusal(self, peer: Peer, wanted: int) -> LimitError | None:
-        """Why a peer may not open a session of `wanted` bytes; None if it may."""
+        """Return why a peer may not open a session of `wanted` bytes; None if it may."""
         settings = self._settings
         if len(self._held) >= settings.max_sessions:
             return BusyError(

@@ -202,7 +202,7 @@ class Settings(BaseSettings):
     @field_validator("model", "split", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        """The environment gives one string; names are separated by blanks."""
+        """Return the environment gives one string; names are separated by blanks."""
         return value.split() if isinstance(value, str) else value
 
     @field_validator("address")

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickcut.backends import Predictor
+from clickcut.cut import EdgePyramid, RegionCut
 from clickcut.images import PreparedImage
 from clickcut.parameters import Parameters
 from clickcut.region import Region, around_points, choose_region, first_region
-from clickcut.region_cut import RegionCut
 from clickcut.resample import move, resize
 from clickcut.selection import EMPTY, Selection
 from clickcut.session import close_look
@@ -92,12 +92,14 @@ class Pipeline:
         self._predictor = predictor
         self._solver = solver
         self._sigma = 0.0
-        self._cut = RegionCut(image, 0.0, solver)
+        self._edges: EdgePyramid = image.pyramid
+        self._cut = RegionCut(self._edges, solver)
 
     @property
     def nbytes(self) -> int:
         """Bytes held, the image not counted."""
-        return self._cut.nbytes
+        own_edges = 0 if self._edges is self._image.pyramid else self._edges.weight_bytes
+        return self._cut.nbytes + own_edges
 
     def reset(self) -> None:
         """Forget the warm cut; nothing else depends on the past."""
@@ -105,7 +107,7 @@ class Pipeline:
 
     def cool(self) -> None:
         """Give back the memory of the warm cut; the next cut computes it again."""
-        self._cut = RegionCut(self._image, self._sigma, self._solver)
+        self._cut = RegionCut(self._edges, self._solver)
 
     def after(
         self,
@@ -319,7 +321,9 @@ class Pipeline:
 
     def _use_sigma(self, sigma: float) -> None:
         if sigma != self._sigma:
-            self._cut = RegionCut(self._image, sigma, self._solver)
+            shared = self._image.pyramid
+            self._edges = shared.with_sigma(sigma) if sigma else shared
+            self._cut = RegionCut(self._edges, self._solver)
             self._sigma = sigma
 
 

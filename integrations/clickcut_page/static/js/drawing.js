@@ -79,11 +79,13 @@ export class Drawing {
     c.fillStyle = "#fff";
     c.fill(difference, "evenodd");
     c.globalAlpha = 1;
-    c.lineWidth = 1.4 / view.scale;
-    c.setLineDash([4 / view.scale, 4 / view.scale]);
+    c.save();
+    c.clip(difference, "evenodd");
+    c.lineWidth = (3 * this.unit) / view.scale; // its inner half is seen
+    c.setLineDash([(4 * this.unit) / view.scale]);
     c.strokeStyle = "#fff";
     c.stroke(preview.path);
-    c.setLineDash([]);
+    c.restore();
   }
 
   /** @param {Path2D} path @param {string} colour @param {number} width on the screen */

@@ -25,6 +25,7 @@ export class Page {
     this.workspace = null;
     /** @type {Promise<Wire> | null} */
     this.wire = null;
+    this.turn = 0;
   }
 
   /** The contract; asked for again after a failure. */
@@ -44,26 +45,43 @@ export class Page {
    */
   async open(file, name, earlier, first) {
     document.body.classList.add("opening");
+    const turn = ++this.turn;
     try {
       const [picture, digest, wire] = await Promise.all([
         decode(file),
         earlier?.record.digest || digestOf(file),
         this.contract(),
       ]);
+      if (turn !== this.turn) return; // another picture was given meanwhile
       this.workspace?.close();
       const id = earlier?.id ?? newId();
       const parts = { id, file, name, picture, wire, masks: this.masks, digest };
       this.workspace = new Workspace({ ...parts, record: earlier?.record });
       this.#attach(this.workspace);
       sessionStorage.setItem(TAB, id);
-      await this.workspace.start();
-      if (first) await this.workspace.apply(first);
+      await this.#start(this.workspace);
+      if (first) await this.workspace?.apply(first);
     } catch (error) {
       const reason = /** @type {Error} */ (error).message;
       notify(error instanceof OpenError ? `${name}: ${reason}` : reason, "error");
     } finally {
       document.body.classList.remove("opening");
       this.render();
+    }
+  }
+
+  /** @param {Workspace} workspace */
+  async #start(workspace) {
+    try {
+      await workspace.start();
+    } catch (error) {
+      if (/** @type {any} */ (error).kind === "Closed") return; // another picture was given
+      await workspace.abandon();
+      sessionStorage.removeItem(TAB);
+      this.workspace = null;
+      this.stage.clear();
+      await this.offerRecent();
+      throw new OpenError(/** @type {Error} */ (error).message);
     }
   }
 
@@ -101,6 +119,15 @@ export class Page {
     if (answer?.status !== 200) return;
     const name = decodeURIComponent(answer.headers.get("x-clickcut-name") ?? "picture");
     await this.open(await answer.blob(), name);
+  }
+
+  /** Offers the picture that was worked on last. */
+  async offerRecent() {
+    const [last] = await store.recent();
+    button("again").hidden = !last;
+    if (!last) return;
+    button("again").textContent = `Continue with ${last.name}`;
+    button("again").onclick = () => this.restore(last.id);
   }
 
   async sample() {
@@ -252,16 +279,6 @@ function fillHelp() {
   }
 }
 
-/** @param {Page} page */
-async function offerRecent(page) {
-  const [last] = await store.recent();
-  if (!last) return;
-  const again = button("again");
-  again.hidden = false;
-  again.textContent = `Continue with ${last.name}`;
-  again.onclick = () => page.restore(last.id);
-}
-
 const page = new Page();
 theme.apply();
 join(page);
@@ -272,5 +289,5 @@ page.render();
 const last = sessionStorage.getItem(TAB);
 if (!(await repair.start(page)) && last) await page.restore(last);
 if (!page.workspace) await page.given();
-if (!page.workspace) await offerRecent(page);
+if (!page.workspace) await page.offerRecent();
 document.body.classList.add("ready");
