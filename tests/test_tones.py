@@ -141,11 +141,11 @@ def test_premultiplied_alpha_of_16_bits():
         (drawn("float16"), {}, "16-bit floating-point numbers are not supported"),
         (drawn("uint64"), {}, "64-bit integers are not supported"),
         (drawn("uint16", 3).transpose(2, 0, 1), {"planarconfig": "separate"}, "stored apart"),
-        (drawn("uint16", 4), {"photometric": "separated"}, "taken as grey, RGB or RGBA"),
+        (drawn("uint16", 4), {"photometric": "separated"}, "supported as grey, RGB or RGBA"),
         (
             drawn("uint16", 2),
             {"photometric": "minisblack", "extrasamples": ["unassalpha"]},
-            "taken as grey, RGB or RGBA",
+            "supported as grey, RGB or RGBA",
         ),
     ],
     ids=["float16", "uint64", "planes", "cmyk", "grey and alpha"],
