@@ -436,6 +436,22 @@ def test_a_bad_certificate(bundle: Path, tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
+def test_a_key_of_another_certificate(bundle: Path, tmp_path: Path) -> None:
+    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test"
+    for name in ("one", "two"):
+        files = ["-keyout", tmp_path / f"{name}.key", "-out", tmp_path / f"{name}.pem"]
+        subprocess.run(["openssl", *words.split(), *files], check=True, capture_output=True)
+    ended = run_serve(
+        "--model", bundle, "--tls-key", tmp_path / "two.key", "--tls-cert", tmp_path / "one.pem"
+    )
+    assert ended.returncode == 2
+    assert "one.pem" in ended.stderr
+    assert "two.key" in ended.stderr
+    assert "belong together" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_a_metrics_port_in_use(bundle: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
