@@ -425,6 +425,13 @@ def test_tls(bundle: Path, tmp_path: Path) -> None:
         trust = grpc.ssl_channel_credentials(certificate.read_bytes())
         with Client(server.address, credentials=trust) as client:
             assert client.models()[0].name == "toy"
+            for _ in range(5):  # without TLS
+                with socket.create_connection(("127.0.0.1", server.port), DEADLINE) as plain:
+                    plain.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+                    while plain.recv(4096):
+                        pass  # until the server ends it
+            assert client.models()
+        assert not server.errors
 
 
 def test_a_bad_certificate(bundle: Path, tmp_path: Path) -> None:

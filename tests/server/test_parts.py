@@ -210,7 +210,7 @@ def test_an_image_that_outgrows_what_was_reserved_troubles_no_other() -> None:
 
 def fill(image: PreparedImage, factor: int = 1) -> None:
     """Compute all edge weights, as if the cut had been everywhere."""
-    edges = image.edges_at(factor)
+    edges = image.pyramid.at(factor)
     edges.dense(Region(0, 0, edges.image.shape[1], edges.image.shape[0]))
 
 
