@@ -14,8 +14,9 @@ import pytest
 from fakes import picture
 from PIL import Image, ImageFile
 
-from clickcut.errors import ImageError
-from clickcut.image_file import FORMATS, decode, examine
+from clickcut.encoding import from_png
+from clickcut.errors import EventError, ImageError
+from clickcut.image_file import FORMATS, decode, examine, png
 from clickcut.image_file.exif import orientation_of, orientation_of_xmp
 
 
@@ -239,6 +240,29 @@ def test_png_metadata_never_reaches_the_decoder():
     lean = examine(data[:33] + 100 * bomb + data[33:]).data
     assert lean == examine(data).data
     np.testing.assert_array_equal(decode(data[:33] + 100 * bomb + data[33:]), small())
+
+
+@pytest.mark.parametrize("interlaced", [0, 1])
+def test_png_data_beyond_the_picture_is_never_inflated(interlaced):
+    header = struct.pack(">IIBBBBB", 10, 10, 8, 0, 0, 0, interlaced)
+    surplus = chunk(b"IDAT", zlib.compress(bytes(300 * 2**20), 9))
+    data = png.START + chunk(b"IHDR", header) + surplus + chunk(b"IEND", b"")
+    with pytest.raises(ImageError, match="more data than its picture needs"):
+        examine(data)
+    with pytest.raises(EventError, match="more data than its picture needs"):
+        from_png(data, 10, 10)
+
+
+@pytest.mark.parametrize("options", [{}, {"compress_level": 0}])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "I;16"])
+def test_png_data_of_a_large_picture_is_not_too_much(mode, options):
+    noise = np.random.default_rng(0).integers(0, 256, (700, 600, 4), np.uint8)
+    kind = {"RGB": noise[:, :, :3], "RGBA": noise, "L": noise[:, :, 0]}
+    pixels = kind.get(mode, noise[:, :, 0].astype(np.uint16) * 257)
+    out = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(out, "PNG", **options)
+    assert len(out.getvalue()) > 2**18
+    assert examine(out.getvalue()).width == 600
 
 
 def test_a_png_of_many_chunks_is_refused():

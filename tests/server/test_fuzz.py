@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
-from server.harness import DEADLINE, RawStream, ServerProcess, image_file
+from server.harness import DEADLINE, RawStream, ServerProcess, encode, image_file
 
 from clickcut.images import digest_of
 from clickcut.v1 import admin_pb2
@@ -24,9 +25,19 @@ pytestmark = pytest.mark.slow
 MESSAGES = 2500
 IMAGE = image_file(40, 30)
 CLICK = pb.Click(x=20, y=15)
-OUTPUT = pb.Output(mask=pb.Output.MASK_FORMAT_PNG, polygons=True, probability=True)
+OUTPUT = pb.Output(
+    mask=pb.Output.MASK_FORMAT_PNG,
+    changed_only=True,
+    polygons=True,
+    polygon_tolerance=1,
+    valid_polygons=True,
+    probability=True,
+    clicks=True,
+    objects=True,
+)
 OPEN = pb.SessionRequest(open=pb.Open(image=IMAGE, output=OUTPUT))
 RLE = pb.InitialMask(rle=pb.Rle(height=30, width=40, counts=b"`]1"))
+WINDOW = pb.Window(low=10, high=200)
 PARAMETERS = pb.Parameters(cut_lambda=1, cut_sigma=2, seed_radius=3, cut=True, threshold=0.4)
 
 SESSION = [
@@ -36,6 +47,12 @@ SESSION = [
     pb.SessionRequest(sequence=1, click=CLICK, output=OUTPUT),
     pb.SessionRequest(stroke=pb.Stroke(coordinates=[1, 2, 30, 20, 5, 7])),
     pb.SessionRequest(initial_mask=RLE),
+    pb.SessionRequest(initial_mask=pb.InitialMask(png=encode(np.eye(30, 40, dtype=np.uint8)))),
+    pb.SessionRequest(box=pb.Box(x0=3, y0=4, x1=30, y1=20)),
+    pb.SessionRequest(move_click=pb.MoveClick(index=0, x=9, y=9)),
+    pb.SessionRequest(remove_click=pb.RemoveClick(index=0)),
+    pb.SessionRequest(edit_object=pb.EditObject(index=0, exclude_finished=True)),
+    pb.SessionRequest(next_object=pb.NextObject(exclude_finished=True)),
     pb.SessionRequest(set_parameters=pb.SetParameters(parameters=PARAMETERS)),
     pb.SessionRequest(undo=pb.Undo()),
     pb.SessionRequest(redo=pb.Redo()),
@@ -50,11 +67,12 @@ CORPUS = {
         pb.SegmentRequest(
             image=IMAGE, clicks=[CLICK] * 3, parameters=PARAMETERS, initial_mask=RLE, output=OUTPUT
         ),
+        pb.SegmentRequest(image=IMAGE, box=pb.Box(x0=3, y0=4, x1=30, y1=20), window=WINDOW),
         pb.SegmentRequest(image_digest=digest_of(IMAGE), clicks=[CLICK], model="toy"),
     ],
     "/clickcut.v1.Clickcut/UploadImage": [
         pb.UploadImageRequest(chunk=IMAGE, digest=digest_of(IMAGE)),
-        pb.UploadImageRequest(chunk=IMAGE[:200]),
+        pb.UploadImageRequest(chunk=IMAGE[:200], window=WINDOW),
     ],
     "/clickcut.v1.Clickcut/ListModels": [pb.ListModelsRequest()],
     "/grpc.health.v1.Health/Check": [health_pb2.HealthCheckRequest(service="clickcut.v1.Clickcut")],

@@ -425,6 +425,13 @@ def test_tls(bundle: Path, tmp_path: Path) -> None:
         trust = grpc.ssl_channel_credentials(certificate.read_bytes())
         with Client(server.address, credentials=trust) as client:
             assert client.models()[0].name == "toy"
+            for _ in range(5):  # without TLS
+                with socket.create_connection(("127.0.0.1", server.port), DEADLINE) as plain:
+                    plain.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+                    while plain.recv(4096):
+                        pass  # until the server ends it
+            assert client.models()
+        assert not server.errors
 
 
 def test_a_bad_certificate(bundle: Path, tmp_path: Path) -> None:
@@ -433,6 +440,22 @@ def test_a_bad_certificate(bundle: Path, tmp_path: Path) -> None:
     ended = run_serve("--model", bundle, "--tls-key", nonsense, "--tls-cert", nonsense)
     assert ended.returncode == 2
     assert "certificate" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
+def test_a_key_of_another_certificate(bundle: Path, tmp_path: Path) -> None:
+    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test"
+    for name in ("one", "two"):
+        files = ["-keyout", tmp_path / f"{name}.key", "-out", tmp_path / f"{name}.pem"]
+        subprocess.run(["openssl", *words.split(), *files], check=True, capture_output=True)
+    ended = run_serve(
+        "--model", bundle, "--tls-key", tmp_path / "two.key", "--tls-cert", tmp_path / "one.pem"
+    )
+    assert ended.returncode == 2
+    assert "one.pem" in ended.stderr
+    assert "two.key" in ended.stderr
+    assert "belong together" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -33,6 +34,8 @@ def serve(**flags: object) -> None:
                 file=sys.stderr,
             )
         raise typer.Exit(2) from error
+    # Before gRPC is imported: it would log a line for each client that fails its TLS handshake.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     from clickcut.server.process import run  # heavy: import it only with valid settings
 
     raise typer.Exit(run(settings))

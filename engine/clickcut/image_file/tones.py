@@ -93,7 +93,8 @@ def shown(samples: NDArray[Any], window: Window, inverted: bool = False) -> NDAr
 
 
 def _levels(samples: NDArray[Any], window: Window, inverted: bool) -> NDArray[np.uint8]:
-    share = (samples.astype(np.float64) - window.low) / (window.high - window.low)
+    with np.errstate(over="ignore"):  # of a window of almost no width
+        share = (samples.astype(np.float64) - window.low) / (window.high - window.low)
     share = np.clip(np.nan_to_num(share, nan=0.0), 0, 1)
     return np.asarray(np.rint(255 * (1 - share if inverted else share)), np.uint8)
 

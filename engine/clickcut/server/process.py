@@ -7,8 +7,10 @@ import contextlib
 import logging
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -198,7 +200,7 @@ class Server:
         try:
             if settings.tls_cert is None or settings.tls_key is None:
                 return server.add_insecure_port(address)
-            pair = settings.tls_key.read_bytes(), settings.tls_cert.read_bytes()
+            pair = _checked_pair(settings.tls_key, settings.tls_cert)
             return server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
         except (RuntimeError, ValueError, OSError) as error:
             raise StartError(
@@ -281,6 +283,24 @@ class Server:
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for name in ("", NAME):
             await self._health.set(name, status)
+
+
+def _checked_pair(key: Path, certificate: Path) -> tuple[bytes, bytes]:
+    """Read a private key and its certificate chain; gRPC would fail at each handshake instead.
+
+    Raises:
+        StartError: they cannot be read, are encrypted or do not belong together.
+    """
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key, password=lambda: "")  # never ask on the terminal
+        return key.read_bytes(), certificate.read_bytes()
+    except (OSError, ValueError) as error:  # SSLError is an OSError
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        raise StartError(
+            f"cannot use the certificate {certificate} with the key {key}: both must be PEM, not "
+            f"encrypted, and belong together ({reason})"
+        ) from error
 
 
 def _exit_now() -> None:

@@ -113,7 +113,7 @@ def _add_objects(reply: pb.Result, objects: list[SelectedObject]) -> None:
             message.ClearField("rle")
         reply.objects_refused = (
             f"the masks of the objects have more than {MAX_OBJECT_RUNS:,} runs together: smooth "
-            "them, or open a session for each"
+            "them, or go to each with edit_object and ask for its mask"
         )
 
 
