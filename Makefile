@@ -1,10 +1,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-fast test-without-jit test-oldest lint format stubs clean
+.PHONY: demo page lint-page test test-fast test-without-jit test-oldest lint format stubs site clean
 
 demo: .venv/cpu.done  ## select an object on a photograph through the real server; pictures in demo-output/
 	$(BIN)/clickcut demo --out demo-output
+
+page: .venv/page.done  ## select objects in the browser: an engine and the page, at the address that is printed
+	$(BIN)/clickcut page
 
 test: .venv/dev.done  ## install what the tests need and run them all
 	$(BIN)/python -m pytest
@@ -14,7 +17,7 @@ test-fast: .venv/dev.done  ## without the slow tests: under a minute
 
 test-without-jit: .venv/dev.done  ## every kernel as plain Python, against the slow code
 	NUMBA_DISABLE_JIT=1 PYTHONPATH=tests $(BIN)/python -m pytest -p without_jit -m kernels \
-	  tests/test_maps.py tests/cut tests/eval
+	  tests/test_maps.py tests/test_valid_polygons.py tests/cut tests/eval
 
 test-oldest: .venv/dev.done  ## a server, three clicks and the commands, on the oldest dependencies
 	$(BIN)/python scripts/check_oldest.py
@@ -25,12 +28,18 @@ lint: .venv/dev.done  ## style and types
 	$(BIN)/mypy engine/clickcut benchmarks/clickcut_eval benchmarks/clickcut_bench train/clickcut_train export/clickcut_export \
 	  $(wildcard integrations/clickcut_*)
 
+lint-page:  ## types of the page's scripts; needs npm
+	npx --yes --package typescript@5.9 tsc --project integrations/clickcut_page/tsconfig.json
+
 format: .venv/dev.done
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 stubs: .venv/dev.done  ## generate engine/clickcut/v1 from proto/
 	$(BIN)/python scripts/generate_stubs.py
+
+site: .venv/dev.done  ## the documentation, in runs/site; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -42,9 +51,13 @@ stubs: .venv/dev.done  ## generate engine/clickcut/v1 from proto/
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu]'
 	@touch $@
 
+.venv/page.done: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu,page]'
+	@touch $@
+
 .venv/dev.done: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $@ .venv/cpu.done
+	@touch $@ .venv/cpu.done .venv/page.done
 
 clean:
 	rm -rf .venv demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

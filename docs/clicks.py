@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from clickcut.picture_file import write_picture
+from clickcut.image_file.write import write_picture
 from clickcut_eval.datasets.rle import encode_mask
 from clickcut_train.data import Photo
 from clickcut_train.preview import sheet, strategy_cells

@@ -14,8 +14,7 @@ from clickcut.backends import load_predictor
 from clickcut.bundle import bundled_models
 from clickcut.commands.demo import packaged_photograph
 from clickcut.cut import EdgeWeights
-from clickcut.cut.flow import END
-from clickcut.cut.graph import CAPACITY, NEIGHBOUR, RECORD, X, Y
+from clickcut.cut.graph import CAPACITY, END, NEIGHBOUR, RECORD, X, Y
 from clickcut.cut.grid import GridSolver
 from clickcut.cut.problem import make_samples
 from clickcut.images import prepare_pixels

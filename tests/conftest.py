@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from clickcut.bundle import bundled_models
+
+if TYPE_CHECKING:
+    from server.harness import ServerProcess
+
+settings.register_profile("without deadlines", deadline=None)  # a busy machine fails no test
+settings.load_profile("without deadlines")
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -31,3 +40,21 @@ def shared_weights() -> Path:
 def default_bundle() -> Path:
     """The model that ships."""
     return bundled_models()["default"]
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small bundle for servers."""
+    from server.harness import write_bundle
+
+    return write_bundle(tmp_path_factory.mktemp("model") / "toy.onnx")
+
+
+@pytest.fixture(scope="session")
+def server(bundle: Path) -> Iterator[ServerProcess]:
+    """One server for all tests that do not harm it."""
+    from server.harness import ServerProcess
+
+    with ServerProcess(bundle, max_message_mib=8, max_image_mib=24) as process:
+        yield process
+        assert process.process.poll() is None, process.errors

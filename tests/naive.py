@@ -104,7 +104,7 @@ def outline(mask):
 
 
 def thinned(points, starts, fixed, tolerance, rounds, most):
-    """Which points of outlines are kept, by the definition of `clickcut.thinning.thin`."""
+    """Which points of outlines are kept, by the definition of `clickcut.polygons.thinning.thin`."""
 
     def distance(p, a, c):
         along, offset = c - a, p - a

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from server.harness import DEADLINE, server_environment, wait_until, write_bundle
 
+pytestmark = pytest.mark.slow
+
 PARENT = """
 import sys, time
 from clickcut.cli import main

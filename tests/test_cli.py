@@ -161,6 +161,7 @@ def test_segment_on_a_server_gives_the_same(model: Path, photo: Path, tmp_path: 
     np.testing.assert_array_equal(mask > 0, masks_of(model, [(80, 60, True)]))
 
 
+@pytest.mark.slow
 def test_any_file_name_can_be_written_and_printed(model: Path, photo: Path) -> None:
     for name in ("m\udce9.png", "h\u00e9 \u4f60.jpg", "-.png"):
         out = photo.parent / name

@@ -189,3 +189,37 @@ def test_the_process_imports_neither_kernels_nor_network_nor_server() -> None:
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [
+        ("RGB", "JPEG"),
+        ("L", "PNG"),
+        ("RGBA", "PNG"),
+        ("RGB", "WEBP"),
+        ("P", "GIF"),
+        ("I;16", "PNG"),
+    ],
+)
+def test_decoding_takes_no_more_than_it_says(mode: str, kind: str, tmp_path: Path) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (150, 200, 3), np.uint8)
+    large = np.kron(rgb, np.ones((20, 20, 1), np.uint8))
+    if mode == "I;16":
+        image = Image.fromarray(large[..., 0].astype(np.uint16) * 200)
+    else:
+        image = Image.fromarray(large).convert(mode)
+    path = tmp_path / "image"
+    image.save(path, kind, **({"compress_level": 1} if kind == "PNG" else {}))
+    script = (
+        "import sys, resource\n"
+        "from clickcut.image_file import decode, examine\n"
+        "data = open(sys.argv[1], 'rb').read(); says = examine(data).decode_bytes\n"
+        "peak = lambda: 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before = peak(); decode(data)\n"
+        "sys.exit(f'{peak() - before} of {says}' if peak() - before > says else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, path], check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr

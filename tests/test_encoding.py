@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -40,6 +41,27 @@ def test_rle_there_and_back(mask: Mask) -> None:
     counts = encoding.to_rle(mask, bounding_box(mask))
     assert counts == coco_counts(mask)
     np.testing.assert_array_equal(encoding.from_rle(counts, *mask.shape), mask)
+
+
+@pytest.mark.parametrize("pixels", [1, 3, 7, 20, 64])
+@given(mask=masks())
+def test_rle_in_pieces(pixels: int, mask: Mask) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(encoding, "_PIECE", pixels)
+        assert encoding.to_rle(mask) == coco_counts(mask)
+        assert encoding.to_rle(mask, bounding_box(mask)) == coco_counts(mask)
+
+
+def test_rle_of_dots_takes_little_memory() -> None:
+    mask = np.random.default_rng(0).random((3000, 3000)) < 0.5
+    tracemalloc.start()
+    try:
+        counts = encoding.to_rle(mask)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert counts == coco_counts(mask)
+    assert peak < 10 * mask.nbytes
 
 
 def test_rle_of_an_empty_box_is_that_of_nothing_selected() -> None:

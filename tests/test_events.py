@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 
 from clickcut.clicks import PlacedClick
 from clickcut.errors import EventError
+from clickcut.session.coordinates import stroke_pixels, to_pixel
 from clickcut.session.events import (
     Click,
     InitialMask,
     Prompts,
     Reset,
-    stroke_pixels,
-    to_pixel,
 )
 
 

@@ -165,6 +165,7 @@ def test_a_branch_is_allowed(tmp_path):
     np.testing.assert_allclose(load_predictor(path).predict(batch), batch.mean(1), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tag", "message"),
     [(b"\x08\x01", "too many fields"), (b"\x72\x00", "more than 64 entries of metadata")],
@@ -201,6 +202,7 @@ def much_time(model):
     append(model, nodes, [("repeats", np.array([1, 1, 60, 60]))])
 
 
+@pytest.mark.slow
 def test_a_model_that_takes_for_ages_is_stopped(tmp_path):
     path = changed(tmp_path / "m.onnx", much_time)
     began = time.monotonic()

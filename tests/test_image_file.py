@@ -282,6 +282,15 @@ def test_jpeg_segments_that_are_not_needed_are_left_out():
     assert len(lean) <= len(data)
 
 
+def test_the_first_picture_of_a_phones_file_is_taken():
+    first, second = (Image.fromarray(picture(seed=seed)) for seed in range(2))
+    data = encoded(first, "MPO", save_all=True, append_images=[second], quality=95)
+    with Image.open(io.BytesIO(data)) as opened:
+        assert opened.n_frames == 2
+        want = np.asarray(opened.convert("RGB"))
+    np.testing.assert_allclose(decode(data), want, atol=2)
+
+
 def test_a_jpeg_of_many_segments_is_refused():
     data = encoded(small(), "JPEG")
     with pytest.raises(ImageError, match="more than 4096 segments"):

@@ -187,13 +187,13 @@ def test_prepare_pixels_checks_shape_and_type():
 def test_reduced_images_are_means_of_blocks(size):
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     image = prepare_pixels(pixels)
-    direct, chained = image.edges_at(6).image, image.edges_at(2, 3).image
+    direct, chained = image.pyramid.at(6).image, image.pyramid.at(2, 3).image
     assert direct.shape == chained.shape == (-(-size[0] // 6), -(-size[1] // 6), 3)
     whole = size[0] // 6, size[1] // 6
     blocks = pixels[: 6 * whole[0], : 6 * whole[1]].reshape(whole[0], 6, whole[1], 6, 3)
     for reduced in (direct, chained):
         inside = reduced[: whole[0], : whole[1]].astype(float)
         assert np.abs(inside - blocks.mean((1, 3))).max() <= 1
-    assert image.edges_at(6) is image.edges_at(6)
-    assert image.edges_at(1, 6) is image.edges_at(6)
-    assert image.edges_at(1) is image.edges
+    assert image.pyramid.at(6) is image.pyramid.at(6)
+    assert image.pyramid.at(1, 6) is image.pyramid.at(6)
+    assert image.pyramid.at(1) is image.edges

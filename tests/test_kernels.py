@@ -15,6 +15,8 @@ from numba.core.dispatcher import Dispatcher
 import clickcut
 from clickcut import kernels
 
+pytestmark = pytest.mark.slow
+
 HELPER = """
 from clickcut.kernels import kernel
 FACTOR = 2
@@ -129,7 +131,7 @@ def test_nothing_can_be_written_and_nothing_is_there(tree):
     found, log = tree.run(unprivileged=True)
     assert (found["answer"], found["kept"]) == (9, False)
     (line,) = log
-    assert "compiled kernels cannot be kept" in line
+    assert "compiled kernels cannot be cached" in line
     assert "clickcut warm-up --cache DIR" in line
 
 
@@ -219,3 +221,25 @@ def test_without_a_compiler_a_kernel_is_a_function(monkeypatch):
     assert not isinstance(plain, Dispatcher)
     assert plain(1) == 2
     assert len(kernels.kernels) == before
+
+
+def test_warm_up_says_where_kernels_are_kept(monkeypatch, capsys):
+    from clickcut.cli import main
+
+    monkeypatch.setattr(kernels, "_warned", False)
+    monkeypatch.setattr("sys.argv", ["clickcut", "warm-up"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code in (0, None)
+    assert "all kernels are cached; ready after" in capsys.readouterr().out
+
+
+def test_warm_up_that_can_keep_nothing_is_an_error(monkeypatch, capsys):
+    from clickcut.cli import main
+
+    monkeypatch.setattr(kernels, "_warned", True)
+    monkeypatch.setattr("sys.argv", ["clickcut", "warm-up"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert "--cache DIR" in capsys.readouterr().err

@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from mask_cases import Mask, blob, coco_mask, each_mask, masks
 from pycocotools import mask as coco
 
-from clickcut import polygons as module
 from clickcut.errors import EventError
-from clickcut.polygons import MAX_CORNERS, MAX_OUTLINES, Polygon, to_polygons
+from clickcut.polygons import MAX_CORNERS, MAX_OUTLINES, Polygon, joined, outlines, to_polygons
 from clickcut.selection import bounding_box
 
 
@@ -117,7 +116,7 @@ def dots(number: int, size: int = 1, gap: int = 1) -> Mask:
 
 
 def test_a_mask_of_dots_is_refused_before_it_is_traced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_cycles", None)
+    monkeypatch.setattr(outlines, "_cycles", None)
     mask = dots(300_000)
     with pytest.raises(EventError, match=rf"at most {MAX_CORNERS:,} are traced: remove specks"):
         to_polygons(mask, 5.0)
@@ -145,7 +144,7 @@ def test_an_outline_of_many_points_is_simplified_in_pieces(
 ) -> None:
     mask = blob(300, 400)
     whole = to_polygons(mask, 1.0)
-    monkeypatch.setattr(module, "_PIECE", 50)
+    monkeypatch.setattr(joined, "_PIECE", 50)
     pieces = to_polygons(mask, 1.0)
     assert [p.hole for p in whole] == [p.hole for p in pieces]
     exact = to_polygons(mask)

@@ -17,7 +17,7 @@ from clickcut.backends import BACKENDS, Predictor, load_predictor, takes, why_un
 from clickcut.backends.onnx_runtime import PROVIDERS, OnnxPredictor
 from clickcut.bundle.file import read_bundle
 from clickcut.errors import BackendError, BundleError
-from clickcut.extras import installed
+from clickcut.installation import installed
 from clickcut.server.settings import Settings
 
 PROBABILITY_TOLERANCE = 2e-3

@@ -1,4 +1,4 @@
-"""Dynamic batching: what comes together is merged, who is alone does not wait, nobody is lost."""
+"""Dynamic batching: concurrent calls are merged, a lone call does not wait, no call is lost."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from clickcut.backends.tensorrt import TensorRTPredictor, check_available
 from clickcut.bundle.plan import read_plan, sidecar_of
 from clickcut.bundle.repository import read_model
 from clickcut.errors import BackendError, BundleError
-from clickcut.extras import installed
+from clickcut.installation import installed
 
 HAS_RTX = installed("tensorrt_rtx")
 HAS_CUDA_BINDINGS = installed("cuda")
@@ -37,7 +37,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def plan(bundle: Path, tmp_path: Path) -> Path:
     path = tmp_path / "model.plan"
-    path.write_bytes(b"a plan, as far as can be told without TensorRT")
+    path.write_bytes(b"looks like a plan without TensorRT")
     return describe(path, bundle)
 
 

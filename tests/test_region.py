@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clickcut.region import SLACK, Region, around_points, choose_region
+from clickcut.region import SLACK, Region, around_points, choose_region, first_region
 from clickcut.resample import move, resize
 
 
@@ -44,6 +44,24 @@ def test_a_kept_region_is_not_much_larger_than_a_fresh_one(case, expansion, min_
 
 def test_the_first_prediction_sees_the_whole_image():
     assert choose_region(640, 480, None, None, 1.4, 128) == Region(0, 0, 640, 480)
+
+
+@given(
+    st.integers(1, 5000),
+    st.integers(1, 5000),
+    st.lists(st.tuples(st.floats(0, 0.999), st.floats(0, 0.999)), max_size=4),
+    st.floats(1.0, 8.0),
+)
+def test_the_first_region_of_a_long_image_holds_the_clicks(width, height, places, aspect):
+    points = [(int(x * width), int(y * height)) for x, y in places]
+    region = first_region(width, height, points, aspect)
+    assert Region(0, 0, width, height).contains(region)
+    assert all(region.holds(x, y) for x, y in points)
+    longer, shorter = max(width, height), min(width, height)
+    if not points or longer <= aspect * shorter:
+        assert region == Region(0, 0, width, height)
+    elif len(points) == 1:
+        assert max(region.width, region.height) <= aspect * shorter + 1
 
 
 def test_a_small_selection_in_a_large_image_is_zoomed_to():

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from fakes import FakePredictor, picture
 
-from clickcut import region_cut
-from clickcut.cut import Cut
+from clickcut.cut import Cut, RegionCut, region_cut
+from clickcut.cut.cut import CutProblem
+from clickcut.cut.region_cut import coarse_factor, reduced_problem, reduction_factor
 from clickcut.errors import CutError
 from clickcut.images import prepare_pixels
 from clickcut.region import Region
-from clickcut.region_cut import RegionCut, Task, reduction_factor
 from clickcut.session import ClickSession
 
 SEEDS = np.array([(53, 60, 1), (10, 10, -1)], np.int32)
@@ -31,7 +31,7 @@ def test_small_regions_are_cut_at_every_pixel():
     logits = logits_of(image.pixels)
     shrunk = 4.0 * (160 * 120) ** 0.5 / region_cut.SEED_SIDE
     expected = Cut(image.edges).solve(logits, region, SEEDS, 1.0, shrunk)
-    mask = RegionCut(image, 0.0, "grid").solve(logits, region, SEEDS, 1.0, 4.0)
+    mask = RegionCut(image.pyramid, "grid").solve(logits, region, SEEDS, 1.0, 4.0)
     np.testing.assert_array_equal(mask, expected)
 
 
@@ -39,10 +39,10 @@ def test_small_regions_are_cut_at_every_pixel():
 def test_a_reduced_cut_nearly_equals_the_full_one(monkeypatch, region):
     image = prepare_pixels(picture())
     logits = logits_of(image.pixels[region.slices])
-    full = RegionCut(image, 0.0, "grid").solve(logits, region, SEEDS, 1.0, 1.5)
+    full = RegionCut(image.pyramid, "grid").solve(logits, region, SEEDS, 1.0, 1.5)
     monkeypatch.setattr(region_cut, "MAX_PIXELS", 160 * 120 / 7)
     assert reduction_factor(region) == 3
-    cut = RegionCut(image, 0.0, "grid")
+    cut = RegionCut(image.pyramid, "grid")
     reduced = cut.solve(logits, region, SEEDS, 1.0, 1.5)
     assert reduced.shape == (region.height, region.width)
     assert (reduced & full).sum() / (reduced | full).sum() > 0.9
@@ -73,7 +73,7 @@ def test_sigma_of_the_user_counts_in_a_reduced_cut(monkeypatch):
 def test_memory_of_reduced_images_is_counted(monkeypatch):
     image = prepare_pixels(picture())
     before = image.nbytes
-    image.edges_at(2)
+    image.pyramid.at(2)
     assert image.nbytes >= before + 80 * 60 * 3
 
 
@@ -91,12 +91,12 @@ def detour_for_small_images(monkeypatch):
 def test_only_large_uncertain_regions_are_cut_coarse_first(monkeypatch):
     pixels = picture()
     region = Region(0, 0, 160, 120)
-    task = Task(uncertain_logits(pixels), region, SEEDS, 1.0, 1.5)
-    assert task.coarse_factor() == 1  # too small to be worth it
+    task = CutProblem(uncertain_logits(pixels), region, SEEDS, 1.0, 1.5)
+    assert coarse_factor(task) == 1  # too small to be worth it
     detour_for_small_images(monkeypatch)
-    assert task.coarse_factor() == 4
-    assert task._replace(logits=task.logits + np.float32(3)).coarse_factor() == 1
-    assert task._replace(cut_lambda=50.0).coarse_factor() == 1
+    assert coarse_factor(task) == 4
+    assert coarse_factor(task._replace(logits=task.logits + np.float32(3))) == 1
+    assert coarse_factor(task._replace(cut_lambda=50.0)) == 1
 
 
 @pytest.mark.parametrize("cut_lambda", [1.0, 0.1])
@@ -110,10 +110,10 @@ def test_an_uncertain_region_keeps_its_coarse_labels_but_for_a_band(
     arguments = logits, region, SEEDS, cut_lambda, 1.5
     exact = Cut(image.edges).solve(*arguments)
     detour_for_small_images(monkeypatch)
-    mask = RegionCut(image, 0.0, solver).solve(*arguments)
-    task = Task(*arguments).reduced(4)
+    mask = RegionCut(image.pyramid, solver).solve(*arguments)
+    task = reduced_problem(CutProblem(*arguments), 4)
     task = task._replace(cut_lambda=task.cut_lambda * region_cut.COARSE_LAMBDA)
-    coarse = Cut(image.edges_at(4)).solve(*task)
+    coarse = Cut(image.pyramid.at(4)).solve(*task)
     labels = coarse.repeat(4, 0).repeat(4, 1)
     assert 0.02 < labels.mean() < 0.9
     far = np.ones_like(mask)
@@ -130,17 +130,18 @@ def test_an_uncertain_region_keeps_its_coarse_labels_but_for_a_band(
 def test_a_cut_that_is_coarse_first_does_not_depend_on_the_past(monkeypatch, sigma):
     detour_for_small_images(monkeypatch)
     image = prepare_pixels(picture())
-    warm = RegionCut(image, sigma, "grid")
+    edges = image.pyramid.with_sigma(sigma) if sigma else image.pyramid
+    warm = RegionCut(edges, "grid")
     coarse = 0
     for n, region in enumerate(
         [Region(0, 0, 160, 120), Region(0, 0, 160, 120), Region(7, 9, 150, 120)] * 3
     ):
         logits = uncertain_logits(image.pixels[region.slices], seed=n)
         logits *= np.float32(1 if n % 4 else 12)
-        task = Task(logits, region, SEEDS[: 1 + n % 2], 1.0, 1.5)
-        coarse += task.coarse_factor() > 1
+        task = CutProblem(logits, region, SEEDS[: 1 + n % 2], 1.0, 1.5)
+        coarse += coarse_factor(task) > 1
         for solver in ("grid", "pymaxflow"):
-            fresh = RegionCut(image, sigma, solver).solve(*task)
+            fresh = RegionCut(edges, solver).solve(*task)
             np.testing.assert_array_equal(warm.solve(*task), fresh)
     assert 4 <= coarse < 9
 
@@ -153,7 +154,7 @@ def test_only_a_band_around_the_coarse_outline_stays_open(samples, cut_lambda):
     logits = np.random.default_rng(0).normal(0, 1, (samples, samples)).astype(np.float32)
     mask = np.zeros((30, 40), bool)
     mask[:, 20:] = True
-    task = Task(logits, region, SEEDS, cut_lambda, 1.5)
+    task = CutProblem(logits, region, SEEDS, cut_lambda, 1.5)
     banded = region_cut._in_band(task, mask, Region(0, 0, 40, 30), 4)
     assert banded.region == region
     assert banded.cut_lambda * 12 > 4 + 4 / 2**0.5  # more than all edges of a pixel
@@ -173,7 +174,7 @@ def test_only_a_band_around_the_coarse_outline_stays_open(samples, cut_lambda):
 def test_logits_that_are_not_finite_are_refused_coarse_or_not(monkeypatch, value):
     detour_for_small_images(monkeypatch)
     image = prepare_pixels(picture())
-    cut = RegionCut(image, 0.0, "grid")
+    cut = RegionCut(image.pyramid, "grid")
     region = Region(0, 0, 160, 120)
     good = uncertain_logits(image.pixels)
     before = cut.solve(good, region, SEEDS, 1.0, 1.5)
@@ -188,7 +189,7 @@ def test_a_seed_disc_is_small_beside_its_region():
     image = prepare_pixels(np.full((400, 400, 3), 90, np.uint8))
     logits = np.full((64, 64), -3, np.float32)
     seeds = np.array([(200, 200, 1)], np.int32)
-    cut = RegionCut(image, 0.0, "grid")
+    cut = RegionCut(image.pyramid, "grid")
     areas = {
         side: int(
             cut.solve(
@@ -206,7 +207,7 @@ def test_a_seed_disc_is_small_beside_its_region():
 
 def test_a_lambda_of_nearly_nothing_counts_as_nothing():
     image = prepare_pixels(picture())
-    cut = RegionCut(image, 0.0, "grid")
+    cut = RegionCut(image.pyramid, "grid")
     logits = np.random.default_rng(0).normal(0, 1, (64, 64)).astype(np.float32)
     region = Region(0, 0, 160, 120)
     none = cut.solve(logits, region, SEEDS, 0.0, 1.5)
@@ -232,7 +233,7 @@ def test_bad_arguments_are_named_as_given_also_where_the_image_is_reduced(
     monkeypatch, change, message
 ):
     monkeypatch.setattr(region_cut, "MAX_PIXELS", 500)
-    cut = RegionCut(prepare_pixels(picture()), 0.0, "grid")
+    cut = RegionCut(prepare_pixels(picture()).pyramid, "grid")
     good = {
         "logits": np.zeros((64, 64), np.float32),
         "region": Region(0, 0, 160, 120),
@@ -246,7 +247,7 @@ def test_bad_arguments_are_named_as_given_also_where_the_image_is_reduced(
 
 def test_a_sample_that_is_not_finite_is_found_wherever_it_is(monkeypatch):
     detour_for_small_images(monkeypatch)
-    cut = RegionCut(prepare_pixels(picture()), 0.0, "grid")
+    cut = RegionCut(prepare_pixels(picture()).pyramid, "grid")
     for at in np.random.default_rng(0).integers(0, 512, (20, 2)):
         logits = np.full((512, 512), 0.01, np.float32)
         logits[tuple(at)] = np.nan
@@ -260,6 +261,6 @@ def test_large_logits_count_as_clipped(monkeypatch):
     logits = uncertain_logits(image.pixels)
     logits[20:40, 20:40] = 60
     arguments = Region(0, 0, 160, 120), SEEDS, 0.3, 1.5
-    mask = RegionCut(image, 0.0, "grid").solve(logits, *arguments)
-    clipped = RegionCut(image, 0.0, "grid").solve(np.clip(logits, -12, 12), *arguments)
+    mask = RegionCut(image.pyramid, "grid").solve(logits, *arguments)
+    clipped = RegionCut(image.pyramid, "grid").solve(np.clip(logits, -12, 12), *arguments)
     np.testing.assert_array_equal(mask, clipped)

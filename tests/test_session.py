@@ -13,8 +13,8 @@ from clickcut.errors import EventError, LimitError
 from clickcut.images import prepare_pixels
 from clickcut.region import Region
 from clickcut.session import ClickSession
-from clickcut.session import click_session as session_module
 from clickcut.session import history as history_module
+from clickcut.session import objects as objects_module
 from clickcut.session import pipeline as pipeline_module
 from clickcut.session.events import Prompts, SetParameters
 from clickcut.session.history import UNDO_BYTES
@@ -25,13 +25,19 @@ STATE_BYTES = 64 * 64 * 4 + 160 * 120 // 8
 """At least what a state of a session of `start` takes."""
 
 
+ONE_LOOK = {"zoom": True, "expansion": 1.4, "min_side": 32, "max_looks": 1}
+"""A region policy with one network pass for each click."""
+
+
 def start(**changes):
     return ClickSession(prepare_pixels(picture()), FakePredictor(**changes))
 
 
 def replayed(session):
     """The mask that a new session has after the events in force of `session`."""
-    pipeline = Pipeline(session.image, FakePredictor(), "grid")
+    predictor = FakePredictor()
+    predictor.metadata = session._pipeline._predictor.metadata
+    pipeline = Pipeline(session.image, predictor, "grid")
     state, parameters, events = State(), session._history._first_parameters, session.events
     for k, event in enumerate(events):
         if isinstance(event, SetParameters):
@@ -194,7 +200,7 @@ def test_a_moved_or_removed_click_counts_as_if_it_had_been_made_so():
 
 
 def test_a_change_of_a_click_uses_states_that_are_known_and_few_passes(monkeypatch):
-    session = start()
+    session = start(region=ONE_LOOK)
     for k in range(6):
         session.click(40 + 5 * k, 60)
     predictor = session._pipeline._predictor
@@ -233,10 +239,10 @@ def test_clicks_that_are_not_there_and_strokes_cannot_be_moved():
     for action, message in (
         (lambda: session.move_click(2, *OBJECT), "no click 2: it has clicks 0 to 1"),
         (lambda: session.remove_click(10**30), "no click 1000"),
-        (lambda: session.remove_click(-1), "integer from 0 on"),
-        (lambda: session.remove_click(True), "integer from 0 on"),
-        (lambda: session.remove_click(0.0), "integer from 0 on"),
-        (lambda: session.move_click("0", *OBJECT), "integer from 0 on"),
+        (lambda: session.remove_click(-1), "non-negative integer"),
+        (lambda: session.remove_click(True), "non-negative integer"),
+        (lambda: session.remove_click(0.0), "non-negative integer"),
+        (lambda: session.move_click("0", *OBJECT), "non-negative integer"),
         (lambda: session.move_click(1, *OBJECT), "is a stroke"),
         (lambda: session.move_click(0, 160, 0), "outside the image"),
         (lambda: session.move_click(0, float("nan"), 0), "finite"),
@@ -269,7 +275,7 @@ def test_undo_works_beyond_the_states_that_are_kept(monkeypatch):
 def test_going_far_back_computes_each_state_once(monkeypatch):
     monkeypatch.setattr(history_module, "UNDO_BYTES", 2 * STATE_BYTES)
     monkeypatch.setattr(history_module, "CHECKPOINTS", 8)
-    session = start()
+    session = start(region=ONE_LOOK)
     masks = []
     for k in range(40):
         masks.append(session.mask.copy())
@@ -288,7 +294,7 @@ def test_going_far_back_computes_each_state_once(monkeypatch):
 
 def test_undo_past_a_reset_does_not_go_back_further(monkeypatch):
     monkeypatch.setattr(history_module, "UNDO_BYTES", STATE_BYTES)
-    session = start()
+    session = start(region=ONE_LOOK)
     for k in range(10):
         session.click(20 + 3 * k, 60)
     session.reset()
@@ -601,11 +607,11 @@ def test_objects_are_counted_and_limited(monkeypatch):
     held = session.nbytes
     assert held > 300 * 8
     assert held < before
-    monkeypatch.setattr(session_module, "MAX_OBJECT_BYTES", 2000)
+    monkeypatch.setattr(objects_module, "MAX_OBJECT_BYTES", 2000)
     with pytest.raises(LimitError, match="finished objects"):
         session.next_object()
-    monkeypatch.setattr(session_module, "MAX_OBJECT_BYTES", 2**20)
-    monkeypatch.setattr(session_module, "MAX_OBJECTS", 3)
+    monkeypatch.setattr(objects_module, "MAX_OBJECT_BYTES", 2**20)
+    monkeypatch.setattr(objects_module, "MAX_OBJECTS", 3)
     session.next_object()
     with pytest.raises(LimitError, match="at most 3 objects"):
         session.next_object()
@@ -647,7 +653,7 @@ def test_seed_discs_hold():
 
 
 def test_the_network_sees_a_region_after_the_first_click():
-    session = start()
+    session = start(region=ONE_LOOK)
     session.click(*OBJECT)
     assert session.probability[0].area == 160 * 120
     session.click(OBJECT[0] + 3, OBJECT[1])
@@ -656,6 +662,73 @@ def test_the_network_sees_a_region_after_the_first_click():
     assert values.shape == (64, 64)
     assert values.min() >= 0
     assert values.max() <= 1
+
+
+def test_clicks_on_the_background_do_not_enlarge_the_region():
+    for hold, expected in ((False, False), (True, True)):
+        session = start(region=ONE_LOOK | {"hold_negative": hold})
+        session.click(*OBJECT)
+        session.click(157, 117, positive=False)
+        region, _ = session.probability
+        assert region.holds(157, 117) == expected
+        if not hold:  # the network is shown no click that lies elsewhere
+            assert not session._pipeline._predictor.batches[-1][0, 4].any()
+
+
+def test_a_small_selection_is_looked_at_again_closer():
+    counts, areas = [], []
+    for closer_below in (0.0, 0.5):
+        session = start(region=ONE_LOOK | {"max_looks": 2, "closer_below": closer_below})
+        session.click(*BOX)
+        counts.append(len(session._pipeline._predictor.batches))
+        areas.append(session.probability[0].area)
+        session.click(BOX[0] + 2, BOX[1], positive=False)
+        session.undo()
+        session.redo()
+        np.testing.assert_array_equal(session.mask, replayed(session))
+    assert counts == [1, 2]
+    assert areas[1] < 0.5 * areas[0] == 0.5 * 160 * 120
+
+
+def blob(row, column):
+    y, x = np.mgrid[:64, :64]
+    return np.where((x - column) ** 2 + (y - row) ** 2 <= 2**2, 2.0, -4.0).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("first", "close", "passes", "side"),
+    [
+        (0.3, 2.0, 2, 84),  # unsure of everything, then a blob in the closest window
+        (3.0, 2.0, 1, 1200),  # sure
+        (0.3, -1.0, 4, 1200),  # unsure, and the windows show nothing that is small and alone
+    ],
+)
+def test_a_small_object_in_a_large_image_is_seen_close(first, close, passes, side):
+    session = ClickSession(
+        prepare_pixels(np.zeros((900, 1200, 3), np.uint8)), FakePredictor(region=ONE_LOOK)
+    )
+    predictor = session._pipeline._predictor
+
+    def logits(x):
+        if len(predictor.batches) == 1:
+            return np.full((64, 64), first, np.float32)
+        row, column = np.argwhere(x[3] == 1).mean(0)
+        return blob(row, column) if close > 0 else np.full((64, 64), 0.2, np.float32)
+
+    predictor._logits = logits
+    session.click(700, 500)
+    assert len(predictor.batches) == passes
+    assert session.probability[0].width == side
+    assert session.mask[500, 700]
+    assert (session.mask.sum() < 200) == (side == 84)
+
+
+def test_a_very_long_image_is_seen_in_part_first():
+    session = ClickSession(prepare_pixels(picture(1600, 100)), FakePredictor())
+    session.click(1500, 50)
+    region, _ = session.probability
+    assert region.width <= 400
+    assert region.holds(1500, 50)
 
 
 def test_a_model_without_previous_probability_and_zoom():

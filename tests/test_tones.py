@@ -138,8 +138,8 @@ def test_premultiplied_alpha_of_16_bits():
 @pytest.mark.parametrize(
     ("samples", "options", "message"),
     [
-        (drawn("float16"), {}, "16-bit floating-point numbers are not taken"),
-        (drawn("uint64"), {}, "64-bit integers are not taken"),
+        (drawn("float16"), {}, "16-bit floating-point numbers are not supported"),
+        (drawn("uint64"), {}, "64-bit integers are not supported"),
         (drawn("uint16", 3).transpose(2, 0, 1), {"planarconfig": "separate"}, "stored apart"),
         (drawn("uint16", 4), {"photometric": "separated"}, "taken as grey, RGB or RGBA"),
         (

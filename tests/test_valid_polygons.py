@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mask_cases import Mask, blob, each_mask, masks
 
-from clickcut import thinning, valid_polygons
 from clickcut.errors import EventError
-from clickcut.polygons import MAX_OUTLINES, Polygon, to_polygons
+from clickcut.polygons import MAX_OUTLINES, Polygon, thinning, to_polygons, valid
 
 TOLERANCES = [0.0, 0.5, 1.0, 2.5, 10.0]
 
@@ -128,6 +127,7 @@ def test_too_many_valid_outlines_are_refused() -> None:
         to_polygons(mask, valid=True)
 
 
+@pytest.mark.kernels
 @given(st.integers(0, 10_000), st.floats(0.3, 6))
 @settings(max_examples=60, deadline=None)
 def test_thinning_is_that_of_its_definition(seed: int, tolerance: float) -> None:
@@ -135,11 +135,11 @@ def test_thinning_is_that_of_its_definition(seed: int, tolerance: float) -> None
     noise = rng.random((5, 6)).astype(np.float32)
     mask = cv2.resize(noise, (24, 20), interpolation=cv2.INTER_CUBIC) > rng.uniform(0.3, 0.7)
     mask |= rng.random(mask.shape) < 0.03
-    loops = valid_polygons._loops(mask)
+    loops = valid._loops(mask)
     if not loops.rings.count:
         return
     rings = loops.rings
-    thinned = valid_polygons._thinned(loops, tolerance)
+    thinned = valid._thinned(loops, tolerance)
     following = np.arange(1, len(rings.points) + 1)
     following[rings.starts[1:] - 1] = rings.starts[:-1]
     fixed = loops.touching.copy()

@@ -12,7 +12,8 @@ from fakes import FakePredictor, picture
 from numba.core.registry import CPUDispatcher
 
 import clickcut
-from clickcut import kernels, region_cut
+from clickcut import kernels
+from clickcut.cut import region_cut
 from clickcut.errors import CutError
 from clickcut.images import prepare_pixels
 from clickcut.session import ClickSession

@@ -6,7 +6,7 @@ import pytest
 
 from clickcut import whole_file as module
 from clickcut.errors import BackendError
-from clickcut.extras import installed, require
+from clickcut.installation import installed, require
 from clickcut.whole_file import whole_file
 
 

@@ -1,7 +1,7 @@
 """What dynamic batching does to callers that are alone and to several at once.
 
 `clickcut bench backends` measures it in every back-end; `clickcut bench batching` on a stand-in for
-a GPU, a network that takes one call at a time, so long for each call and so long for each input.
+a GPU, a network that takes one call at a time, with a fixed time per call and per input.
 """
 
 from __future__ import annotations

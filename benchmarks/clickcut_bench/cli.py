@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clickcut.extras import require
+from clickcut.installation import require
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
 
@@ -24,7 +24,7 @@ Data = Annotated[
     str,
     typer.Option(
         metavar="KIND:FOLDER[:SPLIT,...]",
-        help="Photographs with masks, as of `clickcut eval run`; the packaged one when left out.",
+        help="Photographs with masks, as of `clickcut eval run`; default: the packaged one.",
     ),
 ]
 OldImages = Annotated[str | None, typer.Option("--images", hidden=True, callback=_name_new_option)]
@@ -50,7 +50,7 @@ def cut(
     quick: Annotated[bool, typer.Option("--quick", help="One photograph, fewer clicks.")] = False,
     data: Data = "",
     model: Annotated[
-        Path | None, typer.Option(help="A bundle; the packaged default when left out.")
+        Path | None, typer.Option(help="A bundle; default: the packaged model.")
     ] = None,
     json_path: Json = None,
     plot_path: Plot = None,
@@ -67,21 +67,21 @@ def cut(
 def backends(
     model: Annotated[
         list[Path] | None,
-        typer.Argument(help="Bundles and plans; the packaged default when left out."),
+        typer.Argument(help="Bundles and plans; default: the packaged model."),
     ] = None,
     backend: Annotated[
         list[str] | None,
-        typer.Option(help="Only this back-end; several times for several. Else all available."),
+        typer.Option(help="Only this back-end; repeatable. Default: all available."),
     ] = None,
     sizes: Annotated[
         str,
         typer.Option(
-            help="Pixels, with commas between; the model's own when left out. A bundle "
+            help="Comma-separated sides, pixels; default: the model's own. A bundle "
             "with a fixed size is measured at no other."
         ),
     ] = "",
-    batches: Annotated[str, typer.Option(help="Batch sizes, with commas between.")] = "1,2,4,8",
-    repeats: Annotated[int, typer.Option(min=3, help="Predictions of each measurement.")] = 100,
+    batches: Annotated[str, typer.Option(help="Comma-separated batch sizes.")] = "1,2,4,8",
+    repeats: Annotated[int, typer.Option(min=3, help="Predictions per measurement.")] = 100,
     threads: Annotated[int, typer.Option(min=0, help="Per prediction; 0 for one per core.")] = 0,
     json_path: Json = None,
     plot_path: Plot = None,
@@ -104,11 +104,13 @@ def backends(
 
 @app.command()
 def batching(
-    call_ms: Annotated[float, typer.Option(min=0, help="Time of a call.")] = 4.0,
-    input_ms: Annotated[float, typer.Option(min=0, help="Time of each input in it.")] = 0.5,
-    callers: Annotated[str, typer.Option(help="Threads, with commas between.")] = "1,2,4,8",
-    repeats: Annotated[int, typer.Option(min=10, help="Predictions of each.")] = 200,
-    max_batch: Annotated[int, typer.Option(min=1, max=256, help="As of `serve`.")] = 8,
+    call_ms: Annotated[float, typer.Option(min=0, help="Time per call, ms.")] = 4.0,
+    input_ms: Annotated[float, typer.Option(min=0, help="Additional time per input, ms.")] = 0.5,
+    callers: Annotated[str, typer.Option(help="Comma-separated numbers of threads.")] = "1,2,4,8",
+    repeats: Annotated[int, typer.Option(min=10, help="Predictions per caller.")] = 200,
+    max_batch: Annotated[
+        int, typer.Option(min=1, max=256, help="Largest merged batch, as of `serve`.")
+    ] = 8,
 ) -> None:
     """Dynamic batching on a stand-in for a GPU: callers with and without merging."""
     from clickcut_bench.batching import run
@@ -117,7 +119,7 @@ def batching(
 
 
 def _numbers(option: str, text: str) -> list[int]:
-    """Positive whole numbers with commas between."""
+    """Parse comma-separated positive whole numbers."""
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not all(word.isdecimal() and 0 < int(word) <= 4096 for word in words):
         raise typer.BadParameter(

@@ -2,9 +2,9 @@
 
 Each photograph is brought to each size and clicked by the simulated user in a real session; what
 the network gave for each click is kept. The recorded clicks are then cut again by both solvers,
-warm (going on from the click before) and cold, at three smoothness levels, all in one process on
+warm (continuing from the click before) and cold, at three smoothness levels, all in one process on
 one thread. *Session* is what a session does with the same click: large regions are cut on a reduced
-image, uncertain ones coarse first, the rest exactly (`clickcut.region_cut`). Masks and energies of
+image, uncertain ones coarse first, the rest exactly (`RegionCut`). Masks and energies of
 the solvers must be the same, which is checked for every click. Times are processor time of the
 thread, which other programs on the machine hardly change.
 """
@@ -23,10 +23,9 @@ from numpy.typing import NDArray
 
 from clickcut.backends import load_predictor
 from clickcut.bundle import bundled_models
-from clickcut.cut import Cut, EdgeWeights, warm_up
+from clickcut.cut import Cut, EdgeWeights, RegionCut, warm_up
 from clickcut.cut.problem import energy_of, make_samples, unaries
 from clickcut.images import prepare_pixels
-from clickcut.region_cut import RegionCut
 from clickcut_bench.cut_report import SMOOTHNESS, exponents, plot, show, summarise
 from clickcut_bench.photographs import photograph, scaled_to, targets
 from clickcut_bench.recordings import Recording, record
@@ -38,7 +37,7 @@ SIZES = {"0.2 MP": 500 * 375, "0.75 MP": 1000 * 750, "2.2 MP": 1500 * 1500, "12 
 QUICK_SIZES = {"0.1 MP": 360 * 270, "0.2 MP": 500 * 375, "0.5 MP": 816 * 612}
 """The same for a quick run: most of the time is PyMaxflow's, which grows with the pixels."""
 
-MOST_PIXELS = 2_300_000
+MAX_PIXELS = 2_300_000
 """Larger regions are cut by the session's way only; all others at full resolution as well."""
 
 
@@ -55,14 +54,14 @@ def measure(recording: Recording, multiple: float, every: int) -> Iterator[dict[
     image = prepare_pixels(recording.pixels)
     edges = image.edges
     warm = {"ours": Cut(edges), "PyMaxflow": Cut(edges, "pymaxflow")}
-    session = RegionCut(image, 0.0, "grid")
+    session = RegionCut(image.pyramid, "grid")
     cut_lambda = recording.cut_lambda * multiple
     for number, click in enumerate(recording.clicks):
         arguments = click.logits, click.region, click.seeds, cut_lambda, recording.seed_radius
-        RegionCut(image, 0.0, "grid").solve(*arguments)  # so that all edge weights are there
+        RegionCut(image.pyramid, "grid").solve(*arguments)  # so that all edge weights are there
         row: dict[str, Any] = {"pixels": click.region.area, "click": number + 1}
         row[f"session {'later' if number else 'first'}"], _ = _timed(session, arguments)
-        if click.region.area > MOST_PIXELS:
+        if click.region.area > MAX_PIXELS:
             yield row
             continue
         edges.dense(click.region)
@@ -102,7 +101,7 @@ def two_threads(recordings: Sequence[Recording], seconds: float) -> dict[str, fl
     def work(first: int) -> int:
         recording = recordings[first % len(recordings)]
         cut, done = Cut(EdgeWeights(recording.pixels)), 0
-        clicks = [c for c in recording.clicks if c.region.area <= MOST_PIXELS]
+        clicks = [c for c in recording.clicks if c.region.area <= MAX_PIXELS]
         until = time.perf_counter() + seconds
         while time.perf_counter() < until:
             click = clicks[done % len(clicks)]

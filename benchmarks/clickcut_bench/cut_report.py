@@ -119,7 +119,7 @@ def plot(document: dict[str, Any], path: Path) -> None:
     for panel, level in zip(panels, SMOOTHNESS, strict=True):
         rows = [r for r in document["rows"] if r["smoothness"] == level]
         for n, (way, colour) in enumerate(zip(WAYS, _COLOURS, strict=True)):
-            aside = 1.11 ** (n - 2.5)  # side by side, so that no way hides another
+            aside = 1.11 ** (n - 2.5)  # side by side, so that markers do not overlap
             points = [(aside * r["pixels"] / 1e6, r[way]) for r in rows if way in r]
             if points:
                 panel.plot(*zip(*points, strict=True), "o", color=colour, alpha=0.25, ms=3, mew=0)

@@ -1,9 +1,9 @@
 """`clickcut bench latency`: a click end to end, through a real server on loopback.
 
-For each image size a number of sessions is played: the photograph is sent (as JPEG, with other
-bytes each time, so that the server cannot know it), the simulated user clicks, and for every click
-the client's clock and the server's timings by stage are kept. In the same run the kernels are
-compared with what a user would write otherwise.
+For each image size a number of sessions is played: the photograph is sent (as JPEG, with different
+bytes each time, so that the server does not have it), the simulated user clicks, and for every
+click the client's clock and the server's timings by stage are kept. In the same run the kernels are
+compared with common alternatives.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def median_ms(work: Callable[[], object], repeats: int) -> float:
 
 
 def compare_kernels(photograph: Photograph, repeats: int = 15) -> dict[str, dict[str, float]]:
-    """Ours against what one would write otherwise, 500x375, one thread each; milliseconds."""
+    """Compare our kernels with common alternatives at 500x375, one thread each; milliseconds."""
     from scipy.ndimage import distance_transform_edt
 
     from clickcut.cut import Cut, EdgeWeights

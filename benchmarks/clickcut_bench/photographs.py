@@ -29,8 +29,8 @@ def targets(data: str) -> list[Target]:
 
 def photograph(target: Target) -> Photograph:
     """Read a target's photograph and masks."""
-    truth = target.truth()
-    return target.pixels(), truth.mask, truth.ignore
+    ground_truth = target.ground_truth()
+    return target.pixels(), ground_truth.mask, ground_truth.ignore
 
 
 def scaled(photograph: Photograph, width: int, height: int) -> Photograph:

@@ -18,7 +18,7 @@ from clickcut_eval.recording import RecordingPredictor
 
 
 @dataclass(frozen=True)
-class Click:
+class RecordedClick:
     """What a click gives to the cut; see `clickcut.cut.Cut.solve`."""
 
     logits: NDArray[np.float32]
@@ -31,7 +31,7 @@ class Recording:
     """The clicks of one session."""
 
     pixels: NDArray[np.uint8]
-    clicks: list[Click]
+    clicks: list[RecordedClick]
     cut_lambda: float
     seed_radius: float
 
@@ -51,6 +51,6 @@ def record(photograph: Photograph, predictor: Predictor, count: int) -> Recordin
         if shown is not None:
             points = Prompts.of(session.events).points.items()
             seeds = np.array([(x, y, 1 if sign else -1) for (x, y), sign in points], np.int32)
-            clicks.append(Click(recorder.logits[-1][0], shown[0], seeds))
+            clicks.append(RecordedClick(recorder.logits[-1][0], shown[0], seeds))
     parameters = session.parameters
     return Recording(pixels, clicks, parameters.cut_lambda, parameters.seed_radius)

@@ -33,7 +33,7 @@ def measure_all(
         predictor: the model; used by several threads at once.
         parameters: of the sessions.
         solver: of the graph cut.
-        stop_at: IoU at which the user is content.
+        stop_at: IoU at which the user stops.
         workers: threads; one per CPU that this process may use when None.
     """
     protocol = Protocol(stop_at=stop_at)

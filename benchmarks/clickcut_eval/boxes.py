@@ -90,14 +90,14 @@ def loosened_box(box: Region, part: float, width: int, height: int) -> tuple[flo
 
 def _play(target: Target, predictor: Predictor, loosened: float | None) -> list[float] | None:
     """IoU after the box and after each click; None when the object has no pixels."""
-    truth = target.truth()
-    box = bounding_box(truth.mask)
+    ground_truth = target.ground_truth()
+    box = bounding_box(ground_truth.mask)
     if box is None:
         return None
     session = ClickSession(prepare_pixels(target.pixels()), predictor)
     if loosened is not None:
         session.box(*loosened_box(box, loosened, session.image.width, session.image.height))
-    clicker = Clicker(truth.mask, truth.ignore)
+    clicker = Clicker(ground_truth.mask, ground_truth.ignore)
     ious = [clicker.iou(session.mask)]
     for _ in range(CLICKS):
         wanted = clicker.next_click(session.mask)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from clickcut.extras import require
+from clickcut.installation import require
 from clickcut_eval.data_spec import EVALUATED, WITH_SPLITS, evaluated
 
 app = typer.Typer(
@@ -33,14 +33,14 @@ def run(
     folders: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     data: Data = None,
     out: Annotated[
-        Path, typer.Option(help="Run directory; a run that was cut off goes on from it.")
+        Path, typer.Option(help="Run directory; an interrupted run resumes from it.")
     ] = Path("runs/eval"),
     methods: Annotated[
-        str, typer.Option(help="Names, with commas between; `clickcut eval methods` lists them.")
+        str, typer.Option(help="Comma-separated names; `clickcut eval methods` lists them.")
     ] = "fcn-cut",
     model: Annotated[
         Path | None,
-        typer.Option(help="Bundle of fcn and fcn-cut; the packaged default when left out."),
+        typer.Option(help="Bundle of fcn and fcn-cut; default: the packaged model."),
     ] = None,
     bundle: Annotated[
         list[str] | None,
@@ -62,7 +62,9 @@ def run(
         ),
     ] = None,
     rule: Annotated[str, typer.Option(help="Where clicks go: deepest or xu2016.")] = "deepest",
-    max_clicks: Annotated[int, typer.Option(min=1, help="After so many the user gives up.")] = 20,
+    max_clicks: Annotated[
+        int, typer.Option(min=1, help="Clicks after which the user gives up.")
+    ] = 20,
     stop_at: Annotated[
         float,
         typer.Option(
@@ -71,17 +73,17 @@ def run(
         ),
     ] = 1.0,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Only so many objects of each set, evenly chosen.")
+        int | None, typer.Option(min=1, help="Measure at most this many objects of each data set.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; one per core when left out.")
+        int | None, typer.Option(min=1, help="Processes; default: one per core.")
     ] = None,
     ray: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: auto, local, ray://HOST:PORT."),
     ] = None,
 ) -> None:
-    """Let a simulated user select every object with every method; interrupt and resume at will.
+    """Let a simulated user select every object with every method; interrupted runs can be resumed.
 
     Example: clickcut eval run --data grabcut:DATA/grabcut --data voc:VOC2012:val
     """
@@ -126,14 +128,16 @@ def tune(
             help="Training photographs, such as voc:VOC2012:train.",
         ),
     ],
-    methods: Annotated[str, typer.Option(help="Names, with commas between; all when empty.")] = "",
-    trials: Annotated[int, typer.Option(min=1, help="Sets of parameters for each.")] = 16,
-    objects: Annotated[int, typer.Option(min=1, help="Objects to select with each set.")] = 24,
+    methods: Annotated[str, typer.Option(help="Comma-separated names; default: all.")] = "",
+    trials: Annotated[int, typer.Option(min=1, help="Parameter sets to try for each.")] = 16,
+    objects: Annotated[
+        int, typer.Option(min=1, help="Objects to select with each parameter set.")
+    ] = 24,
     json_path: Annotated[
         Path | None, typer.Option("--json", help="Add the trials to this file.")
     ] = None,
 ) -> None:
-    """Find parameters of the methods without learning, on training photographs only."""
+    """Tune the methods without learning, on training photographs only."""
     import json
 
     from clickcut_eval.tune import SPACE
@@ -158,10 +162,10 @@ def tune(
 def box(
     data: Data = None,
     model: Annotated[
-        Path | None, typer.Option(help="A bundle; the packaged default when left out.")
+        Path | None, typer.Option(help="A bundle; default: the packaged model.")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Only so many objects of each set, evenly chosen.")
+        int | None, typer.Option(min=1, help="Measure at most this many objects of each data set.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the table to this file as well.")] = None,
 ) -> None:
@@ -214,13 +218,14 @@ def _parameters(texts: list[str]) -> dict[str, dict[str, float | str]]:
 def report(
     run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
     out: Annotated[
-        Path | None, typer.Option(help="The page; report.html in the directory when left out.")
+        Path | None, typer.Option(help="The page; default: report.html in the run directory.")
     ] = None,
     pictures: Annotated[
-        bool, typer.Option(help="Show photographs; needs data and models where they were.")
+        bool,
+        typer.Option(help="Show photographs; needs the data and models at their recorded paths."),
     ] = True,
     ours: Annotated[str, typer.Option(help="The method whose clicks are shown.")] = "fcn-cut",
-    alone: Annotated[str, typer.Option(help="The same without graph cut.")] = "fcn",
+    alone: Annotated[str, typer.Option(help="The same method without the graph cut.")] = "fcn",
 ) -> None:
     """Write one self-contained HTML page with the paper's tables and figures.
 

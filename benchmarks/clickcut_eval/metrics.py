@@ -24,7 +24,7 @@ class Outcome:
 
     Attributes:
         name: of the object.
-        ious: IoU after 1, 2, ... clicks; ends where the user was content or gave up.
+        ious: IoU after 1, 2, ... clicks; ends where the user stopped or gave up.
         clicks: (x, y, positive) of each click.
         seconds: spent in the method for each click; of the processor, one core, where jobs run on
             processes.
@@ -56,7 +56,7 @@ class Outcome:
 def curves(outcomes: Sequence[Outcome], max_clicks: int = MAX_CLICKS) -> NDArray[np.float64]:
     """IoU after 1..`max_clicks` clicks: (objects, max_clicks) float64.
 
-    An object that ended earlier keeps its last IoU: the user was content and clicked no more.
+    An object whose user stopped earlier keeps its last IoU.
     """
     out = np.zeros((len(outcomes), max_clicks))
     for row, outcome in zip(out, outcomes, strict=True):

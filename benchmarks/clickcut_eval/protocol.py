@@ -20,8 +20,8 @@ class Protocol:
 
     Attributes:
         rule: where clicks go.
-        max_clicks: after so many the user gives up.
-        stop_at: IoU with which the user is content; above 1: all clicks are made.
+        max_clicks: clicks after which the user gives up.
+        stop_at: IoU at which the user stops; at 1, only when no pixel is wrong.
 
     Raises:
         RunError: an unknown rule or impossible numbers.
@@ -60,24 +60,25 @@ def play(
         DatasetError: masks and photograph differ in size.
         ImageError: the photograph cannot be read.
     """
-    truth = target.truth()
-    if not (truth.mask & ~truth.ignore).any():
+    ground_truth = target.ground_truth()
+    if not (ground_truth.mask & ~ground_truth.ignore).any():
         return None
     pixels = target.pixels()
-    if pixels.shape[:2] != truth.mask.shape:
+    height, width = ground_truth.mask.shape
+    if pixels.shape[:2] != (height, width):
         raise DatasetError(
-            f"{target.name}: the mask has {truth.mask.shape[1]} x {truth.mask.shape[0]} pixels, "
-            f"the photograph {target.image} has {pixels.shape[1]} x {pixels.shape[0]}"
+            f"{target.name}: the mask has {width} x {height} pixels, the photograph "
+            f"{target.image} has {pixels.shape[1]} x {pixels.shape[0]}"
         )
-    clicker = Clicker(truth.mask, truth.ignore, protocol.rule)
-    most = min(protocol.max_clicks, method.max_clicks or protocol.max_clicks)
+    clicker = Clicker(ground_truth.mask, ground_truth.ignore, protocol.rule)
+    max_clicks = min(protocol.max_clicks, method.max_clicks or protocol.max_clicks)
     began = clock()
     method.set_image(pixels)
     image_seconds = clock() - began
     ious: list[float] = []
     clicks: list[Click] = []
     seconds: list[float] = []
-    while len(clicks) < most and (click := clicker.next_click(method.mask)) is not None:
+    while len(clicks) < max_clicks and (click := clicker.next_click(method.mask)) is not None:
         began = clock()
         method.add_click(*click)
         seconds.append(clock() - began)
@@ -92,6 +93,6 @@ def play(
         seconds,
         image_seconds,
         target.category,
-        int(truth.mask.sum()),
+        int(ground_truth.mask.sum()),
         (pixels.shape[1], pixels.shape[0]),
     )

@@ -39,16 +39,16 @@ def run(
     command: str = "",
     console: Console | None = None,
 ) -> Run:
-    """Measure methods on data sets; goes on where an earlier call with the same `out` stopped.
+    """Measure methods on data sets; an earlier call with the same `out` is resumed.
 
-    Everything that can be refused is refused before the first click.
+    All input is checked before the first click.
 
     Args:
         data: the data sets.
         methods: what to measure, in this order.
         out: the run directory.
         protocol: of the simulated user.
-        limit: only so many objects of each data set, evenly chosen.
+        limit: measure at most this many objects of each data set, evenly spread.
         workers: processes; one per core when None.
         ray: address of a Ray cluster to run on instead.
         command: how this was called, for the record.

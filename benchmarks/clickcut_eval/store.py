@@ -2,7 +2,7 @@
 
 `run.json` says with which protocol, on which objects, with which methods. Data sets and methods may
 be added to a directory; what is there already must be the same, so results never mix. A line of
-`journal.jsonl` is written when its object is done: a run that was cut off loses nothing else.
+`journal.jsonl` is written when its object is done: an interrupted run loses nothing else.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from clickcut_eval.targets import Target
 FORMAT = 1
 
 PLACES = ("folder", "files")
-"""Where things lay: may change, and is not told to others."""
+"""Keys that may change between sessions; they are left out of `summary.json`."""
 
 Key = tuple[str, str, str]
 """Data set, method, object."""
@@ -40,7 +40,7 @@ class Run:
 
     Args:
         path: the directory; made when it does not exist.
-        protocol: must be the one in it; None: take what is there, to read only.
+        protocol: must match the one recorded; None: open for reading only.
 
     Attributes:
         path: as given.
@@ -104,10 +104,10 @@ class Run:
     def add_dataset(
         self, name: str, title: str, target: float, targets: Sequence[Target], folder: Path
     ) -> None:
-        """Say which objects a data set has, and where it lies now.
+        """Record which objects a data set has, and where it lies.
 
         Raises:
-            RunError: it is there with other objects.
+            RunError: it is recorded with other objects.
         """
         self._add(
             "datasets",
@@ -122,10 +122,10 @@ class Run:
         )
 
     def add_method(self, name: str, description: dict[str, Any]) -> None:
-        """Say what a method is, see `methods.describe`.
+        """Record a method, see `methods.describe`.
 
         Raises:
-            RunError: it is there with other parameters or files.
+            RunError: it is recorded with other parameters or files.
         """
         self._add("methods", name, description)
 
@@ -147,12 +147,12 @@ class Run:
             file.write(f"{json.dumps(self.configuration, indent=1)}\n".encode())
 
     def close(self) -> None:
-        """Let other processes write into the directory."""
+        """Release the lock on the directory."""
         if self._lock is not None:
             self._lock.close()
 
     def add(self, dataset: str, method: str, name: str, outcome: Outcome | None) -> None:
-        """Keep the outcome of an object, on disk as well."""
+        """Record the outcome of an object, on disk too."""
         self.outcomes[dataset, method, name] = outcome
         row: dict[str, Any] = {"dataset": dataset, "method": method, "object": name}
         if outcome is not None:
@@ -173,7 +173,7 @@ class Run:
         if not file.exists():
             return
         data = file.read_bytes()
-        # A line without its end was being written when the run was cut off.
+        # A line without its end was being written when the run was interrupted.
         whole = data[: data.rfind(b"\n") + 1]
         if len(whole) != len(data) and self._lock is not None:
             file.write_bytes(whole)
@@ -188,7 +188,7 @@ class Run:
                 ) from error
 
     def of(self, dataset: str, method: str) -> list[Outcome]:
-        """The outcomes of a method on a data set, by object name; objects without pixels not."""
+        """The outcomes of a method on a data set, by object name, without skipped objects."""
         chosen = [o for (d, m, _), o in self.outcomes.items() if (d, m) == (dataset, method) and o]
         return sorted(chosen, key=lambda o: o.name)
 

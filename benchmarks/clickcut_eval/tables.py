@@ -35,7 +35,7 @@ def print_tables(run: Run, console: Console) -> None:
     protocol = run.configuration["protocol"]
     console.print(
         f"click rule {protocol['rule']}, at most {protocol['max_clicks']} clicks, "
-        f"content at IoU {protocol['stop_at']:g}; never: objects that never reach the set's IoU; "
+        f"stop at IoU {protocol['stop_at']:g}; never: objects that never reach the set's IoU; "
         "IoU: mean after this many clicks; area: mean IoU over all clicks; ms: per click"
     )
     tables: dict[str, Table] = {}

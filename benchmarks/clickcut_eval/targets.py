@@ -14,7 +14,7 @@ from clickcut.images import decode
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class GroundTruth:
     """The object as people drew it.
 
     Attributes:
@@ -34,13 +34,13 @@ class Target:
         name: unique in its data set.
         image: path of the photograph.
         category: class name; "" where the data set has none.
-        read: gives the truth; picklable.
+        read: gives the ground truth; picklable.
     """
 
     name: str
     image: Path
     category: str
-    read: Callable[[], Truth]
+    read: Callable[[], GroundTruth]
 
     @staticmethod
     def of(
@@ -51,7 +51,7 @@ class Target:
         category: str = "",
     ) -> Target:
         """A target whose masks, (H, W) bool, are in memory already."""
-        return Target(name, image, category, partial(Truth, mask, ignore))
+        return Target(name, image, category, partial(GroundTruth, mask, ignore))
 
     def pixels(self) -> NDArray[np.uint8]:
         """The photograph: (H, W, 3) uint8, RGB.
@@ -61,7 +61,7 @@ class Target:
         """
         return decode(self.image.read_bytes())
 
-    def truth(self) -> Truth:
+    def ground_truth(self) -> GroundTruth:
         """The object's mask and the pixels to ignore.
 
         Raises:

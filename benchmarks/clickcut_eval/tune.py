@@ -1,8 +1,8 @@
 """`clickcut eval tune`: find parameters of the methods without learning on training photographs.
 
-A random search: every trial draws all parameters of a method anew, the first one takes those in
-force; all see the same objects, and the smallest mean number of clicks wins.
-Photographs that anything is reported on are never looked at.
+A random search: each trial draws all parameters of a method, except the first, which takes the
+current ones. All trials see the same objects; the smallest mean number of clicks wins. Photographs
+that results are reported on are not used.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ def tune(
     Args:
         method: a key of `SPACE`.
         data: training photographs, such as VOC's `train`.
-        trials: how many sets of parameters.
-        objects: on so many objects.
+        trials: number of parameter sets.
+        objects: number of objects that each is tried on.
         target: IoU to reach.
-        max_clicks: given to each.
-        console: where each trial is told.
+        max_clicks: clicks for each object.
+        console: where trials are printed.
 
     Returns:
         Trials, the best first: parameters, clicks, area (mean IoU over all clicks).
@@ -98,7 +98,7 @@ def tune(
 
 
 def draw(method: str, trials: int, seed: int = 0) -> Iterator[dict[str, float]]:
-    """Sets of parameters, the same ones for every call; the first is empty: those in force."""
+    """Parameter sets, the same for every call; the first is empty: the current values."""
     rng = np.random.default_rng(seed)
     yield {}
     for _ in range(trials - 1):
@@ -112,7 +112,6 @@ def _trial(
     parameters: dict[str, float], outcomes: Sequence[Outcome | None], protocol: Protocol
 ) -> Trial:
     some = [o for o in outcomes if o is not None]
-    most = protocol.max_clicks
-    clicks = float(np.mean([o.clicks_to(protocol.stop_at, most) for o in some]))
-    area = float(curves(some, most).mean())
+    clicks = float(np.mean([o.clicks_to(protocol.stop_at, protocol.max_clicks) for o in some]))
+    area = float(curves(some, protocol.max_clicks).mean())
     return {"parameters": parameters, "clicks": round(clicks, 3), "area": round(area, 4)}

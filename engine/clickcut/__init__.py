@@ -18,29 +18,29 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# ONNX Runtime reports to its makers what it runs, on Linux since 1.29, unless this is set before it
-# is imported. An engine that is given people's images sends nothing anywhere.
+# ONNX Runtime sends telemetry, on Linux since 1.29, unless this is set before it is imported. An
+# engine that processes people's images must send nothing anywhere.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
+    from clickcut.api.local_session import LocalSession as LocalSession
+    from clickcut.api.opening import open as open
+    from clickcut.api.protocols import AsyncSession as AsyncSession
+    from clickcut.api.protocols import Session as Session
+    from clickcut.api.sam_predictor import SamPredictor as SamPredictor
     from clickcut.client import AsyncClient as AsyncClient
     from clickcut.client import Client as Client
-    from clickcut.local import LocalSession as LocalSession
-    from clickcut.local import open as open
-    from clickcut.protocols import AsyncSession as AsyncSession
-    from clickcut.protocols import Session as Session
-    from clickcut.sam_predictor import SamPredictor as SamPredictor
 
     __version__: str
 
 _HOMES = {
     "AsyncClient": "clickcut.client",
-    "AsyncSession": "clickcut.protocols",
+    "AsyncSession": "clickcut.api.protocols",
     "Client": "clickcut.client",
-    "LocalSession": "clickcut.local",
-    "SamPredictor": "clickcut.sam_predictor",
-    "Session": "clickcut.protocols",
-    "open": "clickcut.local",
+    "LocalSession": "clickcut.api.local_session",
+    "SamPredictor": "clickcut.api.sam_predictor",
+    "Session": "clickcut.api.protocols",
+    "open": "clickcut.api.opening",
 }
 
 __all__ = [

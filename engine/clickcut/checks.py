@@ -1,4 +1,4 @@
-"""Checks of arguments that a user may give: what is taken, and clear errors for the rest."""
+"""Check arguments from a user: convert what is valid, raise a clear error for the rest."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from clickcut.errors import EventError
 
 
 def number_of(value: object, name: str) -> float:
-    """A finite number, of Python or NumPy, as float.
+    """Return a finite Python or NumPy number as float.
 
     Raises:
-        EventError: anything else: a bool, a text, None, an array, NaN.
+        EventError: anything else: a bool, a str, None, an array, NaN.
     """
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
@@ -30,7 +30,7 @@ def number_of(value: object, name: str) -> float:
 
 
 def flag_of(value: object, name: str) -> bool:
-    """True or False, of Python or NumPy.
+    """Return a Python or NumPy bool as bool.
 
     Raises:
         EventError: anything else.
@@ -41,7 +41,7 @@ def flag_of(value: object, name: str) -> bool:
 
 
 def text_of(value: object, name: str) -> str:
-    """A text that can be sent.
+    """Return a string that can be encoded as UTF-8.
 
     Raises:
         EventError: not a str, or one with undecodable bytes of a file name.
@@ -56,7 +56,7 @@ def text_of(value: object, name: str) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as an error names it."""
+    """Return a value as error messages show it."""
     text = repr(value)
     kind = type(value).__name__
     return f"{kind} {text[:60]}{'...' if len(text) > 60 else ''}"

@@ -1,4 +1,4 @@
-"""A click as sessions list it, and the type of a pixel. Imports nothing heavy: clients use it."""
+"""The click in the list of a session, and the type of a pixel. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class PlacedClick:
 
 
 def checked_index(index: SupportsIndex, what: str) -> int:
-    """An index from outside as an integer.
+    """Return an index given by a user as an int.
 
     Args:
         index: as given.
-        what: it counts, for the message.
+        what: name of the indexed item, for the message.
 
     Raises:
         EventError: not an integer, or below 0.
     """
     if isinstance(index, bool) or not hasattr(index, "__index__") or index.__index__() < 0:
-        raise EventError(f"the index of {what} must be an integer from 0 on, got {index!r}")
+        raise EventError(f"the index of {what} must be a non-negative integer, got {index!r}")
     return index.__index__()

@@ -1,13 +1,13 @@
-"""Every error that clickcut raises on purpose. The message says what is wrong and what to do."""
+"""The errors that clickcut raises. The message says what is wrong and what to do."""
 
 from __future__ import annotations
 
 
 def printable(text: str, limit: int | None = None) -> str:
-    r"""Text that is safe on a terminal and in a log: control characters written as \x1b and so on.
+    r"""Return text that is safe in terminals and logs: control characters are escaped as \x1b.
 
     Args:
-        text: from anywhere.
+        text: from an untrusted source.
         limit: characters to keep; None: all.
     """
     if limit is not None and len(text) > limit:
@@ -21,7 +21,7 @@ class ClickcutError(Exception):
     """Base of all errors below. As text it has no control characters but line breaks.
 
     Attributes:
-        reason: a word under which a server counts it; "" when it is not counted apart.
+        reason: label under which a server counts it; "" for none.
     """
 
     def __init__(self, message: str = "", *, reason: str = "") -> None:
@@ -49,11 +49,11 @@ class LimitError(ClickcutError):
 
 
 class BusyError(LimitError):
-    """There is no room just now: too many requests, sessions or bytes; later there may be."""
+    """The server has too many requests, sessions or bytes at the moment; try again later."""
 
 
 class UsageError(ClickcutError):
-    """A client or session is used where it cannot be: another event loop or process."""
+    """A client or session is used in another event loop or process than the one it belongs to."""
 
 
 class BundleError(ClickcutError):
@@ -69,7 +69,7 @@ class CutError(ClickcutError):
 
 
 class SessionNotFoundError(ClickcutError):
-    """No session has this id: it was closed, dropped after its idle time, or never existed."""
+    """No session has this id: it was closed, evicted, or never existed."""
 
 
 class ImageNotFoundError(ClickcutError):
@@ -85,7 +85,7 @@ class TakenOverError(ClickcutError):
 
 
 class StalledError(ClickcutError):
-    """An answer or a part of an upload did not come in time."""
+    """A reply or part of an upload did not arrive in time."""
 
 
 class ServerError(ClickcutError):

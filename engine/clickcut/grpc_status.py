@@ -1,4 +1,4 @@
-"""Errors as gRPC status codes and back: the only place where the two meet.
+"""Convert errors to gRPC status codes and back; nothing else does.
 
 A status carries its error's class name in the trailing metadata `clickcut-error`, so that a client
 raises the same class; a client of another language has the code.
@@ -12,14 +12,14 @@ from clickcut import errors
 from clickcut.errors import ClickcutError
 
 MAX_MESSAGE = 1000
-"""Longest message of an error that is taken from the wire, characters."""
+"""Maximum length of an error message from the wire, characters; the rest is cut off."""
 
 ERROR_KEY = "clickcut-error"
 """Trailing metadata: the class name of the error."""
 
 
-# From the special to the general: the first class that fits gives the code, and the first class
-# with a code is what the client raises when the server names none.
+# From the special to the general: the first class that matches gives the code, and the first class
+# with a code is what the client raises when the server names no class.
 CODES: tuple[tuple[type[ClickcutError], StatusCode], ...] = (
     (errors.EventError, StatusCode.INVALID_ARGUMENT),
     (errors.DroppedEventError, StatusCode.INVALID_ARGUMENT),
@@ -45,18 +45,18 @@ _BY_NUMBER: dict[int, StatusCode] = {code.value[0]: code for code in StatusCode}
 
 
 def code_of(error: ClickcutError) -> StatusCode:
-    """The status code of an error."""
+    """Return the status code of an error."""
     return next((code for kind, code in CODES if isinstance(error, kind)), StatusCode.INTERNAL)
 
 
 def number_of(error: ClickcutError) -> int:
-    """The status code of an error as the number that the wire has."""
+    """Return the status code of an error as the number that the wire has."""
     number: int = code_of(error).value[0]
     return number
 
 
 def error_of(code: StatusCode | int, message: str, name: str = "") -> ClickcutError:
-    """The error that a status stands for.
+    """Return the error that a status stands for.
 
     Args:
         code: of the status.

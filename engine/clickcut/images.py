@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clickcut.cut import EdgeWeights
+from clickcut.cut import EdgePyramid, EdgeWeights
 from clickcut.errors import ImageError
 from clickcut.image_file import ImageLimits, Window, decode, examine, render
 
@@ -32,8 +30,8 @@ class PreparedImage:
         pixels: (H, W, 3) uint8, RGB, as displayed (EXIF rotation applied).
         digest: SHA-256 of the encoded file, hex.
         window: which sample values became 0 and 255; None for samples of 8 bits as they are.
-        key: tells it from other images, and from the same file with another window asked for.
-        edges: edge weights of the graph cut, filled in where they are needed.
+        key: identifies the image: its digest, and the window if one was requested.
+        pyramid: edge weights of the graph cut, filled in where they are needed.
     """
 
     def __init__(
@@ -47,25 +45,12 @@ class PreparedImage:
         self.digest = digest
         self.window = window
         self.key = key_of(digest, asked)
-        self.edges = EdgeWeights(pixels)
-        self._reduced: dict[tuple[int, int], EdgeWeights] = {(1, 1): self.edges}
-        self._lock = threading.Lock()
+        self.pyramid = EdgePyramid(pixels)
 
-    def edges_at(self, factor: int, coarser: int = 1) -> EdgeWeights:
-        """Edge weights of the image reduced by a whole factor, and the result by another one.
-
-        Where a size is no multiple, the last pixels are repeated.
-        """
-        if factor == 1:
-            factor, coarser = coarser, 1
-        source, by = self.pixels, factor
-        if coarser > 1:  # much faster than from a large photograph, and as good
-            source, by = self.edges_at(factor).image, coarser
-        with self._lock:
-            key = factor, coarser
-            if key not in self._reduced:
-                self._reduced[key] = EdgeWeights(_mean_of_blocks(source, by))
-            return self._reduced[key]
+    @property
+    def edges(self) -> EdgeWeights:
+        """Edge weights at full resolution."""
+        return self.pyramid.at(1)
 
     @property
     def width(self) -> int:
@@ -80,29 +65,16 @@ class PreparedImage:
     @property
     def nbytes(self) -> int:
         """Bytes held now."""
-        held = list(self._reduced.items())
-        small = sum(edges.image.nbytes for key, edges in held if key != (1, 1))
-        return self.pixels.nbytes + small + sum(edges.nbytes for _, edges in held)
-
-
-def _mean_of_blocks(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The image with one pixel for each block of `side` x `side`; the last ones may be smaller."""
-    height, width = -(-pixels.shape[0] // side), -(-pixels.shape[1] // side)
-    below, beside = height * side - pixels.shape[0], width * side - pixels.shape[1]
-    if below or beside:
-        pixels = np.asarray(
-            cv2.copyMakeBorder(pixels, 0, below, 0, beside, cv2.BORDER_REPLICATE), np.uint8
-        )
-    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        return self.pyramid.nbytes
 
 
 def digest_of(data: bytes) -> str:
-    """SHA-256 of an encoded file: 64 lower-case hex digits."""
+    """Return the SHA-256 of an encoded file: 64 lower-case hex digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def key_of(digest: str, window: Window | None) -> str:
-    """What tells an image file, seen through a window that was asked for, from others."""
+    """Return the key of an image file decoded with a requested window."""
     return digest if window is None else f"{digest} {window.low!r} {window.high!r}"
 
 

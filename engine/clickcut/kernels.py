@@ -1,16 +1,16 @@
-"""Kernels: functions that Numba compiles, and where the machine code is kept.
+"""Kernels: functions that Numba compiles, and the cache of their machine code.
 
-Compiling all of them takes up to a minute, so the code is kept in files. Numba's own cache wants a
-folder that it can write, even to read from it. Here code is read from any of these folders, in this
-order, and written to the first that takes it:
+Compiling all of them takes up to a minute, so the code is cached in files. Numba's own cache needs
+a writable folder, even to read from it. Here code is read from any of these folders, in this order,
+and written to the first writable one:
 
-1. the one that the environment variable CLICKCUT_CACHE names; then no other,
+1. the one named by the environment variable CLICKCUT_CACHE; if it is set, no other is used,
 2. `__pycache__` beside the source,
 3. the user's cache folder.
 
-Where none takes it, kernels are compiled at each start, and one warning says so. Entries are for
-one kind of processor and one version of Numba, and hold pickles: a folder must be as trustworthy
-as the program.
+If none is writable, kernels are compiled at each start, and a warning is logged once. Entries are
+for one kind of processor and one version of Numba. They are pickles: a folder must be as
+trustworthy as the program.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from numba.core.dispatcher import Dispatcher
 from numba.misc.appdirs import AppDirs
 
 ENVIRONMENT = "CLICKCUT_CACHE"
-"""Names the folder that compiled kernels are kept in."""
+"""Environment variable with the folder of the cache."""
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -48,10 +48,10 @@ _DAMAGE = (
     *(OSError, EOFError, pickle.PickleError, ValueError, KeyError, IndexError),
     *(AttributeError, ImportError, TypeError, RuntimeError),
 )
-"""What reading a file raises that is cut off, or that another version has written."""
+"""Exceptions raised when reading a file that is truncated or was written by another version."""
 
 kernels: list[Dispatcher] = []
-"""All that have been defined, without those that are only inlined into others."""
+"""All kernels defined so far, except those that are only inlined into others."""
 
 _listeners: list[Callable[[], None]] = []
 _warned = False
@@ -60,7 +60,7 @@ _warned = False
 def kernel(
     function: Callable[_P, _R], *, inline: Literal["never", "always"] = "never"
 ) -> Callable[_P, _R]:
-    """Compile a function when it is first called; it runs without the interpreter lock.
+    """Compile a function when it is first called; it releases the interpreter lock.
 
     Args:
         function: takes and fills arrays.
@@ -82,14 +82,14 @@ def inlined(function: Callable[_P, _R]) -> Callable[_P, _R]:
 def ready() -> tuple[int, int]:
     """Return how many kernels have been compiled or read, and how many there are.
 
-    The first stays behind where kernels are read whose code holds that of others.
+    The first number may stay below the second: cached code may include that of other kernels.
     """
     return sum(bool(compiled.signatures) for compiled in kernels), len(kernels)
 
 
 @contextmanager
 def watched(listener: Callable[[], None]) -> Iterator[None]:
-    """Call `listener` whenever a kernel is about to be ready, while the context lasts."""
+    """Call `listener` whenever a kernel becomes ready, while the context lasts."""
     _listeners.append(listener)
     try:
         yield
@@ -98,12 +98,12 @@ def watched(listener: Callable[[], None]) -> Iterator[None]:
 
 
 def kept() -> bool:
-    """Return whether all machine code so far was read from a folder or could be written to one."""
+    """Return whether all machine code so far was read from the cache or written to it."""
     return not _warned
 
 
 def folders(source: Path) -> list[Path]:
-    """Return where the code of a source file's kernels is looked for, in this order."""
+    """Return the folders in which the kernels of a source file are cached, in order of search."""
     package = source.parent.name
     if chosen := os.environ.get(ENVIRONMENT):
         return [Path(chosen).absolute() / package]
@@ -114,14 +114,14 @@ def folders(source: Path) -> list[Path]:
 
 
 class _Layers(NullCache):
-    """A cache in several folders, none of which needs to be there or to take anything."""
+    """A cache in several folders, none of which has to exist or be writable."""
 
     def __init__(self, compiled: Dispatcher) -> None:
         self._compiled = compiled
 
     @functools.cached_property
     def _layers(self) -> list[FunctionCache]:
-        # Not before the first call: then all that the kernel calls is defined.
+        # Only at the first call: by then everything that the kernel calls is defined.
         source = Path(self._compiled.py_func.__code__.co_filename)
         try:
             stamp = _stamp(self._compiled)
@@ -130,7 +130,7 @@ class _Layers(NullCache):
         return [_layer(folder, stamp)(self._compiled.py_func) for folder in folders(source)]
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The machine code of a signature; None when no folder has it."""
+        """Return the machine code of a signature; None if it is not cached."""
         for layer in self._layers:
             try:
                 found = layer.load_overload(sig, target_context)  # type: ignore[no-untyped-call]
@@ -143,7 +143,7 @@ class _Layers(NullCache):
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep the machine code of a signature in the first folder that takes it."""
+        """Write the machine code of a signature to the first writable folder."""
         _tell()
         reasons = []
         for layer in self._layers:
@@ -157,7 +157,7 @@ class _Layers(NullCache):
 
 
 def _save(layer: FunctionCache, sig: Any, data: Any) -> None:
-    """Keep machine code; OSError when the folder does not take it."""
+    """Write machine code; OSError if the folder is not writable."""
     try:
         layer.save_overload(sig, data)  # type: ignore[no-untyped-call]
     except OSError:
@@ -177,7 +177,7 @@ def _warn_once(reason: str) -> None:
     if not _warned:
         _warned = True
         _log.warning(
-            "compiled kernels cannot be kept, so every start compiles them again, up to a minute "
+            "compiled kernels cannot be cached, so every start compiles them again, up to a minute "
             "(%s); fill a folder with `clickcut warm-up --cache DIR` and set %s=DIR",
             reason,
             ENVIRONMENT,
@@ -214,10 +214,10 @@ def _layer(folder: Path, stamp: str) -> type[FunctionCache]:
 
 
 def _stamp(compiled: Dispatcher) -> str:
-    """Changes with any source file that goes into the machine code of a kernel.
+    """Return a hash of all source files that the machine code of a kernel depends on.
 
-    Numba looks at the kernel's own file only, and would go on using code with an old version of
-    what it calls. By content: copies into an image have other times.
+    Numba checks the kernel's own file only, so it would use code that contains an old version of a
+    callee. By content and not by time, which changes when files are copied into an image.
     """
     seen: dict[Dispatcher, None] = {}
     parts: set[str] = set()
@@ -238,7 +238,7 @@ def _stamp(compiled: Dispatcher) -> str:
 
 
 def _referenced(function: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
-    """Globals that a function names, and what it may mean of the modules among them."""
+    """Yield the globals that a function names, and the attributes of modules that it may use."""
     names = function.__code__.co_names
     for name in names:
         value = function.__globals__.get(name)

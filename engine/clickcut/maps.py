@@ -4,7 +4,7 @@
 at 255; 255 everywhere for no clicks. `disc`: 1 within a radius of a click, else 0.
 
 Both are kept up to date in place. Adding a point touches only pixels it can change; removing one
-recomputes only the pixels that it decided, from the points that remain, so the map always equals
+recomputes only the pixels that it determined, from the points that remain, so the map always equals
 one built from scratch. All kernels fill arrays given to them and release the interpreter lock.
 """
 
@@ -20,11 +20,11 @@ from clickcut.clicks import Point
 from clickcut.kernels import kernel
 
 TRUNCATION = np.float32(255.0)
-NOBODY = -1
-"""Marks a pixel of a distance map that no point decides: it has the truncated value."""
+NO_POINT = -1
+"""Marks a pixel of a distance map that no point determines: it has the truncated value."""
 
 REBUILD_FROM = 12
-"""From this many changed points on, one pass over the whole map is cheaper than single updates."""
+"""Number of changed points from which one pass over the whole map is cheaper than updates."""
 
 
 @kernel
@@ -40,10 +40,10 @@ def add_to_distance(
 
     Args:
         distance: (H, W) float32, pixels; updated.
-        nearest: (H, W) int32, which point decides each pixel; updated.
+        nearest: (H, W) int32, which point determines each pixel; updated.
         x: column of the point.
         y: row of the point.
-        ident: what to write to `nearest`.
+        ident: identity of the point, written to `nearest`.
         reach: no pixel farther away than this can change (the largest value of `distance`).
     """
     height, width = distance.shape
@@ -65,7 +65,7 @@ def remove_from_distance(
     points: NDArray[np.int32],
     idents: NDArray[np.int32],
 ) -> None:
-    """Recompute the pixels that the removed point decided, from the points that remain.
+    """Recompute the pixels that the removed point determined, from the points that remain.
 
     Args:
         distance: (H, W) float32; updated.
@@ -212,7 +212,7 @@ class DistanceMap:
 
     def __init__(self, channel: NDArray[np.float32]) -> None:
         self.channel = channel
-        self._nearest = np.full(channel.shape, NOBODY, np.int32)
+        self._nearest = np.full(channel.shape, NO_POINT, np.int32)
         self._column = np.empty(channel.shape, np.int32)
         self._idents: dict[Point, int] = {}
         self._fresh = 0
@@ -268,5 +268,5 @@ class DiscMap:
 
 
 def guidance_map(encoding: str, channel: NDArray[np.float32], radius: int) -> GuidanceMap:
-    """The map of a click encoding (`distance` or `disc`) on `channel` (H, W) float32."""
+    """Return the map of a click encoding (`distance` or `disc`) on `channel` (H, W) float32."""
     return DistanceMap(channel) if encoding == "distance" else DiscMap(channel, radius)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BACKGROUND = 0.45
-"""Brightness that is left outside the selection."""
+"""Brightness factor outside the selection."""
 
 OUTLINE = (0, 255, 255)
 POSITIVE, NEGATIVE = (40, 220, 60), (235, 45, 45)

@@ -1,11 +1,13 @@
-"""What a user may tune in a session: the graph cut and the decision threshold."""
+"""Parameters of a session: those of the graph cut, and the decision threshold."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from clickcut.checks import flag_of, number_of, shown
 from clickcut.errors import EventError
 
 RANGES = {
@@ -14,7 +16,7 @@ RANGES = {
     "seed_radius": (0.0, 100.0),
     "threshold": (1e-3, 1 - 1e-3),
 }
-"""Lowest and highest accepted value of each number, both included."""
+"""Minimum and maximum of each number, both inclusive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Parameters:
     threshold: float = 0.5
 
     def changed(self, **changes: float | bool) -> Parameters:
-        """A copy with some fields replaced.
+        """Return a copy with some fields replaced.
 
         Raises:
             EventError: an unknown field, not a number, or out of range.
@@ -47,10 +49,34 @@ class Parameters:
                 if not isinstance(value, bool):
                     raise EventError(f"cut must be true or false, got {value!r}")
                 continue
-            if name not in RANGES:
-                known = ", ".join(f.name for f in dataclasses.fields(self))
-                raise EventError(f"unknown parameter {name!r}; there are {known}")
+            _check_name(name)
             low, high = RANGES[name]
             if not math.isfinite(value) or not low <= value <= high:
                 raise EventError(f"{name} must lie in [{low:g}, {high:g}], got {value}")
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+
+def checked_values(values: object) -> dict[str, float | bool]:
+    """Return the values of parameters by name, as Python numbers and bools.
+
+    Args:
+        values: a mapping by name of the fields of `Parameters`; None for no values.
+
+    Raises:
+        EventError: not a mapping, an unknown name, or a value of the wrong type.
+    """
+    if values is None:
+        return {}
+    if not isinstance(values, Mapping):
+        raise EventError(f"parameters are a dict by name, got {shown(values)}")
+    found = {}
+    for name, value in values.items():
+        _check_name(name)
+        found[name] = flag_of(value, name) if name == "cut" else number_of(value, name)
+    return found
+
+
+def _check_name(name: object) -> None:
+    names = [field.name for field in dataclasses.fields(Parameters)]
+    if name not in names:
+        raise EventError(f"unknown parameter {name!r}; there are {', '.join(names)}")

@@ -1,6 +1,6 @@
-"""What the processor offers to this process: how many CPUs, and which instructions.
+"""The processor as this process may use it: number of CPUs, instruction sets.
 
-The number counts what the process may use and not what the machine has: the affinity mask
+The number is what the process may use, not what the machine has: the affinity mask
 (`taskset`, cpusets) and the CPU quota of its control groups, as a container has one.
 https://docs.kernel.org/admin-guide/cgroup-v2.html (`cpu.max`) and
 https://docs.kernel.org/scheduler/sched-bwc.html (version 1, `cpu.cfs_quota_us`).
@@ -18,7 +18,7 @@ from pathlib import Path
 _ROOT = Path("/")
 
 _MAX_BYTES = 2**20
-"""Largest file that is read of /proc or /sys."""
+"""Maximum number of bytes read from a file of /proc or /sys."""
 
 _THREAD_SETTINGS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables of libraries that otherwise start a thread per CPU of the machine."""
@@ -54,7 +54,7 @@ def available_cores(root: Path = _ROOT) -> int:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """The quotas of this process's control groups and of all groups above them, in CPUs."""
+    """Yield the quotas of this process's control groups and of all groups above them, in CPUs."""
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
@@ -77,7 +77,7 @@ def _quotas(root: Path) -> Iterator[float]:
 
 
 def _quota(text: str) -> float | None:
-    """The quota of `QUOTA PERIOD`, both in microseconds; None when there is none."""
+    """Return the quota of `QUOTA PERIOD`, both in microseconds; None when there is none."""
     words = text.split()
     if len(words) != 2 or not all(word.isdecimal() and len(word) < 16 for word in words):
         return None  # "max", or -1 in version 1, or no such file
@@ -86,7 +86,7 @@ def _quota(text: str) -> float | None:
 
 
 def limit_library_threads(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Have numerical libraries start no more threads than there are CPUs to run them.
+    """Make numerical libraries start at most as many threads as there are CPUs.
 
     Call it before NumPy is imported: OpenBLAS starts its threads then, and knows no CPU quota.
     Variables that are set already are left alone.
@@ -97,7 +97,7 @@ def limit_library_threads(environment: MutableMapping[str, str] = os.environ) ->
 
 @functools.cache
 def features(root: Path = _ROOT) -> frozenset[str]:
-    """Return the processor's instruction sets, in the words of Linux; empty where unknown."""
+    """Return the processor's instruction sets, as Linux names them; empty where unknown."""
     for line in _read(root / "proc/cpuinfo").splitlines():
         name, _, value = line.partition(":")
         if name.strip() in ("flags", "Features"):  # x86, ARM
@@ -123,7 +123,7 @@ def name(root: Path = _ROOT) -> str:
 
 
 def _read(path: Path) -> str:
-    """The beginning of a file; "" when it cannot be read."""
+    """Return the beginning of a file; "" when it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(_MAX_BYTES).decode("utf-8", "replace")

@@ -50,6 +50,10 @@ class Region:
             and other.y1 <= self.y1
         )
 
+    def holds(self, x: int, y: int) -> bool:
+        """Whether pixel (x, y) lies inside this region."""
+        return self.x0 <= x < self.x1 and self.y0 <= y < self.y1
+
     def relative_to(self, origin: Region) -> Region:
         """The same pixels, counted from the top-left pixel of `origin`."""
         return Region(
@@ -89,6 +93,32 @@ def around_points(points: Iterable[tuple[int, int]]) -> Region | None:
         return None
     xs, ys = [x for x, _ in listed], [y for _, y in listed]
     return Region(min(xs), min(ys), max(xs) + 1, max(ys) + 1)
+
+
+def around(centre: tuple[int, int], wide: float, high: float, width: int, height: int) -> Region:
+    """A region of `wide` x `high` pixels around a pixel, inside an image of `width` x `height`."""
+    x0, x1 = _span(centre[0] + 0.5, wide, width)
+    y0, y1 = _span(centre[1] + 0.5, high, height)
+    return Region(x0, y0, x1, y1)
+
+
+def first_region(
+    width: int, height: int, points: Iterable[tuple[int, int]], max_aspect: float
+) -> Region:
+    """The region for a prediction when nothing is selected: the whole image, unless it is long.
+
+    Args:
+        width: of the image, pixels.
+        height: of the image, pixels.
+        points: clicks, (x, y); all are inside.
+        max_aspect: longest side / shortest side of the region, unless the clicks need more.
+    """
+    clicked = around_points(points)
+    if clicked is None:
+        return Region(0, 0, width, height)
+    x0, x1 = _span((clicked.x0 + clicked.x1) / 2, max(clicked.width, max_aspect * height), width)
+    y0, y1 = _span((clicked.y0 + clicked.y1) / 2, max(clicked.height, max_aspect * width), height)
+    return Region(x0, y0, x1, y1)
 
 
 def choose_region(

@@ -1,4 +1,4 @@
-"""A selection: a mask cut to its bounding box and packed to bits, so that many can be kept."""
+"""A selection: a mask cropped to its bounding box and packed to bits, to save memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Selection:
 
     @staticmethod
     def of(mask: NDArray[np.bool_], x0: int = 0, y0: int = 0) -> Selection:
-        """The selection of a mask (h, w) bool whose top-left pixel is image pixel (x0, y0)."""
+        """Return the selection of a mask (h, w) bool with its top-left pixel at (x0, y0)."""
         box = bounding_box(mask)
         if box is None:
             return EMPTY
@@ -36,14 +36,14 @@ class Selection:
         return Selection(moved, np.packbits(inside), int(np.count_nonzero(inside)))
 
     def cropped(self) -> NDArray[np.bool_]:
-        """The mask inside the box: (box.height, box.width) bool; (0, 0) when there is none."""
+        """Return the mask inside the box: (box.height, box.width) bool; (0, 0) without a box."""
         if self.box is None:
             return np.zeros((0, 0), np.bool_)
         bits = np.unpackbits(self.bits, count=self.box.area)
         return bits.reshape(self.box.height, self.box.width).view(np.bool_)
 
     def contains(self, x: int, y: int) -> bool:
-        """Whether the pixel in column x, row y is selected."""
+        """Return whether the pixel in column x, row y is selected."""
         box = self.box
         if box is None or not (box.x0 <= x < box.x1 and box.y0 <= y < box.y1):
             return False
@@ -51,17 +51,17 @@ class Selection:
         return bool(self.bits[at >> 3] >> (7 - (at & 7)) & 1)
 
     def equals(self, other: Selection) -> bool:
-        """Whether both hold the same pixels."""
+        """Return whether both hold the same pixels."""
         return self.box == other.box and np.array_equal(self.bits, other.bits)
 
     def without(self, other: Selection) -> Selection:
-        """The pixels that are not in another selection."""
+        """Return the pixels that are not in another selection."""
         if self.box is None or other.box is None:
             return self
         return Selection.of(self.cropped() & ~other.inside(self.box), self.box.x0, self.box.y0)
 
     def inside(self, region: Region) -> NDArray[np.bool_]:
-        """The mask inside any region: (region.height, region.width) bool."""
+        """Return the mask inside any region: (region.height, region.width) bool."""
         out = np.zeros((region.height, region.width), np.bool_)
         if self.box is not None:
             common = region.intersection(self.box)
@@ -95,7 +95,7 @@ class SelectedObject:
 
 
 def union(selections: Iterable[Selection], width: int, height: int) -> Selection:
-    """The pixels that are in any of the selections on an image of `width` x `height` pixels."""
+    """Return the union of selections on an image of `width` x `height` pixels."""
     mask = np.zeros((height, width), np.bool_)
     for selection in selections:
         if selection.box is not None:
@@ -104,7 +104,7 @@ def union(selections: Iterable[Selection], width: int, height: int) -> Selection
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> Region | None:
-    """The smallest region that holds all set pixels of (H, W) bool; None when none is set."""
+    """Return the smallest region with all set pixels of (H, W) bool; None if none is set."""
     rows = np.flatnonzero(mask.any(axis=1))
     if rows.size == 0:
         return None
@@ -119,7 +119,7 @@ def paint(mask: NDArray[np.bool_], old: Selection, new: Selection) -> Region | N
     Args:
         mask: (H, W) bool.
         old: what it shows.
-        new: what it is to show.
+        new: what it shall show.
 
     Returns:
         The rectangle in which pixels changed; None when none did.

@@ -1,4 +1,4 @@
-"""Everything slow that happens once, done before the first user waits for it."""
+"""Warm up models: compile kernels and run everything that is slow the first time."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from clickcut.polygons import to_polygons
 from clickcut.session import ClickSession
 
 SAY_EVERY = 1.0
-"""Seconds between two lines of progress."""
+"""Minimum seconds between two progress messages."""
 
 
 def warm_up(predictor: Predictor, solver: str = "grid") -> None:
     """Compile or load all kernels, warm the back-end, run one short session.
 
     Args:
-        predictor: to be warmed.
+        predictor: to warm up.
         solver: of the cut.
 
     Raises:
@@ -52,12 +52,12 @@ def warm_up(predictor: Predictor, solver: str = "grid") -> None:
 
 
 def warm_up_all(predictors: Sequence[Predictor], solver: str, say: Callable[[str], None]) -> None:
-    """Warm up several models and say how far it is, at most once in `SAY_EVERY` seconds.
+    """Warm up several models and report progress, at most once per `SAY_EVERY` seconds.
 
     Args:
-        predictors: to be warmed.
+        predictors: to warm up.
         solver: of the cut.
-        say: called with a line; never when everything is ready at once.
+        say: called with a progress message; never if everything is ready at once.
 
     Raises:
         BundleError, CutError: as `warm_up`.

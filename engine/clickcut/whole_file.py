@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Write files atomically."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import BinaryIO
 
 @contextmanager
 def whole_file(path: Path, unique: bool = False) -> Iterator[BinaryIO]:
-    """Write a file that gets its name when the block ends well; a power cut cannot tear it.
+    """Write a file that appears under its name only when complete, even after a power failure.
 
-    Until then it is `NAME.partial`; what a killed process left under that name is replaced.
+    Until then it is `NAME.partial`; a leftover of a killed process is replaced.
 
     Args:
         path: the file; its folder must exist.
         unique: several processes may write the same file: each has a partial file of its own.
 
     Raises:
-        OSError: the disk is full or the folder cannot be written; an old file is as it was.
+        OSError: the disk is full or the folder is not writable; an existing file is unchanged.
     """
     own = f".{os.getpid()}" if unique else ""
     partial = path.with_name(f"{path.name}{own}.partial")

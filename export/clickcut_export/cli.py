@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clickcut.extras import require
+from clickcut.installation import require
 from clickcut_eval.data_spec import FORM
 
 if TYPE_CHECKING:

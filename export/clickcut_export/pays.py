@@ -29,7 +29,7 @@ class Validation:
     Attributes:
         name: for people.
         targets: the objects.
-        target_iou: IoU that the user is content with.
+        target_iou: IoU at which the user stops.
     """
 
     name: str

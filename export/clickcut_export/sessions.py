@@ -65,8 +65,8 @@ def record(target: Target, predictor: Predictor, clicks: int) -> list[Batch]:
     """
     recorder = RecordingPredictor(predictor)
     session = ClickSession(prepare_pixels(target.pixels()), recorder)
-    truth = target.truth()
-    clicker = Clicker(truth.mask, truth.ignore)
+    ground_truth = target.ground_truth()
+    clicker = Clicker(ground_truth.mask, ground_truth.ignore)
     for _ in range(clicks):
         click = clicker.next_click(session.mask)
         if click is None:

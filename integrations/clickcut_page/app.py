@@ -19,16 +19,22 @@ from clickcut.v1 import clickcut_pb2
 from clickcut_page import exports
 from clickcut_page.engine import Engine
 from clickcut_page.guard import Guard
-from clickcut_page.images import Images
+from clickcut_page.images import Images, Picture
 from clickcut_page.relay import Relay
+from clickcut_page.repair import RepairList
 from clickcut_page.settings import PageSettings
 
 STATIC = Path(str(resources.files("clickcut_page") / "static"))
 
 
-def build(settings: PageSettings) -> Starlette:
-    """The ASGI application; call it inside the event loop that will serve it."""
-    engine = Engine(settings.server)
+def build(settings: PageSettings, repair: RepairList | None = None) -> Starlette:
+    """The ASGI application; call it inside the event loop that will serve it.
+
+    Args:
+        settings: of the server.
+        repair: objects to be repaired, where that is what the page is for.
+    """
+    engine = Engine(settings.server, settings.credentials)
     images = Images(engine, settings.max_image_bytes)
 
     async def health(request: Request) -> Response:
@@ -46,13 +52,20 @@ def build(settings: PageSettings) -> Starlette:
         Route("/images", images.upload, methods=["POST"]),
         Route("/display", images.display, methods=["POST"]),
         Route("/sample", images.sample),
+        Route("/picture", Picture(settings.picture).get),
         Route("/formats", exports.formats),
         Route("/export", exports.export, methods=["POST"]),
+        *(repair.routes() if repair else [Route("/repair", nothing_to_repair)]),
         Mount("/", StaticFiles(directory=STATIC, html=True)),
     ]
     return Starlette(
         routes=routes, middleware=[Middleware(Guard, settings=settings)], lifespan=lifespan
     )
+
+
+async def nothing_to_repair(request: Request) -> Response:
+    """GET: an empty list, where the page is not for repairing."""
+    return JSONResponse({"out": "", "tasks": []})
 
 
 async def contract(request: Request) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,10 +13,23 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def page(
+    picture: Annotated[
+        Path | None,
+        typer.Argument(help="Image file to open first.", exists=True, dir_okay=False),
+    ] = None,
     server: Annotated[
         str,
         typer.Option(metavar="HOST:PORT", help="Engine to use. Without it, one is started."),
     ] = "",
+    tls: Annotated[bool, typer.Option("--tls", help="Speak TLS to that engine.")] = False,
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Certificates of the authorities to trust, PEM; with TLS. Without it: those "
+            "that gRPC brings.",
+        ),
+    ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 for every interface.")
     ] = "127.0.0.1",
@@ -37,6 +51,7 @@ def page(
     open_browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = False,
 ) -> None:
     """Select objects in the browser. Prints the page's address; Ctrl-C stops it."""
+    from clickcut.client.channel import tls_credentials
     from clickcut_page.serving import serve
     from clickcut_page.settings import MIB, PageSettings, is_loopback
 
@@ -48,5 +63,7 @@ def page(
         token=token,
         allowed_hosts=tuple(name.lower() for name in allow_host or ()),
         max_image_bytes=max_image_mib * MIB,
+        picture=picture,
+        credentials=tls_credentials(tls, ca),
     )
     raise typer.Exit(serve(settings, port, open_browser))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -32,11 +33,15 @@ class Engine:
 
     Args:
         address: HOST:PORT.
+        credentials: for TLS; None for plain text.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, credentials: grpc.ChannelCredentials | None = None) -> None:
         self.address = address
-        self._channel = grpc.aio.insecure_channel(address, CHANNEL_OPTIONS)
+        if credentials is None:
+            self._channel = grpc.aio.insecure_channel(address, CHANNEL_OPTIONS)
+        else:
+            self._channel = grpc.aio.secure_channel(address, credentials, CHANNEL_OPTIONS)
         self._stub: Any = clickcut_pb2_grpc.ClickcutStub(self._channel)
         # Without serializers: requests and replies pass as the bytes that they are.
         self._session: Any = self._channel.stream_stream(_SESSION)
@@ -51,16 +56,20 @@ class Engine:
         Raises:
             ClickcutError: the engine refuses it or cannot be reached.
         """
-
-        async def requests() -> AsyncIterator[pb.UploadImageRequest]:
-            async for part in data:
-                for at in range(0, len(part), CHUNK):
-                    yield pb.UploadImageRequest(chunk=part[at : at + CHUNK])
-
+        call = self._stub.UploadImage()
         try:
-            reply: pb.UploadImageReply = await self._stub.UploadImage(requests())
+            try:
+                async for part in data:
+                    for at in range(0, len(part), CHUNK):
+                        await call.write(pb.UploadImageRequest(chunk=part[at : at + CHUNK]))
+                await call.done_writing()
+            except asyncio.InvalidStateError:
+                pass  # the engine has ended it already; its answer says why
+            reply: pb.UploadImageReply = await call
         except grpc.aio.AioRpcError as error:
             raise error_of(error, self.address) from error
+        finally:
+            call.cancel()
         return reply.image
 
     async def is_serving(self) -> bool:

@@ -67,9 +67,17 @@ class Guard:
         changes = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")
         if changes and origin is None and scope["type"] == "websocket":
             return 403, "a WebSocket must name its origin"
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and not self._is_own(origin, host):
             return 403, f"requests from {origin!r} are not taken"
         return None
+
+    def _is_own(self, origin: str, host: str) -> bool:
+        """Whether an origin is the page: at the request's host, or at a name that is allowed."""
+        try:
+            place = urlsplit(origin).netloc.lower()
+        except ValueError:
+            return False
+        return bool(place) and (place == host.lower() or place in self._settings.allowed_hosts)
 
     def _is_token(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), self._settings.token.encode())

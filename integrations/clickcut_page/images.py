@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from importlib import resources
+from pathlib import Path
+from urllib.parse import quote
 
 import cv2
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 
 from clickcut.errors import ClickcutError, ImageError, UnavailableError
 from clickcut.image_file import ImageLimits, decode
@@ -16,6 +18,9 @@ from clickcut_page.engine import Engine
 from clickcut_page.relay import error_document
 
 SAMPLE = "astronaut.jpg"
+
+NAME_HEADER = "x-clickcut-name"
+"""Name of the picture, percent-encoded."""
 
 MAX_DECODING = 2
 """Images decoded at once; one may take hundreds of megabytes."""
@@ -61,6 +66,23 @@ class Images:
         """GET: the packaged photograph."""
         data = (resources.files("clickcut") / "assets" / SAMPLE).read_bytes()
         return Response(data, media_type="image/jpeg")
+
+
+class Picture:
+    """The picture that the page opens first.
+
+    Args:
+        path: of the file; None for nothing.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    async def get(self, request: Request) -> Response:
+        """GET: the file, with its name in a header; 204 where there is none."""
+        if self._path is None:
+            return Response(status_code=204)
+        return FileResponse(self._path, headers={NAME_HEADER: quote(self._path.name)})
 
 
 def _as_png(data: bytes, max_bytes: int) -> bytes:

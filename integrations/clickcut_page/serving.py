@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import sys
 import webbrowser
@@ -15,18 +16,22 @@ from clickcut.errors import ClickcutError
 from clickcut_page.app import build
 from clickcut_page.engine import Engine
 from clickcut_page.own_engine import OwnEngine
+from clickcut_page.repair import RepairList
 from clickcut_page.settings import MAX_FRAME_BYTES, PageSettings
 
 _POLL_SECONDS = 0.25
 
 
-def serve(settings: PageSettings, port: int, open_browser: bool) -> int:
+def serve(
+    settings: PageSettings, port: int, open_browser: bool, repair: RepairList | None = None
+) -> int:
     """Serve until SIGINT or SIGTERM.
 
     Args:
         settings: `server` empty: an engine of its own is started.
         port: 0 for a free one.
         open_browser: open the page in a browser once it is ready.
+        repair: objects to be repaired.
 
     Returns:
         The exit code: 0, or 2 when it cannot start; stderr then says why.
@@ -41,11 +46,15 @@ def serve(settings: PageSettings, port: int, open_browser: bool) -> int:
         )
         return 2
     own = None
+    # uvicorn raises what ended it once more; as an exception it lets the engine be stopped too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if not settings.server:
             own = OwnEngine()
             settings = replace(settings, server=own.address)
-        asyncio.run(_run(settings, listener, open_browser, own is not None))
+        asyncio.run(_run(settings, listener, open_browser, own is not None, repair))
+    except KeyboardInterrupt:
+        return 0
     except ClickcutError as error:
         print(f"clickcut page: {error}", file=sys.stderr)
         return 2
@@ -57,11 +66,15 @@ def serve(settings: PageSettings, port: int, open_browser: bool) -> int:
 
 
 async def _run(
-    settings: PageSettings, listener: socket.socket, open_browser: bool, owns_engine: bool
+    settings: PageSettings,
+    listener: socket.socket,
+    open_browser: bool,
+    owns_engine: bool,
+    repair: RepairList | None,
 ) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
-            build(settings),
+            build(settings, repair),
             ws="websockets-sansio",
             ws_max_size=MAX_FRAME_BYTES,
             ws_per_message_deflate=False,  # replies are small, and time counts
@@ -83,7 +96,7 @@ async def _announce(
     """Print where the page is; "ready" once the engine serves."""
     url = page_url(settings, listener.getsockname()[1])
     print(f"page      {url}", flush=True)
-    engine = Engine(settings.server)
+    engine = Engine(settings.server, settings.credentials)
     try:
         if not await engine.is_serving():
             waiting = "it starts" if owns_engine else "not there yet; the page waits for it"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import ipaddress
 import socket
 from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
 
 MIB = 2**20
 
@@ -18,11 +21,13 @@ class PageSettings:
 
     Attributes:
         server: HOST:PORT of the engine.
+        credentials: of the engine, for TLS; None for plain text.
         host: address to listen at.
         token: what a browser must know; "" for no token.
         allowed_hosts: further names, HOST or HOST:PORT, by which the page may be reached.
         max_image_bytes: largest image file.
         max_connections: open WebSockets.
+        picture: what the page opens first; None for nothing.
     """
 
     server: str
@@ -31,6 +36,8 @@ class PageSettings:
     allowed_hosts: tuple[str, ...] = ()
     max_image_bytes: int = 128 * MIB
     max_connections: int = 200
+    picture: Path | None = None
+    credentials: grpc.ChannelCredentials | None = None
 
     @property
     def is_local(self) -> bool:

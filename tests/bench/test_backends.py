@@ -154,6 +154,7 @@ def test_the_plot_takes_many_cases(tmp_path: Path) -> None:
     assert cv2.imread(str(path)).shape[0] > 400
 
 
+@pytest.mark.slow
 def test_a_case_is_measured_in_its_own_process(bundle: Path) -> None:
     case = Case(bundle, "onnxruntime-cpu", None, (1, 3), 4, 1)
     found = backends._in_own_process(case)

@@ -50,7 +50,7 @@ def test_a_wrong_mask_is_noticed(recording: Recording, monkeypatch: pytest.Monke
 def test_large_regions_are_cut_as_sessions_do_only(
     recording: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench, "MOST_PIXELS", 100)
+    monkeypatch.setattr(bench, "MAX_PIXELS", 100)
     ways = [set(row) & set(cut_report.WAYS) for row in rows_of(recording)]
     assert ways == [{"session first"}] + [{"session later"}] * (len(ways) - 1)
 

@@ -48,6 +48,7 @@ anything = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(anything, anything)
 def test_anything_is_a_message_or_an_event_error(clicks: Any, parameters: Any) -> None:
     for make in (

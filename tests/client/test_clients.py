@@ -32,8 +32,8 @@ from clickcut.client import (
     Client,
     StalledError,
     TakenOverError,
-    UnavailableError,
     UnreachableError,
+    UsageError,
 )
 from clickcut.errors import EventError, ImageError, SessionNotFoundError
 from clickcut.images import digest_of, prepare, prepare_pixels
@@ -277,7 +277,7 @@ def test_the_async_client_s_other_methods(server: ServerProcess) -> None:
                 await session.undo()
             await session.click(80, 60)
             assert (await session.probability()).shape == (HEIGHT, WIDTH)
-        with pytest.raises(UnavailableError):
+        with pytest.raises(UsageError, match="closed"):
             await client.models()
 
     asyncio.run(play())
@@ -377,7 +377,7 @@ def test_no_server() -> None:
             client.open(image_file())
         with pytest.raises(UnreachableError):
             client.models()
-    with pytest.raises(UnavailableError, match="closed"):
+    with pytest.raises(UsageError, match="closed"):
         client.models()
 
 
@@ -392,6 +392,7 @@ def test_another_client_takes_a_session_over(server: ServerProcess) -> None:
         assert session.num_clicks == 2
 
 
+@pytest.mark.slow
 def test_a_busy_server_is_tried_again(bundle: Path, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     with (
@@ -418,6 +419,7 @@ def test_a_busy_server_is_tried_again(bundle: Path, tmp_path: Path) -> None:
         assert third.click(80, 60).any()
 
 
+@pytest.mark.slow
 def test_an_answer_that_does_not_come(bundle: Path, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     with (
@@ -433,6 +435,7 @@ def test_an_answer_that_does_not_come(bundle: Path, tmp_path: Path) -> None:
         assert session.num_clicks == 2  # the first was applied in the end, and is not lost
 
 
+@pytest.mark.slow
 def test_open_waits_for_a_server_that_warms_up(bundle: Path, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     gate.close()
@@ -449,6 +452,7 @@ def test_open_waits_for_a_server_that_warms_up(bundle: Path, tmp_path: Path) -> 
         assert opened[0].click(80, 60).any()
 
 
+@pytest.mark.slow
 def test_cancelling_an_event_leaves_the_session(bundle: Path, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
 

@@ -23,6 +23,8 @@ from clickcut.session import ClickSession
 from clickcut.v1 import clickcut_pb2 as pb
 from clickcut.v1 import clickcut_pb2_grpc
 
+pytestmark = pytest.mark.slow
+
 WIDTH, HEIGHT = 60, 40
 POISON = 13
 """x of a click that scripts take offence at."""

@@ -31,7 +31,8 @@ from clickcut.client import (
     UnreachableError,
     UsageError,
 )
-from clickcut.client.channel import Target, error_of_rpc
+from clickcut.client.channel import Target
+from clickcut.client.failures import error_of_rpc
 from clickcut.errors import LimitError
 from clickcut.images import prepare
 from clickcut.session import ClickSession
@@ -97,6 +98,7 @@ def test_the_async_client_replaces_it_as_well(bundle: Path, server: ServerProces
         asyncio.run(play(line))
 
 
+@pytest.mark.slow
 def test_a_stalled_call_leaves_its_channel_behind(bundle: Path, server: ServerProcess) -> None:
     with SilentLine(server.port) as line, Client(line.address, timeout=4) as client:
         session = client.open(image_file())
@@ -306,6 +308,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return certificate, key
 
 
+@pytest.mark.slow
 def test_a_tls_mismatch_is_named_either_way(bundle: Path, certificate: tuple[Path, Path]) -> None:
     chain, key = certificate
     trusted = grpc.ssl_channel_credentials(chain.read_bytes())
@@ -400,7 +403,7 @@ def test_a_forked_process_is_refused_at_once(server: ServerProcess) -> None:
     assert done.returncode == 0, done.stderr.decode()
 
 
-# ---- sessions that nobody closes
+# ---- sessions that are never closed
 
 
 def test_a_collected_session_is_closed() -> None:

@@ -22,12 +22,14 @@ def replay(history: list[Problem]) -> None:
             np.testing.assert_array_equal(problem.solve(cut), cold)
 
 
+@pytest.mark.slow
 @given(histories())
 @settings(max_examples=250, deadline=None)
 def test_replay(history: list[Problem]) -> None:
     replay(history)
 
 
+@pytest.mark.slow
 @given(histories(most=90))
 @settings(max_examples=50, deadline=None)
 def test_replay_with_little_room(history: list[Problem]) -> None:
@@ -85,8 +87,9 @@ def test_an_interrupted_cut_begins_anew(monkeypatch: pytest.MonkeyPatch, name: s
         np.testing.assert_array_equal(cut.solve(*problem), expected)
 
 
+@pytest.mark.slow
 def test_flow_of_long_ago_is_forgotten() -> None:
-    """An outline that sweeps over the image leaves flow everywhere, but not for ever."""
+    """An outline that sweeps over the image leaves flow everywhere, but it is forgotten."""
     image = np.random.default_rng(0).integers(100, 110, (400, 600, 3), np.uint8)
     warm, region = Cut(EdgeWeights(image)), Region(0, 0, 600, 400)
     none, slope = np.empty((0, 3), np.int32), np.linspace(-9, 9, 64, dtype=np.float32)

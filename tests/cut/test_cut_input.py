@@ -109,7 +109,7 @@ def test_pymaxflow_is_optional(monkeypatch: pytest.MonkeyPatch) -> None:
         return plain(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(CutError, match="pip install PyMaxflow"):
+    with pytest.raises(CutError, match=r"clickcut\[pymaxflow\]"):
         Cut(EdgeWeights(IMAGE), "pymaxflow")
     assert Cut(EdgeWeights(IMAGE)).solve(**GOOD).shape == (20, 30)
 

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from clickcut.cut import Cut, EdgeWeights
 from clickcut.cut.carry import carry, clear_numbers
-from clickcut.cut.contour import classify, find_contour
+from clickcut.cut.contour import find_contour, sweep
 from clickcut.cut.graph import (
     CAPACITY,
     DEPTH,
+    END,
     EXCESS,
     EXPANDED,
     FREE,
@@ -47,7 +48,7 @@ def field_of(problem: Problem, edges: EdgeWeights) -> Field:
     assert samples is not None
     state = np.zeros((region.height, region.width), np.uint8)
     scratch = np.empty(samples.value.shape[1], np.uint8)
-    classify(samples, state, np.empty((1000, 4), np.int32), scratch)
+    sweep(samples, state, np.empty((1000, 4), np.int32), scratch)
     offsets = disc_offsets(problem.seed_radius)
     stamp_seeds(problem.seeds, offsets, region.x0, region.y0, state)
     edges.dense(region)
@@ -122,7 +123,7 @@ def test_state_after_a_solve(history: list[Problem]) -> None:
         region = problem.region
         field = field_of(problem, edges)
         solver.solve(field.samples, region, problem.seeds, problem.seed_radius)
-        graph, end = solver.graph, int(solver.progress[0])
+        graph, end = solver.graph, int(solver.progress[END])
         u = unaries_of(problem, field)
         weights = edges.dense(region)
         tree = np.where(u > 0, SOURCE, np.where(u < 0, SINK, FREE))
@@ -158,7 +159,7 @@ def test_state_after_a_solve(history: list[Problem]) -> None:
 def flows_of(solver: GridSolver, region: Region) -> dict[tuple[int, int, int], int]:
     """Flow on all edges of a graph that have some: by x and y in the image, and direction."""
     graph, flows = solver.graph, {}
-    for i in range(RECORD, int(solver.progress[0]), RECORD):
+    for i in range(RECORD, int(solver.progress[END]), RECORD):
         x, y = int(graph[i + X]) + region.x0, int(graph[i + Y]) + region.y0
         for k in range(8):
             q = int(graph[i + NEIGHBOUR + k])
@@ -176,7 +177,7 @@ def test_flow_carried_over(history: list[Problem], all_nodes: bool) -> None:
     solver = GridSolver(edges)
     samples = field_of(first, edges).samples
     solver.solve(samples, first.region, first.seeds, first.seed_radius)
-    graph, end = solver.graph, int(solver.progress[0])
+    graph, end = solver.graph, int(solver.progress[END])
     before = graph[RECORD:end].reshape(-1, RECORD).copy()
     places = [(int(n[X]) + first.region.x0, int(n[Y]) + first.region.y0) for n in before]
     unary_of = dict(zip(places, before[:, UNARY].tolist(), strict=True))
@@ -187,7 +188,7 @@ def test_flow_carried_over(history: list[Problem], all_nodes: bool) -> None:
     number = np.zeros(region.area, np.int32)
     dx, dy = first.region.x0 - region.x0, first.region.y0 - region.y0
     end = carry(graph, end, dx, dy, region.width, region.height, all_nodes, number)
-    solver.progress[0] = end
+    solver.progress[END] = end
 
     def inside(x: int, y: int) -> bool:
         return region.x0 <= x < region.x1 and region.y0 <= y < region.y1

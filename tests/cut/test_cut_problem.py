@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickcut.cut import EdgeWeights
-from clickcut.cut.contour import classify
+from clickcut.cut.contour import sweep
 from clickcut.cut.memory import PAGE, count_pages, reserve
 from clickcut.cut.problem import (
     AXIS,
@@ -60,7 +60,7 @@ def test_signs_are_those_of_the_unaries(problem: Problem) -> None:
     assert samples is not None
     state = np.zeros((region.height, region.width), np.uint8)
     mixed = np.empty((1000, 4), np.int32)
-    count = classify(samples, state, mixed, np.empty(samples.value.shape[1], np.uint8))
+    count = sweep(samples, state, mixed, np.empty(samples.value.shape[1], np.uint8))
     u = unaries(samples, region, np.empty((0, 3), np.int32), 0.0)
     np.testing.assert_array_equal(state == OBJECT, u >= 0)
     inside = np.zeros(u.shape, np.bool_)

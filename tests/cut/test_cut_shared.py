@@ -11,6 +11,8 @@ import pytest
 from clickcut.cut import SOLVERS, Cut, EdgeWeights
 from clickcut.region import Region
 
+pytestmark = pytest.mark.slow
+
 
 def logits_of(mask: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
     """(side, side) float32 as of a network that has the object roughly right."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 
 from clickcut.cut import Cut, EdgeWeights
 from clickcut.region import Region
@@ -26,6 +27,7 @@ def clicks(edges: EdgeWeights, seed: int) -> list[np.ndarray]:
     return masks
 
 
+@pytest.mark.slow
 def test_threads_share_weights() -> None:
     image = np.random.default_rng(0).integers(0, 60, (130, 160, 3), np.uint8)
     alone = [clicks(EdgeWeights(image), seed) for seed in range(8)]

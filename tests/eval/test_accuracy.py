@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from eval_cases import save
 from fakes import FakePredictor
 
@@ -26,6 +27,7 @@ def test_measuring_selects_objects_and_leaves_empty_ones_out(tmp_path, scene):
     assert outcomes[0].clicks[0][2]
 
 
+@pytest.mark.slow
 def test_the_shipped_model_selects_real_objects(shared_data, default_bundle):
     from clickcut.backends import load_predictor
 

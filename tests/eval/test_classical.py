@@ -66,11 +66,12 @@ def test_the_border_is_background_until_the_first_negative_click():
     np.testing.assert_array_equal(seeds.with_border(), seeds.label)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in CLASSICAL if n != "opencv-grabcut"])
 def test_each_selects_a_simple_object_in_a_few_clicks(name, scene):
     pixels, mask = scene
     method, clicker = made(name), Clicker(mask, np.zeros_like(mask))
-    for _ in range(2):  # a second image starts anew
+    for _ in range(2):  # a second image starts from scratch
         method.set_image(pixels)
         assert not method.mask.any()
         clicker = Clicker(mask, np.zeros_like(mask))
@@ -88,6 +89,7 @@ def test_each_selects_a_simple_object_in_a_few_clicks(name, scene):
     np.testing.assert_array_equal(method.probability > 0.5, method.mask)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(CLASSICAL))
 def test_each_takes_any_order_and_place_of_clicks(name):
     pixels = picture(40, 30)
@@ -111,14 +113,14 @@ def test_each_takes_any_order_and_place_of_clicks(name):
 @pytest.mark.parametrize("name", ["graph-cut", "euclidean-star", "random-walker"])
 def test_large_images_are_reduced_and_masks_enlarged(name):
     pixels = cv2.resize(picture(160, 120), (320, 240), interpolation=cv2.INTER_CUBIC)
-    truth = pixels[..., 0] > 150
+    ground_truth = pixels[..., 0] > 150
     method = made(name, max_pixels=160 * 120)
     method.set_image(pixels)
     assert method.pixels.shape == (120, 160, 3)
     for x, y, positive in [(106, 120, True), (260, 100, False), (20, 20, False)]:
         method.add_click(x, y, positive)
-    assert method.mask.shape == truth.shape
-    assert Clicker(truth, np.zeros_like(truth)).iou(method.mask) > 0.85
+    assert method.mask.shape == ground_truth.shape
+    assert Clicker(ground_truth, np.zeros_like(ground_truth)).iou(method.mask) > 0.85
 
 
 def test_colour_densities():

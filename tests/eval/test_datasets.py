@@ -34,22 +34,25 @@ def palette_png(path, ids):
     image.save(path)
 
 
-def truths(targets):
-    return {t.name: (int(t.truth().mask.sum()), int(t.truth().ignore.sum())) for t in targets}
+def masks_of(targets):
+    return {
+        t.name: (int(t.ground_truth().mask.sum()), int(t.ground_truth().ignore.sum()))
+        for t in targets
+    }
 
 
 def test_grabcut_has_an_ignore_band(tmp_path):
     save(tmp_path / "images/a.jpg", BLANK)
     save(tmp_path / "masks/a.png", box(5, 10, 5, 10) + box(10, 12, 5, 10, 128))
     (only,) = DATASETS["grabcut"].read(tmp_path)
-    assert truths([only]) == {"a": (25, 10)}
+    assert masks_of([only]) == {"a": (25, 10)}
     assert only.pixels().shape == BLANK.shape
 
 
 def test_grabcut_in_its_first_layout(tmp_path):
     save(tmp_path / "data_GT/a.bmp", BLANK)
     save(tmp_path / "boundary_GT/a.bmp", box(5, 10, 5, 10))
-    assert truths(DATASETS["grabcut"].read(tmp_path)) == {"a": (25, 0)}
+    assert masks_of(DATASETS["grabcut"].read(tmp_path)) == {"a": (25, 0)}
 
 
 def test_berkeley_has_several_objects_on_a_photograph(tmp_path):
@@ -58,7 +61,7 @@ def test_berkeley_has_several_objects_on_a_photograph(tmp_path):
     save(tmp_path / "masks/aa.png", box(0, 2, 0, 2))
     save(tmp_path / "masks/ab.png", np.repeat(box(0, 3, 0, 3)[..., None], 3, 2))
     save(tmp_path / "masks/b.png", box(0, 4, 0, 4, 128))
-    found = truths(DATASETS["berkeley"].read(tmp_path))
+    found = masks_of(DATASETS["berkeley"].read(tmp_path))
     assert found == {"aa": (4, 0), "ab": (9, 0), "b": (16, 0)}
 
 
@@ -77,7 +80,7 @@ def test_voc_gives_instances_with_void_ignored(tmp_path):
     (tmp_path / "ImageSets/Segmentation").mkdir(parents=True)
     (tmp_path / "ImageSets/Segmentation/val.txt").write_text("p\n")
     targets = DATASETS["voc"].read(tmp_path)
-    assert truths(targets) == {"p_1": (16, 20), "p_2": (9, 20)}
+    assert masks_of(targets) == {"p_1": (16, 20), "p_2": (9, 20)}
     assert [t.category for t in targets] == ["person", "cat"]
 
 
@@ -91,7 +94,7 @@ def test_sbd_reads_matlab_files(tmp_path, prefix):
     savemat(root / "inst/2008_000002.mat", {"GTinst": structure})
     (root / "val.txt").write_text("2008_000002\n")
     targets = DATASETS["sbd"].read(tmp_path)
-    assert truths(targets) == {"2008_000002_1": (16, 0), "2008_000002_2": (9, 0)}
+    assert masks_of(targets) == {"2008_000002_1": (16, 0), "2008_000002_2": (9, 0)}
     assert [t.category for t in targets] == ["tvmonitor", "person"]
     (root / "inst/2008_000002.mat").write_bytes(b"MATLAB 5.0 MAT-file, damaged")
     with pytest.raises(DatasetError, match="no MATLAB file"):
@@ -128,7 +131,7 @@ def test_coco_instances(tmp_path):
         ],
     )
     targets = DATASETS["coco"].read(tmp_path)
-    assert truths(targets) == {"person_1": (60, 0), "person_4": (3, 0), "toilet_2": (20, 0)}
+    assert masks_of(targets) == {"person_1": (60, 0), "person_4": (3, 0), "toilet_2": (20, 0)}
     assert [t.category for t in targets] == ["person", "person", "toilet"]
 
 
@@ -173,7 +176,7 @@ def test_coco_by_split(tmp_path):
     other.write_text((tmp_path / "annotations/instances_val2017.json").read_text())
     with pytest.raises(DatasetError, match="name a split"):
         DATASETS["coco"].read(tmp_path)
-    assert truths(DATASETS["coco"].read(tmp_path, ("val2017",))) == {"person_1": (60, 0)}
+    assert masks_of(DATASETS["coco"].read(tmp_path, ("val2017",))) == {"person_1": (60, 0)}
     with pytest.raises(DatasetError, match=r"p\.jpg is missing"):
         DATASETS["coco"].read(tmp_path, ("train2017",))
 
@@ -196,7 +199,7 @@ def test_targets_are_small_and_travel_to_other_processes(tmp_path):
     (target,) = DATASETS["voc"].read(tmp_path)
     sent = pickle.dumps(target)
     assert len(sent) < 2000
-    np.testing.assert_array_equal(pickle.loads(sent).truth().mask, large == 1)
+    np.testing.assert_array_equal(pickle.loads(sent).ground_truth().mask, large == 1)
 
 
 def test_davis_names_frames_without_annotation(tmp_path):
@@ -213,13 +216,13 @@ def test_davis_takes_every_tenth_frame(tmp_path):
         palette_png(
             tmp_path / f"Annotations/480p/bear/{k:05}.png", box(0, 2, 0, 2, 1) + box(3, 5, 3, 5, 2)
         )
-    assert truths(davis(tmp_path)) == {f"bear/{k:05}": (8, 0) for k in (0, 10, 20)}
+    assert masks_of(davis(tmp_path)) == {f"bear/{k:05}": (8, 0) for k in (0, 10, 20)}
 
 
 def test_davis_as_a_selection_of_frames(tmp_path):
     save(tmp_path / "img/bear-1.jpg", BLANK)
     save(tmp_path / "gt/bear-1.png", np.stack([box(0, 2, 0, 2, 0)] * 2 + [box(0, 2, 0, 2, 38)], 2))
-    assert truths(davis(tmp_path)) == {"bear-1": (4, 0)}
+    assert masks_of(davis(tmp_path)) == {"bear-1": (4, 0)}
 
 
 def test_clothing_parts(tmp_path):
@@ -228,7 +231,7 @@ def test_clothing_parts(tmp_path):
     labels[:30, :30], labels[30:, :30], labels[:30, 30:], labels[59, 59] = 1, 2, 3, 1
     save(tmp_path / "labels/1.png", labels)
     (tmp_path / "labels.txt").write_text("null\nshirt\nskin\nbelt\n")
-    assert truths(DATASETS["clothing_parts"].read(tmp_path)) == {
+    assert masks_of(DATASETS["clothing_parts"].read(tmp_path)) == {
         "1_shirt": (901, 0),
         "1_belt": (900, 0),
     }
@@ -278,11 +281,12 @@ def test_what_is_no_data_set(tmp_path):
         open_dataset(DataSpec("grabcut", str(tmp_path)))
 
 
+@pytest.mark.slow
 def test_the_real_folders(shared_data):
     counts = {"grabcut": 50, "berkeley": 100, "voc": 284, "coco_mval_dev": 160}
     for name, count in counts.items():
         _, targets = open_dataset(DataSpec(name, str(shared_data / name)))
         assert len(targets) == len({t.name for t in targets}) == count
-        truth = targets[0].truth()
-        assert truth.mask.shape == targets[0].pixels().shape[:2]
-        assert not (truth.mask & truth.ignore).any()
+        ground_truth = targets[0].ground_truth()
+        assert ground_truth.mask.shape == targets[0].pixels().shape[:2]
+        assert not (ground_truth.mask & ground_truth.ignore).any()

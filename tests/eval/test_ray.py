@@ -12,6 +12,8 @@ from clickcut_eval.methods import choose
 from clickcut_eval.pools import on_ray
 from clickcut_eval.protocol import Protocol
 
+pytestmark = pytest.mark.slow
+
 ray = pytest.importorskip("ray", reason="Ray is optional: pip install 'clickcut[scale]'")
 
 

@@ -84,6 +84,7 @@ def test_tables_stand_beside_the_paper(measured):
     assert dict(first)["GrowCut"][0][0] == f"{np.mean(ious):.1f}"
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_beside_it(measured, tmp_path):
     written = write_report(measured, tmp_path / "page/r.html", "growcut", "geodesic-matting")
     assert [p.name for p in written] == [

@@ -155,6 +155,7 @@ def test_a_damaged_line_is_named(perform, tmp_path):
         Run(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_numbers(perform, grabcut_folder):
     from clickcut_eval.datasets import open_dataset
     from clickcut_eval.jobs import Job
@@ -188,6 +189,7 @@ def lives(pid):
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads Linux's /proc")
 def test_a_run_that_is_killed_leaves_no_process_behind(tmp_path):
     script = tmp_path / "run.py"

@@ -74,11 +74,12 @@ def naive_mean_field(crf, pixels, probability):
     return q.argmax(1).reshape(height, width)
 
 
+@pytest.mark.slow
 def test_mean_field_agrees_with_its_definition():
     pixels = picture(30, 24)
     rng = np.random.default_rng(0)
-    truth = (pixels[..., 0] > 150).astype(int) + 2 * (pixels[..., 2] > 150)
-    scores = rng.normal(0, 1.2, (24, 30, 4)) + 1.5 * np.eye(4)[truth.clip(0, 3)]
+    ground_truth = (pixels[..., 0] > 150).astype(int) + 2 * (pixels[..., 2] > 150)
+    scores = rng.normal(0, 1.2, (24, 30, 4)) + 1.5 * np.eye(4)[ground_truth.clip(0, 3)]
     probability = np.exp(scores) / np.exp(scores).sum(2, keepdims=True)
     crf = DenseCrf(appearance_space=20.0, appearance_colour=20.0, smoothness_space=1.5)
     expected = naive_mean_field(crf, pixels, probability)
@@ -112,6 +113,7 @@ def test_files_that_are_no_segmenter(tmp_path):
         Segmenter(tmp_path / "b.pth")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crf", [False, True])
 def test_the_segmenter_finds_people(shared_data, shared_weights, crf):
     from clickcut_eval.clicker import Clicker
@@ -122,8 +124,8 @@ def test_the_segmenter_finds_people(shared_data, shared_weights, crf):
     method = Semantic(weights, crf)
     _, targets = open_dataset(DataSpec("voc", str(shared_data / "voc")))
     target = next(t for t in targets if t.name == "2011_003019_4" or t.category == "aeroplane")
-    truth = target.truth()
-    clicker = Clicker(truth.mask, truth.ignore)
+    ground_truth = target.ground_truth()
+    clicker = Clicker(ground_truth.mask, ground_truth.ignore)
     method.set_image(target.pixels())
     assert not method.mask.any()
     method.add_click(*clicker.next_click(method.mask))

@@ -92,7 +92,7 @@ def data_folder(folder, count=2):
     (folder / "images").mkdir(parents=True)
     (folder / "masks").mkdir()
     for target in targets(folder / "images", count):
-        mask = target.truth().mask.astype(np.uint8) * 255
+        mask = target.ground_truth().mask.astype(np.uint8) * 255
         cv2.imwrite(str(folder / "masks" / target.image.name), mask)
     return folder
 

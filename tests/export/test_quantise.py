@@ -119,6 +119,7 @@ def test_a_bundle_that_answers_otherwise_is_refused(bundle, tmp_path, target):
         load_predictor(path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which(EMULATOR) is None, reason=f"{EMULATOR} is not installed")
 def test_int8_is_right_on_a_processor_without_vnni(bundle, tmp_path):
     """Emulated: first that the arithmetic saturates there, then what the engine makes of it."""

@@ -23,6 +23,8 @@ from clickcut_export.to_onnx import OnnxOptions, export_onnx, fold_batchnorm
 from clickcut_train.checkpoint import load_model
 from clickcut_train.errors import CheckpointError
 
+pytestmark = pytest.mark.slow
+
 NARROW_VGG = {"backbone": "vgg16", "width": 1 / 64, "encoding": "distance", "previous": False}
 NARROW_MOBILE = {"backbone": "mobilenet_v2", "width": 0.125, "head_channels": 8}
 

@@ -84,7 +84,7 @@ def test_a_static_batch_is_the_profile(rtx, tmp_path):
 
 
 def unsupported(tmp_path):
-    """A bundle with an operator that nobody knows."""
+    """A bundle with an operator that no library knows."""
     model = tiny_graph()
     model.graph.node[1].op_type, model.graph.node[1].domain = "Mystery", "com.microsoft"
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))

@@ -12,9 +12,9 @@ from server.harness import ServerProcess, picture
 
 import clickcut
 from clickcut import SamPredictor
+from clickcut.api.local_session import LocalSession
 from clickcut.client import Client
 from clickcut.errors import EventError, ImageError
-from clickcut.local import LocalSession
 
 HEIGHT, WIDTH = 120, 160
 

@@ -13,12 +13,12 @@ import pytest
 from server.harness import ServerProcess, image_file
 
 import clickcut
+from clickcut.api.local_session import LocalSession
+from clickcut.api.protocols import AnySession
+from clickcut.api.protocols import AsyncSession as AsyncSurface
+from clickcut.api.protocols import Session as Surface
 from clickcut.client import AsyncClient, AsyncSession, Client, Session
 from clickcut.errors import EventError
-from clickcut.local import LocalSession
-from clickcut.protocols import AnySession
-from clickcut.protocols import AsyncSession as AsyncSurface
-from clickcut.protocols import Session as Surface
 
 HEIGHT, WIDTH = 120, 160
 START = np.zeros((HEIGHT, WIDTH), np.bool_)
@@ -72,7 +72,8 @@ def facts(session: Any) -> dict[str, Any]:
     """What a session says without asking its server."""
     names = "clicks num_clicks can_undo can_redo object_index num_objects width height model"
     found = {name: getattr(session, name) for name in [*names.split(), "model_version", "digest"]}
-    outlines = [(p.points.tolist(), p.hole) for p in session.polygons(1.0)]
+    polygons = [*session.polygons(1.0), *session.polygons(valid=True)]
+    outlines = [(p.points.tolist(), p.hole) for p in polygons]
     return found | {"polygons": outlines, "sigma": round(session.estimated_sigma, 6)}
 
 

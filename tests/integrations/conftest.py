@@ -37,9 +37,13 @@ def page_server(engine: ServerProcess) -> Iterator[PageProcess]:
         yield process
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Debian's Chromium, driven by Playwright; tests skip where one of them is absent."""
+    """Debian's Chromium, driven by Playwright; tests skip where one of them is absent.
+
+    For one module: Playwright's event loop runs as long as it does, and `asyncio.run` of the tests
+    that follow would refuse to start beside it.
+    """
     playwright = pytest.importorskip("playwright.sync_api")
     if CHROMIUM is None:
         pytest.skip("chromium is not installed (apt-get install chromium)")

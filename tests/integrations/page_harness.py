@@ -66,6 +66,12 @@ class PageProcess:
 
         wait_until(said, f"the page's server says {start!r}", seconds)
 
+    @property
+    def engine_port(self) -> int:
+        """Of the engine that the page started for itself."""
+        line = next(x for x in self.lines if x.startswith("engine"))
+        return int(line.split()[1].split(":")[1])
+
     def kill_engine(self) -> None:
         """Kill the engine that the page started for itself."""
         tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")

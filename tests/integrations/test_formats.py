@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -408,6 +410,19 @@ def test_masks_of_another_size_and_names_that_collide() -> None:
 
 
 # ---- writing
+
+
+@pytest.mark.slow
+def test_the_code_of_the_documentation_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text()
+    [code] = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    photo = resources.files("clickcut") / "assets" / "astronaut.jpg"
+    (tmp_path / "photo.jpg").write_bytes(photo.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "docs/formats.md", "exec"), {})
+    assert (tmp_path / "annotations" / "annotations.json").is_file()
 
 
 def test_existing_files_are_left_alone(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from integrations.page_harness import ASTRONAUT, PageProcess, Window
-from server.harness import ServerProcess, wait_until, write_bundle
+from server.harness import Gate, ServerProcess, wait_until, write_bundle
 
 from clickcut.client import Client
+
+pytestmark = pytest.mark.slow
 
 PLACES = ((190, 330), (228, 100), (330, 300))
 
@@ -69,6 +71,14 @@ def test_an_engine_that_is_killed_and_started_again(
         assert window.area() == expected[0]
         window.press("Control+Shift+z")
         assert window.area() == expected[1]
+    window.page.wait_for_selector('#connection[data-state="offline"]')
+    with ServerProcess(bundle, address=frail.address):
+        window.wait_online()
+        window.press("Control+Shift+z")  # was undone before the engine went away
+        assert window.area() == expected[2]
+        assert window.page.is_disabled("#redo")
+        window.press("Control+z")
+        assert window.area() == expected[1]
         window.reload()
         window.wait_online()
         assert window.area() == expected[1]
@@ -91,6 +101,65 @@ def test_a_reload_restores_everything(window: Window, frail: ServerProcess) -> N
     window.press("Control+z")
     assert window.area(2) == 0
     assert window.page.is_enabled("#redo")
+
+
+@pytest.mark.parametrize("fate", ["answered", "killed"])
+def test_a_reload_while_a_click_is_computed(
+    browser: Any, bundle: Path, free_address: str, tmp_path: Path, fate: str
+) -> None:
+    gate = Gate(tmp_path)
+    first = ServerProcess(bundle, address=free_address, prelude=gate.prelude)
+    with (
+        first,
+        PageProcess("--server", free_address) as page,
+        Window.of(browser, page.url) as window,
+    ):
+        window.open_sample()
+        expected = areas(free_address, 2)
+        window.page.uncheck("#preview")
+        window.click(*PLACES[0])
+        gate.close()
+        window.page.mouse.click(*window.at(*PLACES[1]))
+        gate.wait()
+        window.page.reload()
+        if fate == "answered":
+            gate.open()
+            window.wait_online()
+            assert window.area() == expected[1]
+        else:
+            first.kill()
+            with ServerProcess(bundle, address=free_address):
+                window.wait_online()
+                assert window.area() == expected[1]
+                window.press("Control+z")
+                assert window.area() == expected[0]
+
+
+def test_objects_are_replayed_to_a_new_engine(
+    window: Window, frail: ServerProcess, bundle: Path
+) -> None:
+    window.open_sample()
+    window.click(*PLACES[0])
+    window.press("n")
+    window.click(430, 420)
+    window.press("n")  # a third one, still empty
+    window.page.click("#objects li:nth-child(1) .edit")
+    window.settle()
+    window.click(*PLACES[1])
+    before = [window.area(n) for n in (1, 2, 3)]
+    assert before[2] == 0
+    frail.kill()
+    with ServerProcess(bundle, address=frail.address):
+        window.page.wait_for_selector('#connection[data-state="offline"]')
+        window.wait_online()
+        assert [window.area(n) for n in (1, 2, 3)] == before
+        window.page.click("#objects li:nth-child(2) .edit")
+        window.settle()
+        assert [window.area(n) for n in (1, 2, 3)] == before
+        window.page.click("#objects li:nth-child(3) .edit")
+        window.settle()
+        window.click(480, 100)
+        assert window.area(3) > 0
 
 
 def test_a_new_tab_offers_the_last_picture(window: Window) -> None:
@@ -155,3 +224,5 @@ def test_an_engine_of_its_own_is_started_again(browser: Any) -> None:
         window.press("Control+z")
         assert window.area() == before
         wait_until(lambda: any("starts again" in x for x in page.errors), "it says so")
+    with socket.socket() as probe:  # stopped with the page
+        assert probe.connect_ex(("127.0.0.1", page.engine_port)) != 0

@@ -295,10 +295,15 @@ def server_environment() -> dict[str, str]:
 
 
 class RawStream:
-    """A session stream without any of the client's help."""
+    """A session stream without any of the client's help.
 
-    def __init__(self, address: str) -> None:
-        options = [("grpc.max_receive_message_length", -1)]
+    Args:
+        address: of the server.
+        options: of the channel.
+    """
+
+    def __init__(self, address: str, *options: tuple[str, int]) -> None:
+        options = (("grpc.max_receive_message_length", -1), *options)
         self._channel = grpc.insecure_channel(address, options)
         stub = clickcut_pb2_grpc.ClickcutStub(self._channel)
         self._requests: list[pb.SessionRequest | None] = []

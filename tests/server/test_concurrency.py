@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from numpy.typing import NDArray
 from server.harness import (
@@ -58,6 +59,7 @@ def test_eight_sessions_at_once_give_the_masks_of_each_alone(
             np.testing.assert_array_equal(got, wanted)
 
 
+@pytest.mark.slow
 def test_the_loop_answers_while_all_workers_compute(bundle: Path, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     with (
@@ -87,6 +89,7 @@ def test_the_loop_answers_while_all_workers_compute(bundle: Path, tmp_path: Path
         assert other.ask(CLICK).num_clicks == 1
 
 
+@pytest.mark.slow
 def test_work_that_waits_is_done_in_turn(bundle: Path, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     with (
@@ -117,6 +120,7 @@ def test_one_image_sent_by_many_is_held_once(server: ServerProcess) -> None:
         assert len(set(pool.map(send, range(6)))) == 1
 
 
+@pytest.mark.slow
 def test_an_error_inside_leaves_the_session(bundle: Path) -> None:
     broken = """
 from clickcut.backends.onnx_runtime import OnnxPredictor
@@ -128,11 +132,11 @@ def predict(self, batch):
 predict.ready = False
 OnnxPredictor.predict = predict
 import clickcut.server.process as app
-warm = app.warm_up
+warm = app.warm_up_all
 def warm_up(*args):
     warm(*args)
     predict.ready = True
-app.warm_up = warm_up
+app.warm_up_all = warm_up
 """
     with ServerProcess(bundle, prelude=broken) as server, RawStream(server.address) as raw:
         raw.ask(OPEN)

@@ -19,6 +19,8 @@ from clickcut.images import digest_of
 from clickcut.v1 import admin_pb2
 from clickcut.v1 import clickcut_pb2 as pb
 
+pytestmark = pytest.mark.slow
+
 MESSAGES = 2500
 IMAGE = image_file(40, 30)
 CLICK = pb.Click(x=20, y=15)
@@ -154,7 +156,7 @@ def test_damaged_messages_are_the_clients_fault(bundle: Path) -> None:
         assert server.join() == 0
         log = "\n".join(server.errors)
         assert "Traceback" not in log, log
-        assert log.count("is not one of the contract") == 1  # a line per host and minute
+        assert 1 <= log.count("is not one of the contract") <= 5  # a line per host and minute
 
 
 def test_the_admin_service_refuses_nonsense(bundle: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import grpc
 import numpy as np
@@ -17,10 +20,13 @@ from server.harness import (
     encode,
     gauge,
     image_file,
+    picture,
     wait_until,
 )
 
 from clickcut.v1 import clickcut_pb2 as pb
+
+pytestmark = pytest.mark.slow
 
 OPEN = pb.SessionRequest(open=pb.Open(image=image_file()))
 CLICK = pb.SessionRequest(click=pb.Click(x=80, y=60))
@@ -36,12 +42,12 @@ def silent_call(channel: grpc.Channel, method: str) -> grpc.Call:
     """A call that never sends its message."""
 
     def nothing() -> Iterator[bytes]:
-        wait_until(call_ended.__len__, "the call ends", 4 * DEADLINE)
+        ended.wait(4 * DEADLINE)
         yield from ()
 
-    call_ended: list[int] = []
+    ended = threading.Event()
     call = channel.stream_stream(method)(nothing())
-    call.add_callback(lambda: call_ended.append(1))
+    call.add_callback(ended.set)
     return call
 
 
@@ -117,6 +123,43 @@ def test_a_client_that_does_not_read_loses_its_stream_only(bundle: Path) -> None
         check_log(server)
 
 
+def test_replies_that_are_not_read_do_not_pile_up(bundle: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 2, (1000, 1500), np.uint8)
+    nothing = pb.Output(mask=pb.Output.MASK_FORMAT_NONE)
+    mask = pb.SessionRequest(initial_mask=pb.InitialMask(png=encode(noise)), output=nothing)
+    opening = pb.SessionRequest(
+        open=pb.Open(image=encode(picture(1500, 1000), ".jpg"), output=nothing)
+    )
+    whole = pb.Output(mask=pb.Output.MASK_FORMAT_RLE)  # 750 kB, counted twice
+    reason = "memory for replies that are not read yet"
+    with (
+        ServerProcess(bundle, upload_memory_mib=4, metrics_port=0) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        narrow = ("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 2**14)
+        streams = [stack.enter_context(RawStream(server.address, *narrow)) for _ in range(3)]
+        for stream in streams:
+            stream.ask(opening)
+            stream.ask(mask)
+        for stream in streams:
+            stream.send(pb.SessionRequest(show=pb.Show(), output=whole))
+        wait_until(lambda: refusals(server, reason) == 1, "one is refused")
+        with RawStream(server.address) as other:
+            other.ask(OPEN)
+            assert other.ask(CLICK).num_clicks == 1
+        ends = [answer(stream) for stream in streams]
+        assert sorted(ends) == ["RESOURCE_EXHAUSTED", "whole", "whole"]
+        assert streams[ends.index("whole")].ask(show=pb.Show(), output=whole).result.rle.counts
+        check_log(server)
+
+
+def answer(stream: RawStream) -> str:
+    try:
+        return "whole" if stream.receive().result.rle.counts else "nothing"
+    except grpc.RpcError as error:
+        return str(error.code().name)
+
+
 def test_one_host_has_only_a_part_of_the_sessions(bundle: Path) -> None:
     with (
         ServerProcess(bundle, max_sessions=4, metrics_port=0) as server,
@@ -171,3 +214,27 @@ def opens(server: ServerProcess, stack: contextlib.ExitStack) -> bool:
         return bool(stream.ask(OPEN).session_id)
     except grpc.RpcError:
         return False
+
+
+def test_idle_connections_do_not_lock_others_out(bundle: Path) -> None:
+    limit = "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (100, r.getrlimit(7)[1]))"
+    with ServerProcess(bundle, prelude=limit) as server, contextlib.ExitStack() as stack:
+        for _ in range(200):
+            address = "127.0.0.1", server.port
+            idle = stack.enter_context(socket.create_connection(address, DEADLINE))
+            idle.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+        with RawStream(server.address) as raw:
+            raw.ask(OPEN)
+            assert raw.ask(CLICK).num_clicks == 1
+        assert not any("descriptor" in line for line in server.errors), server.errors
+
+
+def test_an_open_metrics_connection_does_not_trouble_the_end(bundle: Path) -> None:
+    with ServerProcess(bundle, metrics_port=0) as server:
+        port = urlsplit(server.line("metrics").split()[1]).port
+        with socket.create_connection(("127.0.0.1", port), DEADLINE) as half:
+            half.sendall(b"GET / HTTP/1.1\r\n")
+            gauge(server, "clickcut_sessions")  # the one before it has been taken
+            server.terminate()
+            assert server.join() == 0
+        check_log(server)

@@ -6,7 +6,9 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
+import cv2
 import grpc
 import numpy as np
 import pytest
@@ -225,6 +227,7 @@ def test_a_bad_upload_is_refused(
     assert words in raised.value.details()
 
 
+@pytest.mark.slow
 def test_an_upload_that_stalls_is_ended(bundle: object) -> None:
     with ServerProcess(bundle, upload_seconds=0.2) as slow:  # type: ignore[arg-type]
 
@@ -310,3 +313,64 @@ def test_an_impossible_window_is_refused(raw: RawStream, low: float, high: float
     end = raw.status()
     assert end.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert "a window goes from a low" in end.details()
+
+
+# ---- images that take long
+
+
+def slow_jpeg() -> bytes:
+    """A progressive JPEG that passes 12 megapixels 900 times."""
+    pixels = np.zeros((3000, 4000), np.uint8)
+    options = (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    data: bytes = cv2.imencode(".jpg", pixels, options)[1].tobytes()
+    last = data.rindex(b"\xff\xda")
+    return data[:-2] + data[last:-2] * 900 + data[-2:]
+
+
+def decoders_of(server: ServerProcess) -> list[int]:
+    """Ids of the decoding processes of a server that are running."""
+    tasks = Path(f"/proc/{server.process.pid}/task")
+    children = [pid for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+    lines = {int(pid): Path(f"/proc/{pid}/cmdline") for pid in children}
+    return [pid for pid, line in lines.items() if b"image_file.worker" in line.read_bytes()]
+
+
+linux = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks into /proc")
+
+
+def worked(pid: int) -> int:
+    """Ticks of the processor's clock that a process has used."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
+
+
+@pytest.mark.slow
+@linux
+def test_decoding_ends_when_the_client_has_gone_and_others_are_served(bundle: Path) -> None:
+    data, tiff = slow_jpeg(), encode(picture(), ".tiff")
+    with ServerProcess(bundle, decode_seconds=300) as server:
+        with RawStream(server.address) as stream:
+            assert stream.ask(pb.SessionRequest(open=pb.Open(image=tiff))).image.width == 160
+        (decoder,) = decoders_of(server)
+        before = worked(decoder)
+        with RawStream(server.address) as stream:
+            stream.send(pb.SessionRequest(open=pb.Open(image=data)))
+            wait_until(lambda: worked(decoder) > before + 10, "decoding")
+            with RawStream(server.address) as other:  # meanwhile
+                assert other.ask(pb.SessionRequest(open=pb.Open(image=image_file()))).image.width
+            assert decoders_of(server) == [decoder]
+        wait_until(lambda: not decoders_of(server), "decoding stopped")
+        with RawStream(server.address) as stream:
+            other_tiff = encode(picture(seed=1), ".tiff")
+            assert stream.ask(pb.SessionRequest(open=pb.Open(image=other_tiff))).image.width == 160
+        assert decoders_of(server) != [decoder]
+
+
+@pytest.mark.slow
+@linux
+def test_an_image_that_takes_too_long_is_refused(bundle: Path) -> None:
+    with ServerProcess(bundle, decode_seconds=0.5) as server, RawStream(server.address) as stream:
+        stream.send(pb.SessionRequest(open=pb.Open(image=slow_jpeg())))
+        end = stream.status()
+        assert end.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert "takes longer than 0.5 s" in end.details()
+        assert not decoders_of(server)

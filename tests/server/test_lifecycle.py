@@ -35,6 +35,8 @@ from clickcut.images import digest_of
 from clickcut.v1 import clickcut_pb2 as pb
 from clickcut.v1 import clickcut_pb2_grpc
 
+pytestmark = pytest.mark.slow
+
 NAME = "clickcut.v1.Clickcut"
 FREE = "127.0.0.1:0"
 Status = health_pb2.HealthCheckResponse
@@ -389,7 +391,7 @@ def test_sessions_fill_their_memory(bundle: Path) -> None:
 def test_images_not_in_use_give_way_and_others_do_not(bundle: Path) -> None:
     files = [image_file(500, 500, seed) for seed in range(4)]  # 0.75 MB each, and what it grows
     with (
-        ServerProcess(bundle, image_memory_mib=2, metrics_port=0) as server,
+        ServerProcess(bundle, image_memory_mib=2, max_image_megapixels=1, metrics_port=0) as server,
         channel_to(server) as channel,
         RawStream(server.address) as raw,
     ):

@@ -40,6 +40,8 @@ from clickcut.session import ClickSession
 from clickcut.v1 import admin_pb2, admin_pb2_grpc, clickcut_pb2_grpc
 from clickcut.v1 import clickcut_pb2 as pb
 
+pytestmark = pytest.mark.slow
+
 DIGESTS = [f"{k:064x}" for k in range(4000)]
 
 
@@ -106,7 +108,7 @@ def test_a_plan_beside_its_bundle_is_for_its_own_back_end(tmp_path: Path) -> Non
 @pytest.mark.parametrize("place", ["toy/2.onnx", "other/1.onnx"])
 def test_a_model_in_the_wrong_place_is_refused(place: str, tmp_path: Path) -> None:
     write_bundle(tmp_path / place, "toy", "1")
-    with pytest.raises(BundleError, match=r"says that it is toy@1; its place is toy/1\.onnx"):
+    with pytest.raises(BundleError, match=r"its metadata says toy@1; its place is toy/1\.onnx"):
         Models(Settings(models=tmp_path))
 
 
@@ -122,8 +124,8 @@ def test_models_by_name_and_version(tmp_path: Path) -> None:
     for wanted in ("gpt", "toy@3", "@1", "x" * 10_000):
         with pytest.raises(EventError, match=r"this server has toy@2, toy@1, other@1"):
             models.find(wanted)
-    told = {(m.name, m.version): (m.is_default, m.share) for m in models.listing()}
-    assert told == {
+    listed = {(m.name, m.version): (m.is_default, m.share) for m in models.listing()}
+    assert listed == {
         ("toy", "2"): (True, 1.0),
         ("toy", "1"): (False, 0.0),
         ("other", "1"): (False, 1.0),

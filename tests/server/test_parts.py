@@ -18,7 +18,8 @@ from clickcut.errors import ClickcutError, EventError, ImageError, ImageNotFound
 from clickcut.image_file import Decoded, Window
 from clickcut.image_file.parts import Parts
 from clickcut.image_file.process import Cancellation, Decoder
-from clickcut.images import ImageLimits, digest_of
+from clickcut.images import ImageLimits, PreparedImage, digest_of
+from clickcut.region import Region
 from clickcut.server.image_store import ImageStore
 from clickcut.server.pool import ComputePool
 from clickcut.server.settings import Settings
@@ -29,7 +30,8 @@ from clickcut.server.settings import Settings
 def all_errors() -> list[type[ClickcutError]]:
     kinds = [*vars(errors).values(), *vars(status).values()]
     found = {k for k in kinds if isinstance(k, type) and issubclass(k, ClickcutError)}
-    return sorted(found - {ClickcutError}, key=lambda k: k.__name__)
+    at_clients = {errors.UsageError}  # never sent
+    return sorted(found - {ClickcutError} - at_clients, key=lambda k: k.__name__)
 
 
 @pytest.mark.parametrize("kind", all_errors())
@@ -45,12 +47,12 @@ def test_every_error_survives_the_wire(kind: type[ClickcutError]) -> None:
     ("code", "kind"),
     [
         (StatusCode.INVALID_ARGUMENT, EventError),
-        (StatusCode.RESOURCE_EXHAUSTED, LimitError),
+        (StatusCode.RESOURCE_EXHAUSTED, errors.BusyError),
         (StatusCode.ABORTED, errors.TakenOverError),
         (StatusCode.UNAVAILABLE, errors.UnavailableError),
         (StatusCode.INTERNAL, errors.ServerError),
         (StatusCode.UNIMPLEMENTED, errors.ServerError),
-        (8, LimitError),
+        (8, errors.BusyError),
         (12345, errors.ServerError),
     ],
 )
@@ -169,6 +171,49 @@ def test_a_leased_image_stays() -> None:
     with_store(image_bytes() + image_bytes() // 2, use)
 
 
+def test_what_is_leased_may_grow_and_what_would_not_fit_then_is_refused() -> None:
+    async def use(store: ImageStore) -> None:
+        images = [(await store.add(data)).image for data in FILES[:3]]
+        for image in images[:2]:
+            store.lease(image)
+        with pytest.raises(LimitError, match="--image-memory-mib"):
+            store.lease(images[2])
+        for image in images[:2]:
+            fill(image)
+            store.check_growth(image)
+        assert store.nbytes <= budget
+        store.release(images[0])
+        third = (await store.add(FILES[2])).image
+        store.lease(third)
+        fill(third)
+        store.check_growth(third)
+        assert store.find(images[1].digest) is images[1]
+
+    budget = 1_200_000  # two, with all edge weights
+    with_store(budget, use)
+
+
+def test_an_image_that_outgrows_what_was_reserved_troubles_no_other() -> None:
+    async def use(store: ImageStore) -> None:
+        greedy, other = [(await store.add(data)).image for data in FILES[:2]]
+        store.lease(greedy)
+        store.lease(other)
+        for factor in range(2, 9):
+            fill(greedy, factor)
+        with pytest.raises(LimitError, match="--image-memory-mib"):
+            store.check_growth(greedy)
+        fill(other)
+        store.check_growth(other)
+
+    with_store(1_005_000, use)
+
+
+def fill(image: PreparedImage, factor: int = 1) -> None:
+    """Compute all edge weights, as if the cut had been everywhere."""
+    edges = image.edges_at(factor)
+    edges.dense(Region(0, 0, edges.image.shape[1], edges.image.shape[0]))
+
+
 def test_the_same_file_at_the_same_time_is_decoded_once() -> None:
     async def use(store: ImageStore) -> None:
         found = await asyncio.gather(*(store.add(FILES[0]) for _ in range(5)))
@@ -190,7 +235,7 @@ def test_a_bad_file_is_refused_to_all_who_sent_it() -> None:
 
 
 class SlowDecoder(Decoder):
-    """Decodes when it is told to, or is cancelled first."""
+    """Decodes when released, or is cancelled first."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -215,7 +260,7 @@ class SlowDecoder(Decoder):
 
 
 @pytest.mark.parametrize("gone", [1, 2])
-def test_decoding_stops_when_everybody_who_waited_has_gone(gone: int) -> None:
+def test_decoding_stops_when_no_one_waits_any_more(gone: int) -> None:
     decoder = SlowDecoder()
 
     async def use(pool: ComputePool) -> None:

@@ -357,6 +357,7 @@ def test_a_click_with_the_other_sign_wins(raw: RawStream) -> None:
     assert mask_of(raw.ask(undo=pb.Undo()).result)[60, 80]
 
 
+@pytest.mark.slow
 def test_a_thousand_clicks_in_one_session(raw: RawStream) -> None:
     raw.ask(open=opening(output=pb.Output(changed_only=True)))
     memory = []

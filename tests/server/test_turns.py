@@ -1,4 +1,4 @@
-"""Fair turns: one client's long request does not keep others waiting, and stops when told to."""
+"""Fair turns: one client's long request does not keep others waiting, and stops on request."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ class Counting(FakePredictor):
 
 
 class OneModelEach:
-    """Models of a server; each client asks for one of its own, so that its clicks can be told."""
+    """Models of a server; each client has one of its own, which identifies its clicks."""
 
     def __init__(self, *names: str) -> None:
         self.order: list[str] = []

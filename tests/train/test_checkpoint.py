@@ -84,6 +84,7 @@ def old_format(saved, path):
     torch.save(state, path)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_with_the_old_names_is_read_and_resumed(saved, tmp_path):
     path = tmp_path / "last.pt"
     old_format(saved, path)

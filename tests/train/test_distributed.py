@@ -17,6 +17,8 @@ from clickcut_train.errors import ConfigError
 from clickcut_train.trainer import Trainer
 from clickcut_train.validation import held_out
 
+pytestmark = pytest.mark.slow
+
 STEPS = 3
 SCRIPT = """
 import os

@@ -278,6 +278,7 @@ def start_pack(root, out):
     return process
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_nothing_that_looks_whole_and_the_next_one_clears_up(tmp_path):
     whole = config(voc_source(tmp_path / "voc"))
     out, partial = tmp_path / "out", tmp_path / "out.partial"

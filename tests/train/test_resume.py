@@ -19,6 +19,8 @@ from clickcut_train.errors import CheckpointError, ConfigError
 from clickcut_train.logbook import Logbook
 from clickcut_train.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 
 def run_steps(run, steps):
     for _ in range(steps):

@@ -148,7 +148,7 @@ def test_paper_clicks_take_all_the_numbers_that_the_paper_allows():
 
 
 def test_the_three_strategies_have_equal_probability():
-    """Told apart by number and place: ten, all on the other object, or else in the ring."""
+    """Distinguished by number and place: ten, all on the other object, or else in the ring."""
     near, far = box(50, 20, 80, 50), box(2, 70, 126, 95)
     first = cv2.resize(far, (96, 96), interpolation=cv2.INTER_NEAREST)
     options = SampleOptions(flip=False, max_in_ring=6, ring_width=12, margin=2)

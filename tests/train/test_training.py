@@ -62,6 +62,7 @@ ARCHITECTURES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_learns_to_select_an_object_with_one_click(tmp_path, name):
     model = ARCHITECTURES[name]
@@ -82,6 +83,7 @@ def test_every_architecture_learns_to_select_an_object_with_one_click(tmp_path, 
     assert iou_of_one_click(tmp_path / "last.pt") > 0.75
 
 
+@pytest.mark.slow
 def test_the_default_recipe_learns(tmp_path):
     settings = config(schedule={"samples": 480})
     learn(Trainer(settings, tmp_path, data(), ALONE))
@@ -168,6 +170,7 @@ class FullDisk:
         self._file.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", [0, 100, 50_000])
 def test_a_full_disk_leaves_the_old_checkpoint_and_says_what_to_do(
     tmp_path, monkeypatch, capsys, room
@@ -277,6 +280,7 @@ model.architecture = "fcn16s"
 """
 
 
+@pytest.mark.slow
 def test_one_command_runs_all_stages_and_continues_them(tmp_path):
     pytest.importorskip("tensorboard")
     for folder in ("images", "masks"):

@@ -32,7 +32,7 @@ def test_held_out_objects_are_spread_over_the_source():
     some = held_out(source, 3)
     assert [t.name for t in some] == ["photo0#0", "photo2#0", "photo4#1"]
     photo = source.photo(2)
-    np.testing.assert_array_equal(some[1].truth().mask, photo.mask(0).astype(bool))
+    np.testing.assert_array_equal(some[1].ground_truth().mask, photo.mask(0).astype(bool))
     np.testing.assert_array_equal(some[1].pixels(), photo.image())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from clickcut.extras import require as _require
+from clickcut.installation import require as _require
 
 require = partial(_require, "train")
-"""Check that modules of the extra `train` are there, see `clickcut.extras.require`."""
+"""Check that modules of the extra `train` are there, see `clickcut.installation.require`."""

@@ -19,7 +19,7 @@ from torch import nn
 from clickcut.bundle import BundleMetadata
 from clickcut_eval.accuracy import measure_all
 from clickcut_eval.metrics import Outcome
-from clickcut_eval.targets import Target, Truth
+from clickcut_eval.targets import GroundTruth, Target
 from clickcut_train.config import TrainConfig, ValidationConfig
 from clickcut_train.data import Photo, PhotoSource
 from clickcut_train.metadata import bundle_metadata
@@ -62,10 +62,10 @@ class HeldOut(Target):
         return self.photo.image()
 
 
-def _truth(photo: Photo, index: int) -> Truth:
+def _ground_truth(photo: Photo, index: int) -> GroundTruth:
     mask = photo.mask(index).astype(bool)
     void = photo.void_mask()
-    return Truth(mask, np.zeros_like(mask) if void is None else void.astype(bool) & ~mask)
+    return GroundTruth(mask, np.zeros_like(mask) if void is None else void.astype(bool) & ~mask)
 
 
 def held_out(source: PhotoSource, count: int) -> list[HeldOut]:
@@ -77,7 +77,7 @@ def held_out(source: PhotoSource, count: int) -> list[HeldOut]:
     for pick in picks:
         photo, index = source.photo(int(owners[pick])), int(pick - firsts[owners[pick]])
         name = f"{photo.name}#{index}"
-        out.append(HeldOut(name, Path(photo.name), "", partial(_truth, photo, index), photo))
+        out.append(HeldOut(name, Path(photo.name), "", partial(_ground_truth, photo, index), photo))
     return out
 
 

@@ -26,7 +26,7 @@ from clickcut_eval.datasets.rle import Rle, decode_mask
 from clickcut_eval.datasets.sbd import sbd_entries
 from clickcut_eval.datasets.voc import voc_entries
 from clickcut_eval.errors import DatasetError
-from clickcut_eval.targets import Target, Truth
+from clickcut_eval.targets import GroundTruth, Target
 
 
 def voc(root: Path, splits: Sequence[str] = ()) -> list[Target]:
@@ -87,7 +87,7 @@ def _instances(root: Path, entries: Sequence[Entry]) -> list[Target]:
         numbers = ids if len(set(ids)) == len(found.rles) else range(1, len(found.rles) + 1)
         categories = found.categories or ("",) * len(found.rles)
         targets += [
-            Target(f"{entry.name}_{n}", entry.image, kind, partial(_truth, entry.read, k))
+            Target(f"{entry.name}_{n}", entry.image, kind, partial(_ground_truth, entry.read, k))
             for k, (n, kind) in enumerate(zip(numbers, categories, strict=True))
         ]
     if like_classes > with_ids / 2:
@@ -99,13 +99,13 @@ def _instances(root: Path, entries: Sequence[Entry]) -> list[Target]:
     return targets
 
 
-def _truth(read: Callable[[], Annotated], index: int) -> Truth:
+def _ground_truth(read: Callable[[], Annotated], index: int) -> GroundTruth:
     """One instance of a photograph, read again: targets stay small."""
     found = read()
     mask = decode_mask(found.rles[index]).astype(bool)
     if found.void is None:
-        return Truth(mask, np.zeros_like(mask))
-    return Truth(mask, decode_mask(found.void).astype(bool))
+        return GroundTruth(mask, np.zeros_like(mask))
+    return GroundTruth(mask, decode_mask(found.void).astype(bool))
 
 
 def coco(root: Path, splits: Sequence[str] = (), per_class: int = 10) -> list[Target]:
@@ -204,6 +204,6 @@ def _draw(ident: int) -> int:
     return zlib.crc32(str(ident).encode())
 
 
-def _one(rle: Rle) -> Truth:
+def _one(rle: Rle) -> GroundTruth:
     mask = decode_mask(rle).astype(bool)
-    return Truth(mask, np.zeros_like(mask))
+    return GroundTruth(mask, np.zeros_like(mask))

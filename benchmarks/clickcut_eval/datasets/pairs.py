@@ -14,7 +14,7 @@ from clickcut_eval.datasets.faults import Faults
 from clickcut_eval.datasets.labels import read_grey
 from clickcut_eval.datasets.listing import PHOTOGRAPHS, first_folder, masks_of, visible
 from clickcut_eval.errors import DatasetError
-from clickcut_eval.targets import Target, Truth
+from clickcut_eval.targets import GroundTruth, Target
 
 LABELS = (".png", ".bmp", ".gif")
 """Endings of masks."""
@@ -23,22 +23,22 @@ MIN_PART = 400
 """Garments with fewer pixels (bracelets, belts seen edge-on) are left out."""
 
 
-def above(path: Path, threshold: int) -> Truth:
+def above(path: Path, threshold: int) -> GroundTruth:
     """A mask: grey values above `threshold` are object."""
     mask = read_grey(path) > threshold
-    return Truth(mask, np.zeros_like(mask))
+    return GroundTruth(mask, np.zeros_like(mask))
 
 
-def with_band(path: Path) -> Truth:
+def with_band(path: Path) -> GroundTruth:
     """GrabCut's masks: 255 = object, 128 = ignore."""
     grey = read_grey(path)
-    return Truth(grey == 255, grey == 128)
+    return GroundTruth(grey == 255, grey == 128)
 
 
-def label_is(path: Path, label: int) -> Truth:
+def label_is(path: Path, label: int) -> GroundTruth:
     """One label of a label image."""
     mask = read_grey(path) == label
-    return Truth(mask, np.zeros_like(mask))
+    return GroundTruth(mask, np.zeros_like(mask))
 
 
 def _paired(images: Path, masks: Path, root: Path, letters: str = "") -> list[tuple[Path, Path]]:

@@ -20,16 +20,16 @@ class Method(Protocol):
     """An interactive selection method; one image at a time, one thread at a time.
 
     Attributes:
-        max_clicks: how many clicks it can make use of; 0 = any number.
+        max_clicks: clicks that it can use at most; 0: any number.
     """
 
     max_clicks: int
 
     def set_image(self, pixels: NDArray[np.uint8]) -> None:
-        """Start anew on an image (H, W, 3) uint8, RGB; it is not changed."""
+        """Set the image to select on, (H, W, 3) uint8 RGB; it is not changed."""
 
     def add_click(self, x: int, y: int, positive: bool) -> None:
-        """The pixel in column x, row y is object, or background."""
+        """Add a click: the pixel in column x, row y is object or background."""
 
     @property
     def mask(self) -> NDArray[np.bool_]:

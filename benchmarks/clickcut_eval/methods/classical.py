@@ -16,8 +16,8 @@ class Classical(ABC):
     """Keeps the seeds; a method says what an image costs once, and how a mask follows from seeds.
 
     Args:
-        max_pixels: a larger image is reduced to about so many before anything else, and its mask
-            enlarged with smooth outlines in the end; 0 = never.
+        max_pixels: a larger image is reduced to about this many first, and its mask enlarged
+            with smooth outlines at the end; 0: never.
 
     Attributes:
         pixels: (h, w, 3) uint8 RGB, contiguous, the image as the method sees it.

@@ -28,8 +28,8 @@ class ColourModel:
         pixels: (H, W, 3) uint8, RGB.
         bandwidth: standard deviation of the kernel, units of L*a*b*.
         floor: part of each density that is uniform over all cells: no colour is impossible.
-        image_weight: the whole image's colours count as so many pixels of background. They are all
-            that is known of the background before the first negative click.
+        image_weight: the whole image's colours count as this many pixels of background. They are
+            all that is known of the background before the first negative click.
     """
 
     def __init__(

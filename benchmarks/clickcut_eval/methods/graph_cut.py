@@ -24,7 +24,7 @@ class GraphCutParameters:
         bandwidth: of the colour model, units of L*a*b*; they used histograms of grey values.
         floor: of the colour model.
         image_weight: of the colour model; they always had seeds of both kinds.
-        max_pixels: larger images are reduced to so many.
+        max_pixels: larger images are reduced to about this many.
     """
 
     cut_lambda: float = 0.0117

@@ -56,8 +56,8 @@ class GrowCut(Classical):
         colours = lab(self.pixels)
         if p.smoothing > 0:
             colours = np.asarray(cv2.GaussianBlur(colours, (0, 0), p.smoothing), np.float32)
-        most = max(float(np.linalg.norm(colours, axis=2).max()), 1.0)
-        differences = np.arange(int(most * STEPS) + 1) / (STEPS * most)
+        largest = max(float(np.linalg.norm(colours, axis=2).max()), 1.0)
+        differences = np.arange(int(largest * STEPS) + 1) / (STEPS * largest)
         loss = -np.log(np.maximum(1 - differences, 1e-6))
         # At least one unit a step: of two equal strengths the one that arrives first stays.
         step = np.maximum(-math.log1p(-p.decay) * SCALE * LENGTHS, 1)
@@ -67,7 +67,7 @@ class GrowCut(Classical):
 
     def _select(self) -> NDArray[np.bool_]:
         if not self.seeds.both or self.seeds.flipped or len(self.seeds.clicks) == 2:
-            # Without clicks of both kinds, and when discs overlapped, seeds have gone: start anew.
+            # Without clicks of both kinds, and when discs overlapped, seeds have gone: restart.
             self._forest = PathForest(self._costs)
             self._forest.grow(self.seeds.with_border())
         else:

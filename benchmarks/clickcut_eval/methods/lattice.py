@@ -23,7 +23,7 @@ _BITS, _OFFSET = 12, 2048
 
 _ONES = sum(1 << (_BITS * i) for i in range(D))
 
-MOST_FEATURE = 250.0
+MAX_FEATURE = 250.0
 """Features are at most so many standard deviations, so that packed coordinates fit."""
 
 
@@ -31,7 +31,7 @@ class Lattice:
     """The lattice of some points.
 
     Args:
-        features: (N, 5) float32, points in units of standard deviations; 0..`MOST_FEATURE`.
+        features: (N, 5) float32, points in units of standard deviations; 0..`MAX_FEATURE`.
 
     Raises:
         ValueError: features of a wrong shape or out of range.
@@ -40,8 +40,8 @@ class Lattice:
     def __init__(self, features: NDArray[np.float32]) -> None:
         if features.ndim != 2 or features.shape[1] != D:
             raise ValueError(f"features must have shape (N, {D}), got {features.shape}")
-        if not (features.min() >= 0 and features.max() <= MOST_FEATURE):
-            raise ValueError(f"features must lie in 0..{MOST_FEATURE:g}: choose wider kernels")
+        if not (features.min() >= 0 and features.max() <= MAX_FEATURE):
+            raise ValueError(f"features must lie in 0..{MAX_FEATURE:g}: choose wider kernels")
         self._corner, self._weight, keys = _embed(np.ascontiguousarray(features, np.float32))
         self._neighbours = _neighbours(keys)
 

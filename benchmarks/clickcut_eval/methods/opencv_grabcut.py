@@ -19,7 +19,7 @@ class OpenCvGrabCutParameters:
     Attributes:
         first_iterations: of models and cut after the first click; OpenCV's examples use 5.
         iterations: after each later click, going on with the models of the click before.
-        max_pixels: larger images are reduced to so many.
+        max_pixels: larger images are reduced to about this many.
     """
 
     first_iterations: int = 2

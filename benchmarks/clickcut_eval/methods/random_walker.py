@@ -26,9 +26,9 @@ class RandomWalkerParameters:
         beta: fall of a weight with the squared colour difference, as in scikit-image: there the
             exponent is -beta |difference|^2 / (10 std sqrt(3)) for colours in 0..1.
         smoothing: sigma of a Gaussian filter on the image first, pixels; 0 in the paper.
-        max_pixels: larger images are reduced to so many, and the probability enlarged before it is
-            compared with 1/2. A direct solution costs 75 ms of one core for 25,000 pixels and 220
-            for 60,000.
+        max_pixels: larger images are reduced to about this many, and the probability enlarged
+            before it is compared with 1/2. A direct solution costs 75 ms of one core for 25,000
+            pixels and 220 for 60,000.
     """
 
     beta: float = 1330.0

@@ -21,7 +21,7 @@ _STRIDES = {2: 2, 4: 2}
 """Blocks that halve the resolution, besides the first convolution; output stride 8."""
 
 _DILATIONS = {block: 1 if block < 8 else 2 if block < 15 else 4 for block in range(1, 18)}
-"""Blocks 7 and 14 had stride 2 when the trunk was trained to classify; here it is 1, and the
+"""Blocks 7 and 14 had stride 2 when the backbone was trained to classify; here it is 1, and the
 depthwise convolutions behind them are dilated."""
 
 

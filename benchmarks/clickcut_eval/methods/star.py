@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from clickcut.cut import EdgeWeights
 from clickcut.cut.problem import SCALE
-from clickcut.errors import CutError
-from clickcut.extras import installed
+from clickcut.installation import require
 from clickcut.region import Region
 from clickcut_eval.methods.base import OBJECT
 from clickcut_eval.methods.classical import Classical
@@ -50,9 +49,9 @@ class StarParameters:
         floor: of the colour model.
         image_weight: of the colour model.
         gamma: weight of the image gradient in the length of a path; 0 = Euclidean.
-        max_pixels: larger images are reduced to so many. The cut with its directed edges has no
-            fast solver here; on 8 photographs of GrabCut the clicks were 9.0 at full size, 8.5 with
-            80,000 pixels and 8.0 with 40,000, at 407, 131 and 49 ms.
+        max_pixels: larger images are reduced to about this many. The cut with its directed edges
+            has no fast solver here; on 8 photographs of GrabCut the clicks were 9.0 at full size,
+            8.5 with 80,000 pixels and 8.0 with 40,000, at 407, 131 and 49 ms.
     """
 
     cut_lambda: float = 0.0131
@@ -76,8 +75,7 @@ class _Star(Classical):
 
     def __init__(self, parameters: StarParameters) -> None:
         self.parameters = parameters
-        if not installed("maxflow"):
-            raise CutError("star convexity needs PyMaxflow: pip install PyMaxflow")
+        require("pymaxflow", "maxflow")
         super().__init__(parameters.max_pixels)
 
     def _prepare(self) -> None:

@@ -55,8 +55,8 @@ def fixed_labels(label: NDArray[np.uint8], parents: NDArray[np.uint8]) -> NDArra
 
     Behind a background seed all is background, from an object seed to its centre all is object.
 
-    A centre's own seeds are taken at their word where the two contradict each other (a background
-    seed between an object seed and its centre): the object seed stays, and frees its way.
+    Where a centre's own seeds contradict each other (a background seed between an object seed and
+    its centre), the object seed wins, and the pixels on its way are free.
 
     Args:
         label: (H, W) uint8, the seeds.
@@ -77,7 +77,7 @@ def fixed_labels(label: NDArray[np.uint8], parents: NDArray[np.uint8]) -> NDArra
                     if k == NO_PARENT:
                         break
                     v, u = v + DY[k], u + DX[k]
-    # Follow each way to a pixel that is known, then tell all pixels passed; `_FREE` = known to be
+    # Follow each way to a pixel that is known, then label all pixels passed; `_FREE` = known to be
     # free, so that no way is followed twice.
     for y in range(height):
         for x in range(width):

@@ -106,7 +106,7 @@ _TABLE_2 = (
 )
 _FIGURE_4 = (
     "Mean IoU over objects; bands: 95 % bootstrap intervals; dotted: the IoU that table 1 counts "
-    "to. An object that the user was content with keeps its last IoU for the clicks not made."
+    "to. An object whose user stopped early keeps its last IoU for the clicks not made."
 )
 _SPEED = (
     "Processor time of one core in the method itself, without reading files and simulated user."
@@ -125,7 +125,7 @@ def _one_click(run: Run) -> list[str]:
 def _facts(run: Run) -> str:
     protocol, machine = run.configuration["protocol"], run.configuration.get("machine", {})
     lines = [
-        f"Click rule {protocol['rule']}, at most {protocol['max_clicks']} clicks, content at IoU "
+        f"Click rule {protocol['rule']}, at most {protocol['max_clicks']} clicks, stop at IoU "
         f"{protocol['stop_at']:g}.",
         f"Machine: {machine.get('cpu', 'unknown')}, {machine.get('cores', '?')} cores.",
     ]
@@ -200,7 +200,7 @@ def _typical(outcomes: Sequence[Outcome], count: int) -> list[Outcome]:
 def _clothing(run: Run, player: Player, ours: str) -> str:
     outcomes = run.of("clothing_parts", ours)
     target = run.configuration["datasets"]["clothing_parts"]["target_iou"]
-    most = run.configuration["protocol"]["max_clicks"]
+    max_clicks = run.configuration["protocol"]["max_clicks"]
     parts = [
         selection(player, "clothing_parts", outcome, ours)[0]
         for outcome in evenly(outcomes, GARMENTS)
@@ -210,5 +210,5 @@ def _clothing(run: Run, player: Player, ours: str) -> str:
         "Figure 7: parts of objects",
         html.note("Garments, spread evenly over all; each with the clicks that it needed."),
         html.row(parts),
-        html.table(head, by_category(outcomes, target, most)),
+        html.table(head, by_category(outcomes, target, max_clicks)),
     )

@@ -82,8 +82,8 @@ class Player:
         if method not in self._methods:
             spec = described(method, self._run.configuration["methods"][method])
             self._methods[method] = build(spec)
-        player, truth = self._methods[method], target.truth()
-        clicker = Clicker(truth.mask, truth.ignore)
+        player, ground_truth = self._methods[method], target.ground_truth()
+        clicker = Clicker(ground_truth.mask, ground_truth.ignore)
         player.set_image(target.pixels())
         out = []
         for click in clicks:
@@ -96,7 +96,7 @@ class Player:
 def side_by_side(
     player: Player, dataset: str, outcome: Outcome, methods: Sequence[tuple[str, str]]
 ) -> list[Picture]:
-    """The paper's figure 5: every method after the same clicks, then the truth.
+    """The paper's figure 5: every method after the same clicks, then the ground truth.
 
     Args:
         player: of the run.
@@ -112,7 +112,7 @@ def side_by_side(
         out.append(
             Picture(f"{title}: {100 * iou:.0f} %", draw_overlay(pixels, mask, outcome.clicks))
         )
-    return [*out, Picture("drawn by people", draw_overlay(pixels, target.truth().mask))]
+    return [*out, Picture("drawn by people", draw_overlay(pixels, target.ground_truth().mask))]
 
 
 def before_and_after_cut(
@@ -137,7 +137,7 @@ def before_and_after_cut(
 
 
 def selection(player: Player, dataset: str, outcome: Outcome, method: str) -> list[Picture]:
-    """What was selected in the end with all clicks, and the truth."""
+    """What was selected in the end with all clicks, and the ground truth."""
     target = player.target(dataset, outcome.name)
     pixels = target.pixels()
     mask, iou = player.play(target, method, outcome.clicks)[-1]
@@ -145,5 +145,5 @@ def selection(player: Player, dataset: str, outcome: Outcome, method: str) -> li
     caption = f"{outcome.name}: {100 * iou:.0f} % after {count} click{'s' * (count > 1)}"
     return [
         Picture(caption, draw_overlay(pixels, mask, outcome.clicks)),
-        Picture("drawn by people", draw_overlay(pixels, target.truth().mask)),
+        Picture("drawn by people", draw_overlay(pixels, target.ground_truth().mask)),
     ]

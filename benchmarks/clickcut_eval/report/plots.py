@@ -37,7 +37,7 @@ def curves_figure(run: Run, chosen: Sequence[Group], methods: Sequence[str]) -> 
         chosen: panels.
         methods: that make more than one click, in the order of the legend.
     """
-    most = run.configuration["protocol"]["max_clicks"]
+    max_clicks = run.configuration["protocol"]["max_clicks"]
     columns = min(2, max(1, len(chosen)))
     rows = -(-len(chosen) // columns)
     width = max(5.6 * columns, 5.0)
@@ -45,7 +45,7 @@ def curves_figure(run: Run, chosen: Sequence[Group], methods: Sequence[str]) -> 
     lines = -(-len(methods) // across)
     figure = Figure(figsize=(width, 4.4 * rows + 0.3 * lines), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True).reshape(-1)
-    clicks = np.arange(1, most + 1)
+    clicks = np.arange(1, max_clicks + 1)
     handles = {}
     lowest = 100.0
     for panel, group in zip(axes, chosen, strict=False):
@@ -53,7 +53,7 @@ def curves_figure(run: Run, chosen: Sequence[Group], methods: Sequence[str]) -> 
             outcomes = group.of(run, method)
             if not outcomes:
                 continue
-            ious = 100 * curves(outcomes, most)
+            ious = 100 * curves(outcomes, max_clicks)
             low, high = interval(ious)
             lowest = min(lowest, ious.mean(axis=0).min())
             colour = _COLOURS[n % len(_COLOURS)]
@@ -70,7 +70,7 @@ def curves_figure(run: Run, chosen: Sequence[Group], methods: Sequence[str]) -> 
             )
         panel.axhline(100 * group.target, color="#999999", linewidth=0.8, linestyle=":")
         panel.set_title(f"{group.title} (n = {len(group.of(run, methods[0]))})", fontsize=10)
-        panel.set_xticks([1, *range(5, most + 1, 5)] if most >= 5 else clicks)
+        panel.set_xticks([1, *range(5, max_clicks + 1, 5)] if max_clicks >= 5 else clicks)
         panel.set_xlabel("clicks", fontsize=9)
         panel.grid(alpha=0.25)
     axes[0].set_ylim(10 * (lowest // 10), 100)

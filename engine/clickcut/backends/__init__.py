@@ -1,4 +1,4 @@
-"""The back-ends, a module each: a bundle loaded is a predictor, network inputs in, logits out."""
+"""The back-ends, one module each. A loaded bundle is a predictor: network inputs -> logits."""
 
 from clickcut.backends.base import Predictor
 from clickcut.backends.load import (

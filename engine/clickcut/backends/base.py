@@ -1,4 +1,4 @@
-"""What every back-end offers, and the checks of its first prediction."""
+"""The interface of back-ends, and the checks of the first prediction."""
 
 from __future__ import annotations
 
@@ -14,25 +14,30 @@ from clickcut.errors import BundleError, ClickcutError, printable
 
 
 class Predictor(Protocol):
-    """What every back-end offers. Safe to call from several threads at once."""
+    """A loaded model in a back-end. Safe to call from several threads at once."""
 
     metadata: BundleMetadata
     backend: str
 
     def warm_up(self) -> None:
-        """Do all that would slow down the first prediction.
+        """Do everything that would slow down the first prediction.
 
         Raises:
             BundleError: the network does not give finite logits of the right shape.
         """
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(N, C, S, S) float32 -> logits (N, S, S) float32; see `BundleMetadata`.
+        """Predict the logits of a batch.
 
-        Any N. S is the metadata's `input_size`; a graph with symbolic sizes takes others as well.
+        Args:
+            batch: (N, C, S, S) float32, channels as in `BundleMetadata`; any N. S is the metadata's
+                `input_size`; a graph with symbolic sizes accepts others as well.
+
+        Returns:
+            (N, S, S) float32.
 
         Raises:
-            BundleError: the graph does not take this S.
+            BundleError: the graph does not accept this S.
         """
 
 
@@ -47,16 +52,16 @@ def check_first_prediction(predictor: Predictor) -> None:
 
 
 def check_reference_answer(predictor: Predictor, reference: ReferenceAnswer, where: Path) -> None:
-    """Have a predictor give the answer that its model was exported with.
+    """Check that a predictor reproduces the reference answer of its model.
 
     Args:
         predictor: of the model.
-        reference: that the model carries.
+        reference: stored with the model.
         where: file, for messages.
 
     Raises:
-        BundleError: it gives another answer, which happens where 8-bit arithmetic saturates, or
-            none.
+        BundleError: the answer differs, for instance where 8-bit arithmetic saturates, or the
+            prediction fails.
     """
     tolerance = CPU_TOLERANCE if predictor.backend == "onnxruntime-cpu" else GPU_TOLERANCE
     batch = reference.input(predictor.metadata.input_size)
@@ -71,7 +76,7 @@ def check_reference_answer(predictor: Predictor, reference: ReferenceAnswer, whe
 
 
 def _checked(predictor: Predictor, batch: NDArray[np.float32], what: str) -> NDArray[np.float32]:
-    """The logits of one input, (1, S, S) float32, all finite.
+    """Return the logits of one input, (1, S, S) float32, all finite.
 
     Raises:
         BundleError: they are not, or the prediction fails.
@@ -80,7 +85,7 @@ def _checked(predictor: Predictor, batch: NDArray[np.float32], what: str) -> NDA
         logits = predictor.predict(batch)
     except ClickcutError:
         raise
-    except Exception as error:  # whatever the back-end raises for a graph that does not work
+    except Exception as error:  # a back-end may raise anything for a bad graph
         raise BundleError(
             f"model {predictor.metadata.name}: its first prediction failed "
             f"({printable(str(error).partition(chr(10))[0], 500)})"

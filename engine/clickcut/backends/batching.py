@@ -1,12 +1,12 @@
 """Dynamic batching: requests of several sessions become one call of the network.
 
-There is no thread of its own. A caller that finds nobody predicting leads: it takes what waits, up
-to `max_batch`, predicts, hands the results out, and has the oldest of those that came meanwhile
-lead next. So a session that is alone predicts at once, in its own thread, and what piles up while
-the network is busy goes together. Only when others wait already, and the batch is not full, does
-the leader give stragglers `max_delay`.
+There is no batching thread. A caller that finds no prediction running becomes the leader: it takes
+the waiting requests, up to `max_batch`, predicts, hands out the results, and makes the oldest
+request that arrived meanwhile the next leader. So a single session predicts at once, in its own
+thread, and requests that arrive while the network is busy are batched. Only when others wait
+already, and the batch is not full, does the leader wait for more, up to `max_delay`.
 
-Each caller sleeps on a lock of its own and is woken once: when its result is there, or to lead.
+Each caller sleeps on its own lock and is woken once: when its result is ready, or to lead.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class BatchingPredictor:
     """A predictor that merges concurrent predictions.
 
     Args:
-        predictor: does the work; called by one thread at a time.
-        max_batch: inputs in one call at most, unless one caller brings more.
-        max_delay: seconds that a batch which has begun waits to be filled.
+        predictor: makes the predictions; called by one thread at a time.
+        max_batch: maximum number of inputs per call, unless one caller has more.
+        max_delay: maximum seconds that a started batch waits for more inputs.
 
     Attributes:
         metadata: of the predictor.
@@ -51,7 +51,7 @@ class BatchingPredictor:
         self._predictor.warm_up()
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `Predictor.predict`. An error of the call reaches everyone whose input was in it."""
+        """See `Predictor.predict`. An error is raised to every caller in the batch."""
         request = _Request(batch)
         with self._lock:
             self._waiting.append(request)
@@ -64,7 +64,7 @@ class BatchingPredictor:
         return request.result()
 
     def _lead(self) -> None:
-        """Predict for the oldest request, which is the caller's own, and for what goes with it."""
+        """Predict for the oldest request, which is the caller's own, and those batched with it."""
         with self._lock:
             taken = self._take()
         self._run(taken)
@@ -77,7 +77,7 @@ class BatchingPredictor:
             request.wake()
 
     def _take(self) -> list[_Request]:
-        """What goes into the next call, the oldest first; holds the lock, waits for stragglers."""
+        """Return the requests of the next batch, oldest first; may wait for more, with the lock."""
         if len(self._waiting) > 1:
             end = time.monotonic() + self._max_delay
             while sum(len(r.batch) for r in self._waiting) < self._max_batch:
@@ -111,7 +111,7 @@ class BatchingPredictor:
             request.done = True
 
     def _together(self, batches: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """All inputs in one array, which the next call uses again: fresh pages take long."""
+        """Return all inputs in one array, which is reused: fresh memory pages are slow."""
         shape = self._max_batch, *batches[0].shape[1:]
         if self._room.shape != shape:
             self._room = np.empty(shape, np.float32)
@@ -133,7 +133,7 @@ class _Request:
         self._asleep.acquire()
 
     def sleep(self) -> None:
-        """Until another thread calls `wake`, once; it may have been before."""
+        """Sleep until another thread calls `wake`; return at once if it has."""
         self._asleep.acquire()
 
     def wake(self) -> None:
@@ -141,7 +141,7 @@ class _Request:
         self._asleep.release()
 
     def result(self) -> NDArray[np.float32]:
-        """The logits, or the error, raised."""
+        """Return the logits, or the error, raised."""
         if self.logits is None:
             raise self.error or RuntimeError("the request is not done")
         return self.logits

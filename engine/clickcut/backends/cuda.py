@@ -1,6 +1,6 @@
-"""The few CUDA calls that a plan needs, over the package `cuda-bindings`.
+"""The CUDA calls needed to run a plan, through the package `cuda-bindings`.
 
-Everything happens on device 0; choose another with the environment variable CUDA_VISIBLE_DEVICES.
+Device 0 is used; choose another with the environment variable CUDA_VISIBLE_DEVICES.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from clickcut.errors import BackendError
 
 
 def runtime() -> ModuleType:
-    """The CUDA runtime's Python module.
+    """Return the CUDA runtime's Python module.
 
     Raises:
         BackendError: it is not installed.
@@ -34,7 +34,7 @@ def runtime() -> ModuleType:
 
 
 def call(name: str, *arguments: Any) -> Any:
-    """Call a function of the runtime; its value, a tuple of them when there are several.
+    """Call a function of the runtime and return its value, or a tuple of several.
 
     Raises:
         BackendError: the bindings are not installed, or CUDA reports an error.
@@ -50,12 +50,12 @@ def call(name: str, *arguments: Any) -> Any:
 _HINTS = {
     "cudaErrorInsufficientDriver": "there is no NVIDIA driver, or it is too old: install one",
     "cudaErrorNoDevice": "no NVIDIA GPU is visible: is CUDA_VISIBLE_DEVICES right?",
-    "cudaErrorMemoryAllocation": "GPU memory is full: fewer models, or a smaller --max-batch",
+    "cudaErrorMemoryAllocation": "GPU memory is full: serve fewer models or lower --max-batch",
 }
 
 
 def compute_capability() -> str:
-    """Of device 0, such as "8.9".
+    """Return the compute capability of device 0, such as "8.9".
 
     Raises:
         BackendError: there is no GPU, or no driver.
@@ -89,13 +89,13 @@ class Stream:
 
 
 class Pair:
-    """An array in pinned host memory and room for it on the GPU; both freed with the object.
+    """An array in pinned host memory and its buffer on the GPU; both freed with the object.
 
     Args:
         shape: of the array, float32.
 
     Attributes:
-        host: `shape` float32, pinned, so that copies need no detour.
+        host: `shape` float32, pinned, so that copies need no staging buffer.
         device: address on the GPU.
     """
 
@@ -138,7 +138,7 @@ class Graph:
         call("cudaStreamBeginCapture", stream.handle, mode)
         try:
             queue()
-        finally:  # also after an error: a stream that records does nothing else
+        finally:  # also after an error: a recording stream executes nothing
             graph = call("cudaStreamEndCapture", stream.handle)
         try:
             self._executable = call("cudaGraphInstantiate", graph, 0)
@@ -152,5 +152,5 @@ class Graph:
 
 
 def _free_with(owner: object, name: str, handle: Any) -> None:
-    """Give something back when its owner goes; at the end of the process all goes by itself."""
+    """Free a handle with its owner; at the end of the process the driver frees it."""
     weakref.finalize(owner, getattr(runtime(), name), handle).atexit = False

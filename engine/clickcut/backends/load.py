@@ -1,4 +1,4 @@
-"""Load a model in the back-end that it is for. Back-ends are imported when they are asked for."""
+"""Load a model in its back-end. Back-ends are imported when needed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BACKENDS = ("onnxruntime-cpu", "onnxruntime-cuda", "onnxruntime-tensorrt", "tens
 """Names of all back-ends; which of them can be used depends on what is installed."""
 
 DEFAULT_BACKENDS = {".onnx": "onnxruntime-cpu", ".plan": "tensorrt"}
-"""The back-end of a file when none is asked for."""
+"""Default back-end by file suffix."""
 
 
 def load_predictor(
@@ -22,14 +22,14 @@ def load_predictor(
     Args:
         path: a bundle (`.onnx`), or for `tensorrt` a plan (`.plan`) with its metadata beside it.
         threads: threads per prediction on the CPU; 0 = one per core.
-        backend: of `BACKENDS`; "" = what the file is for, an `.onnx` file runs on the CPU.
-        max_batch: largest N that will be asked for often; TensorRT prepares for it.
+        backend: of `BACKENDS`; "" for the default of the file; an `.onnx` file runs on the CPU.
+        max_batch: maximum usual batch size; TensorRT prepares for it.
 
     Raises:
         BackendError: the back-end is unknown or not available here; the message says what to
             install.
-        BundleError: no such file, damaged, not one of clickcut's, operators that the back-end does
-            not have, or a graph that does not fit its metadata.
+        BundleError: no such file, damaged, not a clickcut bundle, operators that the back-end does
+            not support, or a graph that does not fit its metadata.
     """
     chosen = backend or DEFAULT_BACKENDS.get(path.suffix, "onnxruntime-cpu")
     if chosen not in BACKENDS:
@@ -53,12 +53,12 @@ def load_predictor(
 
 
 def takes(backend: str, path: Path) -> bool:
-    """Whether a back-end loads files of this kind: `tensorrt` plans, the others bundles."""
+    """Return whether a back-end loads files of this kind: `tensorrt` plans, the others bundles."""
     return (backend == "tensorrt") == (path.suffix == ".plan")
 
 
 def why_unavailable(backend: str) -> str:
-    """Why a back-end cannot be used here and what to install; "" when it can."""
+    """Return why a back-end cannot be used here and what to install; "" if it can."""
     try:
         if backend == "tensorrt":
             from clickcut.backends.tensorrt import check_available

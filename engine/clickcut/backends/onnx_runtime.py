@@ -33,11 +33,11 @@ _INSTALL = {
 }
 
 _UNSUPPORTED = ("not a registered function/op", "No Op registered for", "NOT_IMPLEMENTED")
-"""How ONNX Runtime's messages speak of an operator that it does not have."""
+"""Parts of ONNX Runtime's messages about an unsupported operator."""
 
 
 def check_provider(backend: str) -> Any:
-    """The module `onnxruntime`, once it is known to offer a back-end.
+    """Return the module `onnxruntime` after checking that it offers a back-end.
 
     Raises:
         BackendError: it is not installed, was built without, or lacks a library or a GPU; the
@@ -85,7 +85,7 @@ def _probe(onnxruntime: Any, backend: str) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    """Of a message that may quote names from a file."""
+    """Return the first line of a message, printable: it may quote names from a file."""
     lines = str(error).splitlines() or [type(error).__name__]
     return printable(lines[0], 500)
 
@@ -103,9 +103,9 @@ class OnnxPredictor:
     Raises:
         BackendError: ONNX Runtime is not installed, or not with this provider, or the provider does
             not work on this machine.
-        BundleError: no such file, damaged, not an ONNX model, not one of clickcut's, operators that
-            ONNX Runtime does not have, a graph that does not fit its metadata, or one that gives
-            another answer here than the bundle's reference answer.
+        BundleError: no such file, damaged, not an ONNX model, not a clickcut bundle, operators that
+            ONNX Runtime does not support, a graph that does not fit its metadata, or another answer
+            than the bundle's reference answer.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class OnnxPredictor:
 
     def _load(self, data: bytes, path: Path, options: Any, providers: list[Any]) -> Any:
         try:
-            # From memory: what runs is what was checked, and the graph can name no other file.
+            # From memory: what runs is what was checked, and the graph cannot refer to other files.
             session = self._runtime.InferenceSession(
                 data, options, providers=providers, enable_fallback=0
             )
@@ -146,11 +146,11 @@ class OnnxPredictor:
                     f"({reason}); export the model with standard ONNX operators"
                 ) from error
             raise BundleError(f"{path}: not a model that can be loaded ({reason})") from error
-        session._model_bytes = None  # kept only to start again in another provider
+        session._model_bytes = None  # only needed to fall back to another provider
         return session
 
     def _providers(self, data: bytes, path: Path, max_batch: int) -> list[Any]:
-        """What ONNX Runtime is to try, in this order; what one cannot do goes to the next."""
+        """Return the execution providers in order of preference."""
         if self.backend == "onnxruntime-cpu":
             return [_CPU]
         # The default, an exhaustive search for each new shape, would stall the first large batch.
@@ -160,7 +160,7 @@ class OnnxPredictor:
         return [(_TENSORRT, self._profile(data, path, max_batch)), cuda, _CPU]
 
     def _profile(self, data: bytes, path: Path, max_batch: int) -> dict[str, str]:
-        """One engine for all batches up to `max_batch`; without it each larger one builds anew."""
+        """the profile of one engine for all batches up to `max_batch`, instead of one per size."""
         options = self._runtime.SessionOptions()
         options.graph_optimization_level = self._runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
         value = self._load(data, path, options, [_CPU]).get_inputs()[0]

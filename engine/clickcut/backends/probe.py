@@ -1,7 +1,7 @@
-"""Load a bundle in a process of its own first, with limits on time and memory.
+"""Probe a bundle in a child process with limits on time and memory.
 
-What a graph costs is known only when it has run: a small file may ask for hours or for terabytes,
-and neither a load nor a prediction can be stopped from within. Graphs of GPUs are probed on the CPU
+The cost of a graph is known only after running it: a small file may take hours or terabytes, and
+neither a load nor a prediction can be stopped from within. Graphs of GPUs are probed on the CPU
 as well. Not probed are plans, which run only on their GPU, and the bundles that come with the
 package.
 """
@@ -21,7 +21,7 @@ SECONDS = 60
 """For interpreter, load and first prediction. The paper's VGG16 takes about 5 on one core."""
 
 MAX_MEMORY = 4 * 2**30
-"""Address space of the process, and beside it as much for each byte of the file as follows."""
+"""Address space of the process, bytes; the next constant is added per byte of the file."""
 
 _MEMORY_PER_BYTE = 8
 _GRACE_SECONDS = 5
@@ -29,11 +29,11 @@ _MAX_HEARD = 4000
 
 
 def probe(path: Path, seconds: float = SECONDS) -> None:
-    """Load a bundle and predict once, in a process of its own.
+    """Load a bundle and predict once, in a child process.
 
     Args:
         path: of the bundle.
-        seconds: limit.
+        seconds: time limit.
 
     Raises:
         BackendError: ONNX Runtime is not installed.
@@ -85,7 +85,7 @@ _REFUSED, _UNAVAILABLE = 3, 4
 
 
 def _limit(path: Path, seconds: float) -> None:
-    """End this process after so long, even if its parent has ended, or when it takes too much."""
+    """Limit the time and memory of this process, even if its parent has ended."""
     if hasattr(signal, "alarm"):
         signal.alarm(max(1, round(seconds)))  # its default action ends native code as well
     try:
@@ -98,11 +98,11 @@ def _limit(path: Path, seconds: float) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (memory, hard))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except (ImportError, OSError, ValueError):
-        pass  # no such limits on this system, or no such file, which loading will tell
+        pass  # no such limits on this system, or no such file, which loading reports
 
 
 def main(path: Path, seconds: float) -> int:
-    """Load and predict within the limits; what is wrong goes to standard output."""
+    """Load and predict within the limits; print errors to standard output."""
     _limit(path, seconds)
     from clickcut.backends.onnx_runtime import OnnxPredictor
 

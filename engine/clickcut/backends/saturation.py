@@ -3,7 +3,7 @@
 On x86 without VNNI its fast kernels add two products of uint8 and int8 in 16 bits, where they may
 not fit; the instruction (`vpmaddubsw`) then takes the largest number that does. The session option
 `session.x64quantprecision` chooses kernels that do not (onnxruntime_session_options_config_keys.h).
-What a processor says of itself may be wrong, in emulators for example, so a product is computed.
+The flags of a processor may be wrong, in emulators for example, so a product is computed.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ buffers, recorded graph) and serves one thread at a time under its lock. Batches
 next power of two, so there are few lanes; lanes of different sizes run at the same time.
 
 The work of a lane (copy in, network, copy out) is recorded as a CUDA graph and launched with one
-call. TensorRT-RTX compiles kernels while it runs and records for itself, so there only its own
-switch is set (NVIDIA, "Working with RTX CUDA Graphs").
+call. TensorRT-RTX compiles kernels lazily and records graphs itself, so there only its option
+is set (NVIDIA, "Working with RTX CUDA Graphs").
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from clickcut.backends import cuda
 from clickcut.backends.base import check_first_prediction, check_reference_answer
 from clickcut.bundle.plan import PACKAGES, Plan, check_capability, check_version, read_plan
 from clickcut.errors import BackendError, BundleError
-from clickcut.extras import installed
+from clickcut.installation import installed
 
 _log = logging.getLogger(__name__)
 
 
 def check_available() -> None:
-    """Whether any plan could run here.
+    """Check that plans can run here.
 
     Raises:
         BackendError: no TensorRT, no CUDA bindings, or no GPU; the message says what to install.
@@ -93,7 +93,7 @@ class TensorRTPredictor:
             check_reference_answer(self, plan.reference, path)
 
     def _tensors(self, path: Path) -> tuple[str, str]:
-        """Names of the input and the output."""
+        """Return names of the input and the output."""
         engine, modes = self._engine, self._trt.TensorIOMode
         names = [engine.get_tensor_name(k) for k in range(engine.num_io_tensors)]
         inputs = [n for n in names if engine.get_tensor_mode(n) == modes.INPUT]
@@ -132,7 +132,7 @@ class TensorRTPredictor:
         return np.concatenate([self._lane(self._padded(len(p)), size).run(p) for p in parts])
 
     def _padded(self, batch: int) -> int:
-        """The batch size that a batch is brought to: a power of two within the profile."""
+        """Return the batch size that a batch is brought to: a power of two within the profile."""
         least, _, most = self._profile.batch
         return max(least, min(most, 1 << (batch - 1).bit_length()))
 

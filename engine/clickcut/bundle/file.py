@@ -1,8 +1,8 @@
-"""A bundle as a file: its metadata and its seal, read without an ONNX library and before one.
+"""A bundle as a file: read and check metadata and seal, without and before an ONNX library.
 
 The *seal* is the SHA-256 of all other bytes of the file. It is one more entry of the model's
 `metadata_props`, key `clickcut_sha256`, so a bundle stays one file that any ONNX runtime loads.
-Whatever byte of a sealed bundle changes, the file is refused before a parser of graphs sees it.
+If any byte of a sealed bundle changes, the file is rejected before its graph is parsed.
 
 Field numbers are those of onnx.proto; the graph is checked by `clickcut.bundle.graph`.
 """
@@ -25,16 +25,16 @@ SEAL_KEY = "clickcut_sha256"
 """Key of the seal in `metadata_props`."""
 
 MAX_BYTES = 2**31 - 1
-"""Largest bundle: protobuf's limit, which is ONNX's limit for one file."""
+"""Maximum size of a bundle, bytes: protobuf's limit, which is ONNX's limit for one file."""
 
 MAX_METADATA_BYTES = 2**18
-"""Of all entries of `metadata_props` together; a bundle has a few thousand bytes."""
+"""Maximum size of all entries of `metadata_props`; a bundle has a few thousand bytes."""
 
 MAX_ENTRIES = 64
-"""Entries of `metadata_props`."""
+"""Maximum number of entries of `metadata_props`."""
 
 MAX_FIELDS = 2**20
-"""Fields that are looked at; the default network has a few thousand."""
+"""Maximum number of fields; the default network has a few thousand."""
 
 _GRAPH, _METADATA_PROPS = 7, 14
 _KEY, _VALUE = 1, 2
@@ -45,9 +45,9 @@ class BundleFile:
     """A bundle that has been read and checked, its graph not yet loaded.
 
     Attributes:
-        path: where it was.
+        path: of the file.
         data: the whole file.
-        metadata: what it says of itself.
+        metadata: of the model.
         sha256: of the file without its seal, hex; the same before and after sealing.
         sealed: whether it holds a seal, which then is `sha256`.
         reference: the answer that the network must give, if the bundle carries one.
@@ -66,8 +66,8 @@ def read_bundle(path: Path) -> BundleFile:
 
     Raises:
         BundleError: no such file, too large, not an ONNX model, changed since it was sealed or
-            since its hash file was written, not one of clickcut's, its metadata are wrong, or its
-            graph holds what a bundle must not hold.
+            since its hash file was written, not a clickcut bundle, or its metadata or graph is
+            invalid.
     """
     data = read_limited(path)
     entries = _metadata_props(data, path)
@@ -96,10 +96,10 @@ def _reference(
 
 
 def seal(data: bytes) -> bytes:
-    """The bytes of an ONNX file with its seal, in place of an older one if it had one.
+    """Return the bytes of an ONNX file with its seal; an older seal is replaced.
 
     Args:
-        data: a serialised ONNX model; its metadata are not looked at.
+        data: a serialised ONNX model; its metadata is not checked.
 
     Raises:
         BundleError: not an ONNX model.
@@ -134,7 +134,7 @@ def seal_file(path: Path) -> str:
 
 
 def read_limited(path: Path, limit: int = MAX_BYTES) -> bytes:
-    """All bytes of a file of at most `limit` bytes.
+    """Return all bytes of a file of at most `limit` bytes.
 
     Raises:
         BundleError: no such file, too large, or it cannot be read.
@@ -144,7 +144,7 @@ def read_limited(path: Path, limit: int = MAX_BYTES) -> bytes:
     try:
         size = path.stat().st_size
         if size > limit:
-            raise BundleError(f"{path}: {size} bytes, more than the {limit} that are taken")
+            raise BundleError(f"{path}: {size} bytes, more than the limit of {limit}")
         return path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
@@ -180,11 +180,10 @@ class _Entry:
 
 
 def _metadata_props(data: bytes, path: Path) -> dict[str, list[_Entry]]:
-    """The entries by key; check the graph on the way.
+    """Return the metadata entries by key, and check the graph.
 
     Raises:
-        BundleError: it is not an ONNX model, has more metadata than a bundle may have, or a graph
-            that a bundle must not have.
+        BundleError: it is not an ONNX model, or its metadata or graph is invalid.
     """
     entries: dict[str, list[_Entry]] = {}
     has_graph, count, nbytes = False, 0, 0
@@ -209,7 +208,7 @@ def _metadata_props(data: bytes, path: Path) -> dict[str, list[_Entry]]:
 
 
 def _pair(data: bytes, entry: Field, budget: Budget) -> tuple[str, str]:
-    """Key and value of an entry; ValueError when one is not a string."""
+    """Return key and value of an entry; ValueError when one is not a string."""
     pair = {_KEY: "", _VALUE: ""}
     for field in fields(data, entry.body, entry.end, budget):
         pair[field.number] = data[field.body : field.end].decode()
@@ -217,7 +216,7 @@ def _pair(data: bytes, entry: Field, budget: Budget) -> tuple[str, str]:
 
 
 def _check_seal(data: bytes, seals: list[_Entry], path: Path) -> str:
-    """The SHA-256 of the file without its seal."""
+    """Return the SHA-256 of the file without its seal."""
     if not seals:
         return hashlib.sha256(data).hexdigest()
     if len(seals) > 1:

@@ -1,8 +1,9 @@
-"""What a bundle's graph may hold, checked before ONNX Runtime sees it.
+"""Check the graph of a bundle before ONNX Runtime loads it.
 
-A bundle is one file that computes in one pass. So it holds no tensor that lies in another file, no
-operator that repeats a graph, and no local functions (nested ones grow exponentially when they are
-expanded). Field numbers are those of onnx.proto.
+A bundle is one file, computed in one pass. So external tensors, operators that repeat a graph, and
+local functions (nested ones grow exponentially when expanded) are rejected.
+
+Field numbers are those of onnx.proto.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 from clickcut.bundle.wire import BYTES, VARINT, Budget, Field, fields
 
 LOOPS = frozenset({b"Loop", b"Scan", b"SequenceMap"})
-"""Operators that run a graph of their own as often as they like."""
+"""Operators that run a subgraph an unbounded number of times."""
 
 _MAX_DEPTH = 8
-"""Graphs within graphs; a branch of an `If` is one."""
+"""Maximum depth of nested graphs; a branch of an `If` is one level."""
 
 _MODEL_GRAPH, _MODEL_TRAINING, _MODEL_FUNCTIONS = 7, 20, 25
 _GRAPH_NODE, _GRAPH_TENSOR, _GRAPH_SPARSE = 1, 5, 15
@@ -29,11 +30,11 @@ def check_graph(data: bytes, budget: Budget) -> None:
 
     Args:
         data: all of it.
-        budget: of fields.
+        budget: remaining number of fields.
 
     Raises:
-        ValueError: it is not protobuf, has too many fields or graphs within graphs, or holds
-            something that a bundle must not hold; the message says what to do.
+        ValueError: it is not protobuf, has too many fields or levels, or contains something that
+            is not allowed in a bundle; the message says what to do.
     """
     for field in fields(data, 0, len(data), budget):
         if field.number in (_MODEL_FUNCTIONS, _MODEL_TRAINING):
@@ -99,6 +100,6 @@ def _check_tensor(data: bytes, tensor: Field, budget: Budget) -> None:
 
 
 def _messages(data: bytes, parent: Field, budget: Budget) -> list[Field]:
-    """The fields of a message that have a length: strings and messages."""
+    """Return the fields of a message that have a length: strings and messages."""
     found = fields(data, parent.body, parent.end, budget)
     return [field for field in found if field.kind == BYTES]

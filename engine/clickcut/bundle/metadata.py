@@ -1,6 +1,7 @@
-"""The model bundle: one ONNX file whose metadata says everything that the engine must know.
+"""The metadata of a model bundle: everything that the engine must know of a model.
 
-The metadata is one JSON document under the key `clickcut` of the file's `metadata_props`.
+A bundle is one ONNX file. The metadata is one JSON document under the key `clickcut` of the file's
+`metadata_props`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ METADATA_KEY = "clickcut"
 METADATA_VERSION = 1
 
 MAX_DOCUMENT = 2**16
-"""Largest JSON of a bundle's metadata, characters."""
+"""Maximum length of the JSON of a bundle's metadata, characters."""
 
 _MAX_FACTS = 256
 _MAX_FAULTS = 5
@@ -39,13 +40,13 @@ _Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 def _in_range(name: str) -> Any:
-    """A field with the range that a session takes for a parameter."""
+    """Return a field with the range of a session parameter."""
     low, high = RANGES[name]
     return Field(ge=low, le=high)
 
 
 class Guidance(BaseModel):
-    """How clicks become input channels."""
+    """How clicks are encoded as input channels."""
 
     model_config = _STRICT
     encoding: Literal["distance", "disc"]
@@ -58,7 +59,32 @@ class RegionPolicy(BaseModel):
     model_config = _STRICT
     zoom: bool = Field(description="False: the network always sees the whole image")
     expansion: float = Field(ge=1.0, le=4.0, description="region side / selection side")
-    min_side: int = Field(ge=16, le=4096, description="least side of a region, in image pixels")
+    min_side: int = Field(ge=16, le=4096, description="minimum side of a region, in image pixels")
+    max_aspect: float = Field(
+        4.0,
+        ge=1.0,
+        le=1e5,
+        description="maximum longer / shorter side of the first region",
+    )
+    hold_negative: bool = Field(
+        False, description="whether the region must hold clicks on the background"
+    )
+    closer_below: float = Field(
+        0.5,
+        ge=0.0,
+        le=1.0,
+        description="predict again, closer, if the selection needs a region smaller than this "
+        "fraction of the present one; 0: never",
+    )
+    max_looks: int = Field(
+        3, ge=1, le=8, description="network passes for one click, closer looks included"
+    )
+    max_windows: int = Field(
+        3,
+        ge=0,
+        le=6,
+        description="windows around the first click in which a small object is looked for; 0: none",
+    )
 
 
 class CutDefaults(BaseModel):
@@ -72,7 +98,7 @@ class CutDefaults(BaseModel):
 
 
 class BundleMetadata(BaseModel):
-    """Everything that a bundle says of itself.
+    """The metadata of a bundle.
 
     Input: (N, C, S, S) float32 with the channels in the order of `channels`; output: logits
     (N, S, S) float32, whose sigmoid is the probability of object.
@@ -114,7 +140,7 @@ class BundleMetadata(BaseModel):
 
 
 def faults_of(error: ValidationError) -> str:
-    """The fields that are wrong, and what is wrong with them, in one line of bounded length."""
+    """Return the invalid fields and their errors, in one line of bounded length."""
     found = error.errors(include_url=False, include_input=False, include_context=False)
     faults = [
         printable(f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}", _MAX_FAULT)
@@ -142,7 +168,10 @@ def parse_metadata(document: str, where: str) -> BundleMetadata:
         )
     try:
         raw = json.loads(document)
-    except (ValueError, RecursionError) as error:  # ValueError: no JSON, a number of 5000 digits
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # ValueError: also a number of 5000 digits
         raise BundleError(f"{where}: its clickcut metadata is not JSON ({error})") from error
     return check_metadata(raw, where)
 
@@ -169,7 +198,7 @@ def check_metadata(raw: Any, where: str) -> BundleMetadata:
 
 
 def bundled_models() -> dict[str, Path]:
-    """The models that come with the package, by name; `default` first."""
+    """Return the models that come with the package, by name; `default` first."""
     folder = Path(__file__).parents[1] / "models"
     paths = sorted(folder.glob("*.onnx"), key=lambda p: (p.stem != "default", p.stem))
     return {p.stem: p for p in paths}

@@ -1,7 +1,7 @@
 """A TensorRT plan as files: `NAME.plan` and, beside it, `NAME.plan.json` with its metadata.
 
 A plan runs only with the TensorRT that built it and only on the kinds of GPU that it was built for;
-the JSON says which, so that a plan that cannot run is refused with a reason.
+the JSON says which, so that a plan that cannot run is rejected with a reason.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _Bounds = tuple[
 
 
 class Profile(BaseModel):
-    """Optimisation profile: least, best and largest value of each dimension that may vary."""
+    """Optimisation profile: minimum, optimum and maximum of each dimension that may vary."""
 
     model_config = _STRICT
     batch: _Bounds = Field(description="N")
@@ -43,7 +43,7 @@ class Profile(BaseModel):
     def _check_order(self) -> Profile:
         for name, (least, best, most) in (("batch", self.batch), ("size", self.size)):
             if not least <= best <= most <= 4096:
-                raise ValueError(f"{name}: expected least <= best <= largest <= 4096")
+                raise ValueError(f"{name}: expected min <= opt <= max <= 4096")
         return self
 
 
@@ -75,7 +75,7 @@ class Plan:
     """A plan that has been read and checked, not yet loaded.
 
     Attributes:
-        path: where it was.
+        path: of the file.
         data: the whole plan.
         metadata: of the bundle that it was built from.
         facts: how it was built.
@@ -90,7 +90,7 @@ class Plan:
 
 
 def sidecar_of(path: Path) -> Path:
-    """Where the description of a plan lies."""
+    """Return the path of the description of a plan."""
     return path.with_name(path.name + ".json")
 
 
@@ -117,9 +117,7 @@ def read_description(path: Path) -> PlanDescription:
     """Read `NAME.plan.json` of a plan; errors as `read_plan`."""
     beside = sidecar_of(path)
     if path.is_file() and not beside.is_file():
-        raise BundleError(
-            f"{path}: {beside.name} is not beside it, so nothing is known of it; copy both files"
-        )
+        raise BundleError(f"{path}: {beside.name} is missing beside it; copy both files")
     text = read_limited(beside, MAX_SIDECAR_BYTES).decode("utf-8", "replace")
     try:
         raw = json.loads(text)
@@ -127,7 +125,7 @@ def read_description(path: Path) -> PlanDescription:
         raise BundleError(f"{beside}: not JSON ({error})") from error
     if not isinstance(raw, dict) or not isinstance(raw.get("tensorrt"), dict):
         raise BundleError(f"{beside}: not the description of a plan (no object 'tensorrt')")
-    # The bundle's own reader first: it knows versions and says what to do.
+    # Read the metadata first: its error about another version says what to do.
     metadata = check_metadata(raw.get("metadata"), str(beside))
     try:
         facts = PlanFacts.model_validate(raw["tensorrt"])
@@ -146,7 +144,7 @@ def read_description(path: Path) -> PlanDescription:
 
 
 def check_version(plan: Plan, installed: str) -> None:
-    """Whether the TensorRT that is installed can load a plan.
+    """Check that the installed TensorRT can load a plan.
 
     Args:
         plan: read.
@@ -165,7 +163,7 @@ def check_version(plan: Plan, installed: str) -> None:
 
 
 def check_capability(plan: Plan, capability: str) -> None:
-    """Whether a plan runs on a GPU of this compute capability, such as "8.9".
+    """Check that a plan runs on a GPU of this compute capability, such as "8.9".
 
     Raises:
         BackendError: it was not built for it.

@@ -1,10 +1,10 @@
-"""A reference answer: a small input and what the network made of it when it was exported.
+"""A reference answer: a small input and the output of the network when it was exported.
 
 The arithmetic of a quantised network depends on the processor and on the library that runs it. On
 x86 processors without VNNI, ONNX Runtime's fast kernels add two products of 8-bit integers in 16
 bits, which saturates, and masks come out wrong without an error (ONNX Runtime, "Quantize ONNX
-models"). So an int8 bundle carries a reference answer, and a predictor that gives another one is
-refused.
+models"). So an int8 bundle carries a reference answer, and a predictor that does not reproduce it
+is rejected.
 
 Both arrays are small grids: input cells are repeated to the network's size, and the probability is
 averaged over the same cells. The entry `clickcut_reference` of the file's metadata holds them as
@@ -31,15 +31,15 @@ GRID = 16
 """Cells along a side; divides every input size, which is a multiple of 32."""
 
 CPU_TOLERANCE = 2e-3
-"""Largest mean difference of probability on a CPU. Kernels that do not saturate differ by less than
-1e-5 on the default network, those that do by 5e-3 and more (benchmarks/results/int8.md).
+"""Maximum mean difference of probability on a CPU. Kernels that do not saturate differ by less than
+1e-5 on the default network, those that do by 5e-3 to 1.4e-2 (benchmarks/results/int8.md).
 """
 
 GPU_TOLERANCE = 2e-2
 """The same on a GPU, whose kernels fuse and round differently: what int8 itself may cost."""
 
 MAX_BYTES = 2**16
-"""Largest JSON of a reference answer."""
+"""Maximum size of the JSON of a reference answer, bytes."""
 
 _Bound = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 
@@ -51,7 +51,7 @@ class _Network(Protocol):
 
 
 class ReferenceAnswer(BaseModel):
-    """An input and the probability of object that belongs to it.
+    """An input and its probability of object.
 
     Both are base64 of `GRID` x `GRID` cells, row by row: the input (C, GRID, GRID) uint8, the
     probability (GRID, GRID) little-endian uint16 of 65535ths.
@@ -87,11 +87,11 @@ class ReferenceAnswer(BaseModel):
 
 
 def make_reference(batch: NDArray[np.float32], network: _Network) -> ReferenceAnswer:
-    """Make a reference answer of a network's input and its own answer to it.
+    """Make a reference answer from an input and the network's output.
 
     Args:
         batch: (1, C, S, S) float32; the middle of each cell is taken, of clicks the largest value.
-        network: answers.
+        network: computes the output.
     """
     _, channels, size, _ = batch.shape
     side = size // GRID
@@ -159,7 +159,7 @@ def _pooled(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _decoded(text: str, dtype: np.typing.DTypeLike, shape: tuple[int, ...]) -> NDArray[np.integer]:
-    """Base64 as an array.
+    """Decode base64 to an array.
 
     Raises:
         ValueError: not base64, or of another size.

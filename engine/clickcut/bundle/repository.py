@@ -1,8 +1,8 @@
-"""Where models come from: those that come with the package, single files, and repositories.
+"""Find models: bundled with the package, single files, and in repositories.
 
 A *repository* is a folder of models, `NAME/VERSION.onnx` or `NAME/VERSION.plan` (with
-`VERSION.plan.json` beside it). NAME and VERSION are what the model says of itself. Beside any of
-them may lie a hash file, `VERSION.onnx.sha256`, as `sha256sum` writes it.
+`VERSION.plan.json` beside it). NAME and VERSION are those of its metadata. Beside each may
+lie a hash file, `VERSION.onnx.sha256`, as `sha256sum` writes it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from clickcut.errors import BundleError
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A model that has been read and checked, as far as that goes without its back-end.
+    """A model that has been read and checked, as far as possible without its back-end.
 
     Attributes:
         path: of the bundle or plan.
-        metadata: what it says of itself.
+        metadata: of the model.
         sha256: of the file, a bundle's seal left out; hex.
-        protected: whether a changed byte would be noticed: it is sealed, or a plan, or has a hash
+        protected: whether a changed byte is detected: it is sealed, or a plan, or has a hash
             file.
         nbytes: of the file.
     """
@@ -54,28 +54,28 @@ def read_model(path: Path) -> ModelFile:
 
 
 def check_place(path: Path, folder: Path | None, metadata: BundleMetadata) -> None:
-    """Whether a model of a repository lies where its name and version say.
+    """Check that a model of a repository lies at the path given by its name and version.
 
     Args:
         path: of the model.
-        folder: the repository; None or another folder: any place is right.
+        folder: the repository; None or another folder: any path is valid.
         metadata: of the model.
 
     Raises:
-        BundleError: no.
+        BundleError: it does not.
     """
     if folder is None or path.parent.parent != folder:
         return
     place, said = (path.parent.name, path.stem), (metadata.name, metadata.version)
     if place != said:
         raise BundleError(
-            f"{path}: lies where {'@'.join(place)} belongs, but says that it is {'@'.join(said)}; "
-            f"its place is {metadata.name}/{metadata.version}{path.suffix}"
+            f"{path}: lies where {'@'.join(place)} belongs, but its metadata says "
+            f"{'@'.join(said)}; its place is {metadata.name}/{metadata.version}{path.suffix}"
         )
 
 
 def find_models(names: Sequence[str], folder: Path | None = None, backend: str = "") -> list[Path]:
-    """The files of models, in the order asked for.
+    """Return the files of models, in the order requested.
 
     Args:
         names: each `NAME` (all its versions, the newest first) or `NAME@VERSION` of the repository,
@@ -121,7 +121,7 @@ def _find(name: str, stored: dict[str, list[Path]]) -> list[Path]:
 
 
 def _stored(folder: Path, backend: str) -> dict[str, list[Path]]:
-    """The files of a repository by name, `default` first, the newest version of each first."""
+    """Return the files of a repository by name, `default` first, newest versions first."""
     if not folder.is_dir():
         raise BundleError(f"{folder}: no such folder")
     found: dict[tuple[str, str], Path] = {}
@@ -138,7 +138,7 @@ def _stored(folder: Path, backend: str) -> dict[str, list[Path]]:
 
 
 def version_key(version: str) -> tuple[tuple[int, int, str], ...]:
-    """Sorts versions as people count: 1.10 comes after 1.9, and 2 after 2-rc1."""
+    """Return a sort key of a version: 1.10 comes after 1.9, and 2 after 2-rc1."""
     parts = re.findall(r"\d+|[^\d.]+", version)
     numbered = [(1, int(p), "") if p.isdecimal() else (-1, 0, p) for p in parts]
     return (*numbered, (0, 0, ""))

@@ -1,4 +1,4 @@
-"""Fields of serialised protobuf messages, read where they lie, without a schema or a copy.
+"""Read fields of serialised protobuf messages in place, without a schema or a copy.
 
 https://protobuf.dev/programming-guides/encoding
 """
@@ -13,10 +13,10 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 @dataclass(slots=True)
 class Budget:
-    """How many more fields may be read; shared by all readers of one file.
+    """The number of fields that may still be read; shared by all readers of one file.
 
     Attributes:
-        fields: left.
+        fields: remaining.
     """
 
     fields: int
@@ -25,7 +25,7 @@ class Budget:
         """Count one field.
 
         Raises:
-            ValueError: it is one too many.
+            ValueError: the budget is exhausted.
         """
         if self.fields <= 0:
             raise ValueError("it has too many fields")
@@ -54,7 +54,7 @@ class Field:
 
 
 def fields(data: bytes, at: int, end: int, budget: Budget) -> Iterator[Field]:
-    """The fields of the message in `data[at:end]`.
+    """Yield the fields of the message in `data[at:end]`.
 
     Raises:
         ValueError: the bytes are not protobuf, end within a field, or hold more fields than the
@@ -96,7 +96,7 @@ def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
 
 
 def encoded_bytes(number: int, body: bytes) -> bytes:
-    """A field of kind `BYTES`."""
+    """Encode a field of kind `BYTES`."""
     return _encoded_varint(number << 3 | BYTES) + _encoded_varint(len(body)) + body
 
 

@@ -1,19 +1,18 @@
-"""Clients of the engine: needs neither torch nor a network back-end.
+"""Clients of the engine; they need neither torch nor a network back-end.
 
     from clickcut.client import Client
 
-    with Client("localhost:50051") as client:
-        session = client.open("photo.jpg")
+    with Client("localhost:50051") as client, client.open("photo.jpg") as session:
         mask = session.click(320, 200)                  # (H, W) bool
         mask = session.click(40, 30, positive=False)
 
-`AsyncClient` is the same with `await`. A broken connection or a server that was started anew is
-survived: the session goes on where it was. What cannot go on raises an error of `clickcut.errors`
-or one of those below.
+`AsyncClient` is the same with `await`. After a broken connection or a restart of the server the
+session continues where it was. Otherwise an error of `clickcut.errors` or one of those below is
+raised.
 """
 
 from clickcut.client.asynchronous import AsyncClient, AsyncSession
-from clickcut.client.channel import BodyLimitError, UnreachableError
+from clickcut.client.failures import BodyLimitError, UnreachableError
 from clickcut.client.synchronous import Client, Session
 from clickcut.errors import (
     BusyError,

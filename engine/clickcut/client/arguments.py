@@ -1,4 +1,4 @@
-"""Arguments of the clients' methods -> messages. Each is checked here, before anything is sent."""
+"""Check the arguments of the clients' methods and convert them to messages."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from clickcut.checks import flag_of, number_of, shown, text_of
 from clickcut.encoding import to_rle
 from clickcut.errors import EventError
+from clickcut.parameters import checked_values
 from clickcut.v1 import clickcut_pb2 as pb
 
 ClickLike = tuple[float, float] | tuple[float, float, bool]
@@ -23,14 +24,11 @@ ParameterValues = Mapping[str, float | bool]
 """By name of the fields of `clickcut.parameters.Parameters`."""
 
 MAX_STROKE_POINTS = 50_000
-"""Corners of one stroke; no server takes more."""
-
-_KINDS = {"cut": bool}
-"""Parameters that are not numbers."""
+"""Maximum number of corners of a stroke; no server accepts more."""
 
 
 def click_message(x: object, y: object, positive: object = True) -> pb.Click:
-    """A click.
+    """Return the message of a click.
 
     Raises:
         EventError: x or y is not a finite number, `positive` not a bool.
@@ -43,7 +41,7 @@ def click_message(x: object, y: object, positive: object = True) -> pb.Click:
 
 
 def stroke_message(points: ArrayLike, positive: object = True) -> pb.Stroke:
-    """A stroke.
+    """Return the message of a stroke.
 
     Raises:
         EventError: not an (N, 2) array of finite numbers, or too long.
@@ -62,7 +60,7 @@ def stroke_message(points: ArrayLike, positive: object = True) -> pb.Stroke:
 
 
 def box_message(box: object) -> pb.Box:
-    """A box.
+    """Return the message of a box.
 
     Raises:
         EventError: not four finite numbers x0, y0, x1, y1.
@@ -81,15 +79,9 @@ def parameters_message(values: ParameterValues | None) -> pb.Parameters:
     Raises:
         EventError: an unknown name, or a value of a wrong type.
     """
-    if values is not None and not isinstance(values, Mapping):
-        raise EventError(f"parameters are a dict by name, got {shown(values)}")
     message = pb.Parameters()
-    for name, value in (values or {}).items():
-        if name not in message.DESCRIPTOR.fields_by_name:
-            known = ", ".join(field.name for field in message.DESCRIPTOR.fields)
-            raise EventError(f"unknown parameter {name!r}; there are {known}")
-        check = flag_of if _KINDS.get(name) is bool else number_of
-        setattr(message, name, check(value, name))
+    for name, value in checked_values(values).items():
+        setattr(message, name, value)
     return message
 
 
@@ -100,10 +92,10 @@ def segment_request(
     model: str,
     parameters: ParameterValues | None,
 ) -> pb.SegmentRequest:
-    """A request without its image.
+    """Return a request without its image.
 
     Raises:
-        EventError: an argument is not of its kind.
+        EventError: an argument is invalid.
     """
     request = pb.SegmentRequest(
         model=text_of(model, "model"), parameters=parameters_message(parameters)
@@ -119,7 +111,7 @@ def segment_request(
             raise EventError(f"a click is (x, y) or (x, y, positive), got {shown(row)}")
         positive = row[2] if len(row) == 3 else True
         if isinstance(positive, int | float | np.number) and positive in (0, 1):
-            positive = bool(positive)  # a row of an array has its sign as a number
+            positive = bool(positive)  # in a row of an array it is a number
         request.clicks.append(click_message(row[0], row[1], positive))
     if box is not None:
         request.box.CopyFrom(box_message(box))
@@ -129,7 +121,7 @@ def segment_request(
 
 
 def initial_mask(mask: NDArray[np.bool_]) -> pb.InitialMask:
-    """A mask (H, W), bool or numbers that are non-zero where selected, as a message.
+    """Return the message of an initial mask (H, W), bool or numbers, non-zero is selected.
 
     Raises:
         EventError: not two-dimensional, empty, or not of numbers.
@@ -144,7 +136,7 @@ def initial_mask(mask: NDArray[np.bool_]) -> pb.InitialMask:
 
 
 def _array(value: object) -> NDArray[Any]:
-    """A value as an array; one of objects, which the caller refuses, when it is none."""
+    """Return a value as an array; of dtype object, which callers reject, if it is not one."""
     try:
         return np.asarray(value)
     except (ValueError, OverflowError):  # rows of different lengths
@@ -152,7 +144,7 @@ def _array(value: object) -> NDArray[Any]:
 
 
 def event_name(request: pb.SessionRequest) -> str:
-    """What a user calls the event of a request, with its arguments where they are short."""
+    """Return the name of the event of a request for messages, with short arguments."""
     kind = request.WhichOneof("event") or "nothing"
     if kind == "click":
         sign = "negative" if request.click.negative else "positive"

@@ -1,10 +1,9 @@
-"""The channel to a server: how it is made, when it is replaced, and what its errors mean."""
+"""The channel to a server: its options, and its replacement."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
-import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,55 +12,20 @@ from typing import Any, Generic, TypeVar
 
 import grpc
 
-from clickcut.client.replies import InvalidReplyError
-from clickcut.errors import ClickcutError, EventError, LimitError, UnavailableError, printable
-from clickcut.grpc_status import ERROR_KEY, MAX_MESSAGE, error_of
+from clickcut.errors import EventError, UsageError
 from clickcut.v1 import clickcut_pb2_grpc
 
 C = TypeVar("C")
 
 MAX_REPLY_BYTES = 256 * 2**20
-"""Largest reply; a mask of 100 megapixels with an edge at every other pixel fits."""
+"""Maximum size of a reply; a mask of 100 megapixels with an edge at every other pixel fits."""
 
 KEEPALIVE_SECONDS = 40.0
-"""A link that has been silent this long while an answer is awaited counts as dead."""
+"""A connection that is silent this long while a reply is awaited counts as dead."""
 
 _PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
 _NO_PROXY_VARIABLES = ("no_grpc_proxy", "no_proxy")
-"""Environment variables that gRPC looks at, the first that is set counts."""
-
-
-class UnreachableError(UnavailableError):
-    """There is no connection to the server, or it broke.
-
-    Attributes:
-        broke: a connection was there and broke, so a request may have been received.
-    """
-
-    broke = False
-
-
-class BodyLimitError(LimitError):
-    """A proxy between client and server refuses messages of this size."""
-
-
-def connection_broke(message: str) -> UnreachableError:
-    """The error of a connection that was there and broke."""
-    error = UnreachableError(message)
-    error.broke = True
-    return error
-
-
-def not_sent(error: ClickcutError) -> ClickcutError:
-    """The same error, of a connection that broke before the request was sent."""
-    if isinstance(error, UnreachableError):
-        error.broke = False
-    return error
-
-
-def broke(error: ClickcutError) -> bool:
-    """Whether a connection broke that a request may have been sent on."""
-    return isinstance(error, UnreachableError) and error.broke
+"""Environment variables that gRPC reads; the first that is set counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +73,7 @@ class Target:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is on this machine, where no proxy has a place."""
+        """Whether it is on this machine, so that no proxy is used."""
         scheme, _, rest = self.address.partition(":")
         if scheme in ("unix", "unix-abstract"):
             return True
@@ -134,25 +98,25 @@ class Target:
         return next((v for v in _PROXY_VARIABLES if os.environ.get(v)), "")
 
     def channel(self) -> grpc.Channel:
-        """A blocking channel."""
+        """Return a blocking channel."""
         if self.credentials is None:
             return grpc.insecure_channel(self.address, self.options)
         return grpc.secure_channel(self.address, self.credentials, self.options)
 
     def aio_channel(self) -> grpc.aio.Channel:
-        """A channel for the running event loop."""
+        """Return a channel for the running event loop."""
         if self.credentials is None:
             return grpc.aio.insecure_channel(self.address, self.options)
         return grpc.aio.secure_channel(self.address, self.credentials, self.options)
 
 
 def tls_credentials(tls: bool, authorities: Path | None) -> grpc.ChannelCredentials | None:
-    """Credentials for a server, as a command line asks for them; None = plain text.
+    """Return the credentials for command-line options; None for plain text.
 
     Args:
-        tls: whether to speak TLS.
-        authorities: file of the certificates to trust, PEM; it asks for TLS as well. None: those
-            that gRPC brings.
+        tls: whether to use TLS.
+        authorities: file of CA certificates to trust, PEM; implies TLS. None: those bundled with
+            gRPC.
 
     Raises:
         EventError: the file cannot be read, or holds no certificate.
@@ -166,120 +130,6 @@ def tls_credentials(tls: bool, authorities: Path | None) -> grpc.ChannelCredenti
     if b"-----BEGIN CERTIFICATE-----" not in data:
         raise EventError(f"{authorities}: holds no certificate in PEM form")
     return grpc.ssl_channel_credentials(data)
-
-
-# ---- errors
-
-_NOT_CONNECTED = re.compile(
-    r"failed to connect|resol(ution|ve)|addresses|TRANSIENT_FAILURE|Connection refused", re.I
-)
-"""Details of a status that says that there was no connection at all."""
-
-_NOT_THERE = re.compile(r"refused|timed? ?out|route|unreachable|resol(ution|ve)|DNS", re.I)
-"""... that nothing at all answers there."""
-
-_DAMAGED = re.compile(r"deserializ|parsing", re.I)
-"""... that a reply is no message of the contract."""
-
-_NO_TLS_THERE = re.compile(r"WRONG_VERSION_NUMBER|wrong version number|PACKET_LENGTH_TOO_LONG")
-"""... that a client with TLS got an answer in plain text."""
-
-_TLS_REFUSED = re.compile(r"CERTIFICATE_VERIFY_FAILED|certificate|Peer name|handshake", re.I)
-"""... that the two ends could not agree on TLS."""
-
-_BODY_LIMIT = re.compile(r"status: 413|HTTP status code 413|Request Entity Too Large", re.I)
-"""... that a proxy answered with HTTP 413."""
-
-_GATEWAY = re.compile(r"status: 50[234]|HTTP status code 50[234]")
-"""... that a proxy could not reach the server behind it."""
-
-_TRANSPORT = frozenset(
-    {
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.CANCELLED,
-        grpc.StatusCode.UNKNOWN,
-        grpc.StatusCode.INTERNAL,
-    }
-)
-"""Codes of a broken connection, or of a proxy whose backend died, when no server named an error.
-"""
-
-
-def error_of_rpc(error: grpc.RpcError, target: Target) -> ClickcutError:
-    """The error that an RPC ended with."""
-    metadata: Any = error.trailing_metadata() or ()
-    trailing: dict[str, Any] = dict(tuple(pair) for pair in metadata)
-    name = str(trailing.get(ERROR_KEY, ""))
-    code, details = error.code(), printable(error.details() or "", MAX_MESSAGE)
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
-        return LimitError(f"a message to or from {target.address} is too large ({details})")
-    if name or code not in _TRANSPORT:
-        return error_of(code, details, name)
-    address = target.address
-    if _BODY_LIMIT.search(details):
-        return BodyLimitError(
-            f"a proxy in front of {address} refuses messages of this size (HTTP 413): raise its "
-            "body limit (nginx: client_max_body_size 0)"
-        )
-    if _DAMAGED.search(details):
-        return InvalidReplyError(f"{address} sent a reply that cannot be read ({details})")
-    if _GATEWAY.search(details):
-        return connection_broke(
-            f"a proxy answers at {address}, and the server behind it does not ({details})"
-        )
-    if not _NOT_CONNECTED.search(details):
-        hint = _plain_text_hint(target) if code is grpc.StatusCode.UNAVAILABLE else ""
-        return connection_broke(f"the connection to {address} broke{hint} ({details})")
-    return UnreachableError(
-        f"no connection to a server at {address}: {_reason(target, details)} ({details})"
-    )
-
-
-def _reason(target: Target, details: str) -> str:
-    if target.credentials is not None and _NO_TLS_THERE.search(details):
-        return "it answers in plain text, and this client speaks TLS; leave the credentials out"
-    if target.credentials is not None and _TLS_REFUSED.search(details):
-        return (
-            "TLS failed: its certificate is not signed by the authority given, or is for another "
-            "host name"
-        )
-    reason = "is it running (clickcut serve)?"
-    if not _NOT_THERE.search(details):
-        reason += _plain_text_hint(target)
-    if target.proxy:
-        reason += (
-            f" The variable {target.proxy} is set, so the connection goes through that proxy; "
-            "unset it, or add the host to no_proxy."
-        )
-    return reason
-
-
-def _plain_text_hint(target: Target) -> str:
-    """For a client in plain text, whose connection a server with TLS just closes."""
-    if target.credentials is not None or target.address.startswith("unix"):
-        return ""
-    return " If it speaks TLS, give credentials (--tls)." if _speaks_tls(target.address) else ""
-
-
-def _speaks_tls(address: str) -> bool:
-    """Whether a TLS handshake succeeds there; asked only when something has failed."""
-    import socket
-    import ssl
-
-    host, _, port = address.rpartition(":")
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # only whether it is TLS, nothing is sent
-    context.set_alpn_protocols(["h2"])
-    try:
-        place = host.rpartition("/")[2].strip("[]"), int(port)
-        with (
-            socket.create_connection(place, timeout=1.0) as plain,
-            context.wrap_socket(plain, server_hostname=host or None),
-        ):
-            return True
-    except (OSError, ValueError):
-        return False
 
 
 # ---- channels that are replaced
@@ -304,10 +154,10 @@ class Lease(Generic[C]):
 
 
 class Channels(Generic[C]):
-    """Hands out the present channel to a server; made at first use, replaced when abandoned.
+    """Hands out the current channel to a server; created at first use, replaced when abandoned.
 
     Args:
-        make: a new channel.
+        make: creates a channel.
     """
 
     def __init__(self, make: Callable[[], C]) -> None:
@@ -317,34 +167,34 @@ class Channels(Generic[C]):
         self.closed = False
 
     def take(self) -> Lease[C]:
-        """Use the present channel; give it back with `release`.
+        """Use the current channel; give it back with `release`.
 
         Raises:
-            UnreachableError: the client is closed.
+            UsageError: the client is closed.
         """
         with self._lock:
             if self.closed:
-                raise UnreachableError("the client is closed; make a new one")
+                raise UsageError("the client is closed; create a new one")
             if self._present is None:
                 self._present = Lease(self._make())
             self._present.uses += 1
             return self._present
 
     def release(self, lease: Lease[C]) -> C | None:
-        """Give a channel back; returns it when it is to be closed."""
+        """Give a channel back; return it if it must be closed."""
         with self._lock:
             lease.uses -= 1
             return lease.channel if lease.abandoned and not lease.uses else None
 
     def abandon(self, lease: Lease[C]) -> None:
-        """Give this channel to nobody else: its link is dead, or may be."""
+        """Stop handing out this channel: its connection is dead, or may be."""
         with self._lock:
             lease.abandoned = True
             if self._present is lease:
                 self._present = None
 
     def close(self) -> C | None:
-        """Hand out no more channels; returns the present one, to be closed."""
+        """Stop handing out channels; return the current one, to be closed."""
         with self._lock:
             self.closed = True
             lease, self._present = self._present, None

@@ -1,11 +1,11 @@
-"""The conversation of one session: events out, state in, and how it goes on after a break."""
+"""The conversation of one session: send events, keep the state, recover after a break."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from clickcut.client.arguments import event_name
-from clickcut.client.channel import UnreachableError, broke
+from clickcut.client.failures import UnreachableError, broke
 from clickcut.client.picture import Picture
 from clickcut.client.protocol import (
     CLOSE_SECONDS,
@@ -41,7 +41,7 @@ from clickcut.errors import (
 from clickcut.v1 import clickcut_pb2 as pb
 
 MAX_ATTEMPTS = 4
-"""How often an event is sent at all, to a server that ends its streams in an orderly way included.
+"""Maximum number of times that an event is sent, restarts of the server included.
 """
 
 _DELTA = pb.Output(mask=pb.Output.MASK_FORMAT_RLE, changed_only=True, clicks=True)
@@ -50,7 +50,7 @@ _NO_MASK = pb.Output(mask=pb.Output.MASK_FORMAT_NONE)
 
 
 class Conversation:
-    """Sends events, keeps the mask up to date, and remembers what a new server must be told.
+    """Sends events, keeps the mask up to date, and records events to replay on a new server.
 
     Args:
         picture: the image.
@@ -62,7 +62,7 @@ class Conversation:
         mask: (H, W) bool, read-only; a new array whenever it changes.
         clicks: those in force, after the last reply without an error.
         state: the last reply.
-        image: what the server says of the image.
+        image: size and model, as told by the server.
     """
 
     def __init__(
@@ -85,8 +85,9 @@ class Conversation:
         self._unanswered: pb.SessionRequest | None = None
         self._events: list[pb.SessionRequest] = []
         self._parameters = parameters
+        self._image_breaks = 0
         self._broken: tuple[pb.SessionRequest | None, int] = None, 0
-        """The event whose replay broke the connection last, and how often in a row."""
+        """The event whose replay broke the connection last, and how many times in a row."""
 
     # ---- what a session does
 
@@ -106,10 +107,10 @@ class Conversation:
         yield from self._reach()
         self._count(request)
         reply = yield from self._deliver(request)
-        if reply is None:  # applied, as the resumed session shows
+        if reply is None:  # applied, according to the resumed session
             return
         if reply.HasField("error") and reply.applied_sequence == request.sequence:
-            self._remember(request)  # only its result could not be made
+            self._remember(request)  # only its result could not be encoded
         try:
             self._take(reply)
         except InvalidReplyError:
@@ -118,18 +119,18 @@ class Conversation:
         self._remember(request)
 
     def showing(self, output: pb.Output) -> Talk[pb.SessionReply]:
-        """Get the present state with an output of its own."""
+        """Get the current state with a given output."""
         self._deadline = self._limits.start()
         yield from self._reach()
         request = pb.SessionRequest(show=pb.Show(), output=output)
         reply = yield from self._deliver(request)
-        if reply is None:  # cannot be: it has no sequence
+        if reply is None:  # impossible: it has no sequence
             raise InvalidReplyError("the server applied a request that changes nothing")
         self._take(reply)
         return reply
 
     def closing(self) -> Talk[None]:
-        """Close the session; one that is lost already is none to close."""
+        """Close the session, unless it is lost already."""
         try:
             if self._connected:
                 deadline = self._limits.start(CLOSE_SECONDS)
@@ -141,7 +142,7 @@ class Conversation:
         yield Disconnect()
 
     def interrupted(self) -> None:
-        """The stream was given up while a reply was awaited."""
+        """Note that the stream was closed while a reply was awaited."""
         self._connected = False
 
     # ---- sending
@@ -154,7 +155,7 @@ class Conversation:
         """Send an event until it is answered, recovering the session in between.
 
         Returns:
-            The reply; None when the session, resumed, turns out to hold the event.
+            The reply; None if the resumed session contains the event already.
         """
         breaks = attempts = 0
         busy = Patience(self._deadline)
@@ -177,10 +178,10 @@ class Conversation:
                     return reply
                 yield from busy.wait(error_in(reply))
             if request.sequence and session_id != self._session_id:
-                self._count(request)  # a new session counts from the start
+                self._count(request)  # a new session counts from 1
 
     def _recover_after(self, request: pb.SessionRequest, breaks: int) -> Talk[bool]:
-        """Recover from a break; whether the session holds the event."""
+        """Recover from a break; return whether the session contains the event."""
         try:
             applied = yield from self._recover()
         except UnavailableError as error:
@@ -201,7 +202,7 @@ class Conversation:
         return reply
 
     def _take(self, reply: pb.SessionReply) -> None:
-        """Make the state of a reply ours, or raise its error."""
+        """Take over the state of a reply, or raise its error."""
         try:
             self.mask = updated_mask(self.mask, reply.result, self.image)
         except InvalidReplyError:
@@ -212,7 +213,7 @@ class Conversation:
         self.clicks = list(reply.result.clicks)
 
     def _remember(self, request: pb.SessionRequest) -> None:
-        """Add an applied event to what a new server would be told.
+        """Record an applied event, to replay it on a new server.
 
         Events of finished objects too: the client may go back to them.
         """
@@ -230,7 +231,7 @@ class Conversation:
             yield from self._recover()
 
     def _open_new(self) -> Talk[None]:
-        """Open a session, sending the image only when the server lacks it."""
+        """Open a session; send the image only if the server does not have it."""
         opening = pb.Open(
             image_digest=self._picture.digest,
             model=self._model,
@@ -243,11 +244,15 @@ class Conversation:
             return
         except ImageNotFoundError:
             pass
-        if len(self._picture.data) <= INLINE_BYTES:
-            opening.image = self._picture.data
-        else:
-            yield from uploading(self._picture, self._deadline)
-        yield from self._open(opening)
+        try:
+            if len(self._picture.data) <= INLINE_BYTES:
+                opening.image = self._picture.data
+            else:
+                yield from uploading(self._picture, self._deadline)
+            yield from self._open(opening)
+        except UnreachableError as error:
+            self._image_breaks += error.broke
+            raise
 
     def _open(self, opening: pb.Open) -> Talk[None]:
         yield Connect()
@@ -261,21 +266,22 @@ class Conversation:
         self._applied = reply.applied_sequence
         if opening.WhichOneof("source") != "session_id":
             self._sequence = 0
-        if not self._restoring:  # else it is not yet what the user has seen
+        if not self._restoring:  # otherwise it is not the state before the break
             self._take(reply)
 
     def _recover(self) -> Talk[bool]:
         """Reach the session again, or open one and replay the events in it.
 
         Returns:
-            Whether the event that was not answered turned out to be applied.
+            Whether the unanswered event was applied.
 
         Raises:
             DroppedEventError: a replayed event broke the connection twice.
             ClickcutError: the server cannot be reached in time, or refuses.
         """
         patience = Patience(self._deadline)
-        applied, breaks = False, 0
+        applied = False
+        self._image_breaks = 0
         while True:
             try:
                 if self._session_id:
@@ -292,8 +298,7 @@ class Conversation:
                     yield from patience.wait(error)
                 self._session_id = ""
             except (UnavailableError, BusyError) as error:
-                breaks += not self._session_id and broke(error)
-                if breaks >= MAX_ATTEMPTS:  # it may be the image that stops the server
+                if self._image_breaks >= MAX_ATTEMPTS:  # it may be what crashes the server
                     raise
                 yield from patience.wait(error)
 
@@ -303,15 +308,15 @@ class Conversation:
         applied = unanswered is not None and self._applied >= unanswered.sequence
         if unanswered is not None and applied:
             self._remember(unanswered)
-        # Another client may have gone on with the session in the meantime.
+        # Another client may have continued the session in the meantime.
         self._sequence = max(self._sequence, self._applied)
         return applied
 
     def _replay(self) -> Talk[None]:
-        """Apply the events that a new session lacks; a long list may need several tries.
+        """Apply the events that a new session lacks; a long list may take several attempts.
 
-        An event that the server refuses, or that breaks the connection twice, is taken off the
-        list, so that the session can go on without it.
+        An event that the server refuses, or that breaks the connection twice, is removed
+        from the list, so that the session can continue without it.
         """
         if self._applied > len(self._events):
             self._session_id = ""

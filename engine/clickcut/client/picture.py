@@ -1,4 +1,4 @@
-"""An image as a client gives it -> the encoded file that travels."""
+"""Read or encode the image of a client for sending."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Picture:
 
 
 def window_from(ends: WindowLike) -> Window:
-    """A window from its ends.
+    """Return the window with the given ends.
 
     Raises:
         ImageError: not two numbers, not finite, or `high` is not above `low`.

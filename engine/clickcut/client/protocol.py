@@ -1,12 +1,12 @@
-"""What a client says and what it makes of the replies, apart from how they travel.
+"""The client's side of the protocol, independent of the transport.
 
-The conversation is written once, as generators that yield what to do next (`Connect`, `Exchange`,
-`Call`, `Upload`, `Sleep`) and are sent what came of it, or get the error thrown in. The two
-drivers, one synchronous and one for asyncio, do these few things and nothing else.
+The conversation is written once, as generators that yield the next action (`Connect`, `Exchange`,
+`Call`, `Upload`, `Sleep`) and receive the result, or have the error raised in them. The two
+drivers, synchronous and asyncio, perform these actions and nothing else.
 
-A session survives a broken stream: the client resumes it by its id and sends the event that was not
-answered again, which its sequence makes safe. When the server does not know the session any more,
-because it was started anew, the client opens it again and replays its own list of events.
+A session survives a broken stream: the client resumes it by its id and sends the unanswered event
+again, which its sequence makes safe. If the server no longer knows the session, because it was
+restarted, the client opens a new one and replays its own list of events.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from clickcut.client.channel import UnreachableError
+from clickcut.client.failures import UnreachableError
 from clickcut.client.picture import Picture
 from clickcut.errors import (
     BusyError,
@@ -38,14 +38,14 @@ INLINE_BYTES = 4 * 2**20 - 2**16
 CHUNK = 2**19
 
 MAX_BREAKS = 2
-"""How often one request may break the connection. One that stops its server must not be sent to
-every server that takes its place."""
+"""Maximum number of times that one request may break the connection. One that crashes its server
+must not be sent to every replacement."""
 
 CONNECT_SECONDS = 1.0
-"""For how long to try to reach a server that has not answered yet."""
+"""Seconds to try to reach a server that has not answered yet."""
 
 CLOSE_SECONDS = 5.0
-"""For how long to wait for a session to be closed; without it the server evicts it in the end."""
+"""Seconds to wait for a session to be closed; otherwise the server evicts it later."""
 
 FIRST_DELAY, LONGEST_DELAY = 0.05, 1.0
 """Seconds between attempts to reach the server."""
@@ -55,7 +55,7 @@ _MAX_SECONDS = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Open a new session stream, in place of the present one."""
+    """Open a new session stream, replacing the current one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
-    """Give up the stream."""
+    """Close the stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +108,8 @@ class Limits:
     """How long calls may take.
 
     Attributes:
-        timeout: seconds for one call in all, uploads and retries included.
-        retry_seconds: of these, for how long to try to reach a server that is gone or busy.
+        timeout: total seconds for one call, including uploads and retries.
+        retry_seconds: part of it to spend on reaching a server that is gone or busy.
     """
 
     timeout: float
@@ -128,12 +128,12 @@ class Limits:
                 )
 
     def start(self, longest: float = math.inf) -> Deadline:
-        """The deadline of a call that begins now and may take at most `longest` seconds."""
+        """Return the deadline of a call that begins now and may take at most `longest` seconds."""
         return Deadline(min(self.timeout, longest), self.retry_seconds)
 
 
 class Deadline:
-    """Until when a call must be over.
+    """The deadline of a call.
 
     Args:
         seconds: from now on.
@@ -147,23 +147,23 @@ class Deadline:
 
     @property
     def left(self) -> float:
-        """Seconds that are left; 0 when it is over."""
+        """Remaining seconds, at least 0."""
         return max(0.0, self._end - time.monotonic())
 
     def error(self) -> StalledError:
-        """What to raise when it is over."""
+        """Return the error to raise after it."""
         return StalledError(
             f"the server did not answer within {self._seconds:g} s; nothing is lost, the next call "
-            "goes on from here"
+            "continues from here"
         )
 
 
 class Patience:
-    """Waits longer and longer between attempts, and gives up after some time.
+    """Waits between attempts, with exponential backoff, and gives up after some time.
 
     Args:
         deadline: of the call.
-        seconds: for how long to try, at most.
+        seconds: maximum time to try.
     """
 
     def __init__(self, deadline: Deadline, seconds: float = math.inf) -> None:
@@ -176,7 +176,7 @@ class Patience:
         Raises:
             ClickcutError: the one given, when the time is up.
         """
-        # Not all clients that lost a server together come back together.
+        # Jitter: clients that lost a server together must not return together.
         delay = self._delay * random.uniform(0.75, 1.25)
         if time.monotonic() + delay > self._end:
             raise error
@@ -190,13 +190,13 @@ class Patience:
 def persisting(
     attempt: Callable[[], Talk[T]], deadline: Deadline, harmless: bool = False
 ) -> Talk[T]:
-    """Try again while the server is busy or not ready; for a moment when it is not there.
+    """Retry while the server is busy or not ready, and briefly while it cannot be reached.
 
     Args:
         attempt: what to try.
         deadline: of the call.
-        harmless: it cannot be what stops a server; else it is not sent again once the connection
-            broke twice on it, and only when a server answers.
+        harmless: whether the request cannot crash a server; otherwise it is not sent again after
+            it broke the connection twice, and only when a server answers.
     """
     starting = Patience(deadline)
     missing = Patience(deadline, CONNECT_SECONDS)
@@ -228,7 +228,7 @@ def calling(method: str, request: Any, deadline: Deadline, harmless: bool = Fals
 
 
 def uploading(picture: Picture, deadline: Deadline) -> Talk[pb.UploadImageReply]:
-    """Send an image in chunks, unless the server has it."""
+    """Upload an image in chunks, unless the server has it."""
     data = picture.data
     requests = [
         pb.UploadImageRequest(digest=picture.digest, window=picture.window),
@@ -245,7 +245,7 @@ def uploading(picture: Picture, deadline: Deadline) -> Talk[pb.UploadImageReply]
 def segmenting(
     picture: Picture, request: pb.SegmentRequest, deadline: Deadline
 ) -> Talk[pb.SegmentReply]:
-    """Ask for a mask; the image travels only when the server lacks it."""
+    """Request a mask; send the image only if the server does not have it."""
     request.image_digest = picture.digest
     if picture.window is not None:
         request.window.CopyFrom(picture.window)

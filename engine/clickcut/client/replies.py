@@ -1,4 +1,4 @@
-"""Replies of a server -> what the user sees. Nothing that a reply says is believed unchecked.
+"""Check and decode the replies of a server; nothing in a reply is trusted.
 
 A wrong address, another version or a hostile server must end in an error here, never in a crash,
 a huge allocation or an array of the wrong shape.
@@ -28,13 +28,13 @@ Probability = NDArray[np.float32]
 Objects = list[SelectedObject]
 
 MAX_PROBABILITY_SIDE = 8192
-"""Largest side of a probability map, network pixels."""
+"""Maximum side of a probability map, network pixels."""
 
 MAX_SEQUENCE = 2**62
-"""Largest sequence; one beyond it was not counted by a client."""
+"""Maximum sequence number; no client counts that far."""
 
 MAX_TEXT = 1000
-"""Longest id, name or digest, characters."""
+"""Maximum length of an id, name or digest, characters."""
 
 
 class InvalidReplyError(ServerError):
@@ -46,7 +46,7 @@ class ModelInfo:
     """A model of a server; see `Model` of the wire contract.
 
     Attributes:
-        metadata: everything that the bundle says of itself.
+        metadata: of the bundle.
         share: of the sessions that give `name` without a version, the part that gets this one.
     """
 
@@ -61,7 +61,7 @@ class ModelInfo:
 
 
 def check_reply(reply: pb.SessionReply, request: pb.SessionRequest) -> None:
-    """Check the parts of a session reply that its state is made of.
+    """Check the fields of a session reply that make up the state.
 
     Raises:
         InvalidReplyError: it answers another request, or a number is impossible.
@@ -75,7 +75,7 @@ def check_reply(reply: pb.SessionReply, request: pb.SessionRequest) -> None:
 
 
 def error_in(reply: pb.SessionReply) -> ClickcutError:
-    """The error that a reply carries."""
+    """Return the error that a reply carries."""
     error = reply.error
     # The code alone does not say whether to try again.
     limit = error.code == StatusCode.RESOURCE_EXHAUSTED.value[0]
@@ -90,7 +90,7 @@ def raise_error_in(reply: pb.SessionReply) -> None:
 
 
 def check_image(image: pb.ImageInfo) -> None:
-    """Check what a server says of an image.
+    """Check the image info of a server.
 
     Raises:
         InvalidReplyError: it has no pixels, or more than any server accepts.
@@ -103,7 +103,7 @@ def check_image(image: pb.ImageInfo) -> None:
 
 
 def updated_mask(mask: Mask, result: pb.Result, image: pb.ImageInfo) -> Mask:
-    """The mask after a result that may hold only what changed.
+    """Return the mask after a result that may hold only what changed.
 
     Args:
         mask: (H, W) bool, before; not changed.
@@ -123,7 +123,7 @@ def updated_mask(mask: Mask, result: pb.Result, image: pb.ImageInfo) -> Mask:
 
 
 def mask_of(reply: pb.SegmentReply) -> Mask:
-    """The mask of a reply, (H, W) bool.
+    """Return the mask of a reply, (H, W) bool.
 
     Raises:
         InvalidReplyError: there is none, it is damaged, or not of the image's size.
@@ -161,7 +161,7 @@ def _mask_after(mask: Mask, result: pb.Result, image: pb.ImageInfo) -> Mask:
 
 
 def probability_of(result: pb.Result, image: pb.ImageInfo) -> Probability:
-    """The probability of a result per image pixel, (H, W) float32; 0 where there is none.
+    """Return the probability of a result per image pixel, (H, W) float32; 0 where there is none.
 
     Raises:
         InvalidReplyError: its numbers do not fit each other or the image.
@@ -185,11 +185,14 @@ def probability_of(result: pb.Result, image: pb.ImageInfo) -> Probability:
 
 
 def objects_of(result: pb.Result, image: pb.ImageInfo) -> Objects:
-    """The objects of a result.
+    """Return the objects of a result.
 
     Raises:
+        EventError: their masks are too fragmented to be sent together.
         InvalidReplyError: a mask is damaged, or does not fit the image.
     """
+    if result.objects_refused:
+        raise EventError(result.objects_refused[:1000])
     found = []
     for item in result.objects:
         selection = EMPTY
@@ -204,7 +207,7 @@ def objects_of(result: pb.Result, image: pb.ImageInfo) -> Objects:
 
 
 def models_of(reply: pb.ListModelsReply) -> list[ModelInfo]:
-    """The models of a reply, the default first.
+    """Return the models of a reply, the default first.
 
     Raises:
         InvalidReplyError: a model's metadata is not a JSON object.
@@ -248,7 +251,7 @@ def _region(box: pb.Rectangle, image: pb.ImageInfo) -> Region:
 def _decoded(rle: pb.Rle) -> Mask:
     try:
         return from_rle(rle.counts, rle.height, rle.width)
-    except EventError as error:  # it blames the sender, who is the server here
+    except EventError as error:  # its message addresses the sender, here the server
         raise _invalid(str(error)) from error
 
 

@@ -1,4 +1,4 @@
-"""What a session offers to its user, the same for both clients."""
+"""The interface of sessions, shared by both clients."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from clickcut.selection import bounding_box
 from clickcut.v1 import clickcut_pb2 as pb
 
 M = TypeVar("M")
-"""A mask, now or to be awaited."""
+"""A mask, or an awaitable of one."""
 P = TypeVar("P")
-"""A probability map, now or to be awaited."""
+"""A probability map, or an awaitable of one."""
 L = TypeVar("L")
-"""A list of objects, now or to be awaited."""
+"""A list of objects, or an awaitable of one."""
 
 _OBJECTS = pb.Output(mask=pb.Output.MASK_FORMAT_NONE, objects=True, clicks=True)
 _PROBABILITY = pb.Output(mask=pb.Output.MASK_FORMAT_NONE, probability=True, clicks=True)
@@ -46,20 +46,20 @@ class SessionBase(Generic[M, P, L]):
 
     @abstractmethod
     def _masking(self, talk: Talk[None]) -> M:
-        """Have a conversation, then return the mask."""
+        """Run a conversation, then return the mask."""
 
     @abstractmethod
     def _probing(self, talk: Talk[Probability]) -> P:
-        """Have a conversation about the probability map."""
+        """Run a conversation that returns the probability map."""
 
     @abstractmethod
     def _listing(self, talk: Talk[Objects]) -> L:
-        """Have a conversation about the objects."""
+        """Run a conversation that returns the objects."""
 
     # ---- events
 
     def click(self, x: float, y: float, positive: bool = True) -> M:
-        """Say that the pixel at (x, y) is object, or background when not `positive`.
+        """Mark the pixel at (x, y) as object, or as background if not `positive`.
 
         Image coordinates as displayed: x to the right, y down, (0, 0) the centre of the top left
         pixel.
@@ -67,41 +67,41 @@ class SessionBase(Generic[M, P, L]):
         return self._event(pb.SessionRequest(click=click_message(x, y, positive)))
 
     def stroke(self, points: ArrayLike, positive: bool = True) -> M:
-        """Say the same of all pixels on a polyline: (N, 2), x and y of its corners."""
+        """Mark all pixels on a polyline: (N, 2), x and y of its corners, image pixels."""
         return self._event(pb.SessionRequest(stroke=stroke_message(points, positive)))
 
     def move_click(self, index: int, x: float, y: float) -> M:
-        """Make a click, by its index in `clicks`, at (x, y), as if it had been made there."""
+        """Move a click, by its index in `clicks`, to (x, y), as if it had been made there."""
         column, row = number_of(x, "x of a click"), number_of(y, "y of a click")
         moved = pb.MoveClick(index=_index(index, "a click"), x=column, y=row)
         return self._event(pb.SessionRequest(move_click=moved))
 
     def remove_click(self, index: int) -> M:
-        """Take a click or stroke away, by its index in `clicks`, as if it had not been made."""
+        """Remove a click or stroke, by its index in `clicks`, as if it had not been made."""
         removed = pb.RemoveClick(index=_index(index, "a click"))
         return self._event(pb.SessionRequest(remove_click=removed))
 
     def undo(self) -> M:
-        """Take back the last click, stroke, change of a click, box, initial mask or reset."""
+        """Undo the last click, stroke, change of a click, box, initial mask or reset."""
         return self._event(pb.SessionRequest(undo=pb.Undo()))
 
     def redo(self) -> M:
-        """Apply again what the last undo took back."""
+        """Redo what the last undo took back."""
         return self._event(pb.SessionRequest(redo=pb.Redo()))
 
     def reset(self) -> M:
-        """Take away everything done for the current object."""
+        """Remove all clicks, box and initial mask of the current object."""
         return self._event(pb.SessionRequest(reset=pb.Reset()))
 
     def box(self, x0: float, y0: float, x1: float, y1: float) -> M:
-        """Say that the object lies in a box, in place of an earlier one.
+        """Set the box around the object, image pixels; it replaces an earlier one.
 
         It counts as drawn before all clicks; pixels whose centres lie in it belong to it.
         """
         return self._event(pb.SessionRequest(box=box_message((x0, y0, x1, y1))))
 
     def start_from(self, mask: NDArray[np.bool_]) -> M:
-        """Start from an existing mask, (H, W) bool, which clicks then repair."""
+        """Start from an initial mask, (H, W) bool, which clicks then correct."""
         return self._event(pb.SessionRequest(initial_mask=initial_mask(mask)))
 
     def next_object(self, exclude_finished: bool = False) -> M:
@@ -114,7 +114,7 @@ class SessionBase(Generic[M, P, L]):
         return self._event(pb.SessionRequest(next_object=following))
 
     def edit_object(self, index: int, exclude_finished: bool = False) -> M:
-        """Go back to an object, by its `object_index`, with its clicks, undo and redo.
+        """Edit an earlier object again, by its `object_index`, with its clicks, undo and redo.
 
         With `exclude_finished` it never takes pixels that now belong to other objects, from now on.
         """
@@ -150,18 +150,18 @@ class SessionBase(Generic[M, P, L]):
 
     @property
     def mask(self) -> Mask:
-        """The present mask, (H, W) bool, read-only."""
+        """The current mask, (H, W) bool, read-only."""
         return self._conversation.mask
 
     def polygons(self, tolerance: float = 0.0, *, valid: bool = False) -> list[Polygon]:
-        """The outlines of the present mask; see `clickcut.polygons.to_polygons`."""
+        """Return the outlines of the current mask; see `clickcut.polygons.to_polygons`."""
         box = bounding_box(self.mask)
         if box is None:
             return []
         return to_polygons(self.mask[box.slices], tolerance, box.x0, box.y0, valid)
 
     def probability(self) -> P:
-        """The network's output per image pixel, (H, W) float32; 0 where it did not look."""
+        """Return the probability of object, (H, W) float32; 0 outside the network's region."""
         return self._probing(self._probability())
 
     def _probability(self) -> Talk[Probability]:
@@ -169,7 +169,7 @@ class SessionBase(Generic[M, P, L]):
         return probability_of(reply.result, self._conversation.image)
 
     def objects(self) -> L:
-        """All objects on the image, the current one included, by their index."""
+        """Return all objects on the image, the current one included, by index."""
         return self._listing(self._objects())
 
     def _objects(self) -> Talk[Objects]:
@@ -178,7 +178,7 @@ class SessionBase(Generic[M, P, L]):
 
     @property
     def num_objects(self) -> int:
-        """How many objects there are on the image, the current one included."""
+        """Number of objects on the image, the current one included."""
         return self._conversation.state.num_objects
 
     @property
@@ -196,42 +196,42 @@ class SessionBase(Generic[M, P, L]):
 
     @property
     def num_clicks(self) -> int:
-        """How many clicks and strokes of the current object are in force."""
+        """Number of clicks and strokes of the current object in force."""
         return self._conversation.state.num_clicks
 
     @property
     def can_undo(self) -> bool:
-        """Whether `undo` has something to take back."""
+        """Whether there is something to undo."""
         return self._conversation.state.can_undo
 
     @property
     def can_redo(self) -> bool:
-        """Whether `redo` has something to apply."""
+        """Whether there is something to redo."""
         return self._conversation.state.can_redo
 
     @property
     def object_index(self) -> int:
-        """Of the current object: 0 for the first one on the image, then 1, ..."""
+        """Index of the current object: 0 for the first one on the image."""
         return self._conversation.state.object_index
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes that the session holds on the server, the image not counted."""
+        """Memory of the session on the server in bytes, without the image."""
         return self._conversation.state.memory_bytes
 
     @property
     def id(self) -> str:
-        """Id on the server; another one after the server was started anew."""
+        """Id on the server; another one after the server was restarted."""
         return self._conversation.state.session_id
 
     @property
     def width(self) -> int:
-        """Of the image, pixels."""
+        """Columns of the image."""
         return self._conversation.image.width
 
     @property
     def height(self) -> int:
-        """Of the image, pixels."""
+        """Rows of the image."""
         return self._conversation.image.height
 
     @property

@@ -1,1 +1,1 @@
-"""Sub-commands of the command line that are applications of their own."""
+"""The sub-commands of the command line."""

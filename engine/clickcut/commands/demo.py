@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clickcut.child import child
 from clickcut.client import Client, Session
+from clickcut.commands.child import child
 from clickcut.errors import BackendError, ImageError
+from clickcut.image_file.write import write_picture
 from clickcut.images import decode
 from clickcut.overlay import contact_sheet, draw_overlay
-from clickcut.picture_file import write_picture
 
 ASSETS = resources.files("clickcut") / "assets"
 
@@ -34,22 +34,22 @@ STEPS: tuple[tuple[str, int, int], ...] = (
     ("negative", 400, 430),
     ("negative", 12, 430),
 )
-"""What the demo does: the sign of a click and its x, y; the third click is a slip, taken back."""
+"""Steps of the demo: kind of event, x, y; the third click is a mistake, which is undone."""
 
 
 def packaged_photograph() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """The photograph (H, W, 3) uint8 RGB and the object on it, (H, W) bool."""
+    """Return the photograph (H, W, 3) uint8 RGB and the object on it, (H, W) bool."""
     pixels = decode((ASSETS / "astronaut.jpg").read_bytes())
     return pixels, decode((ASSETS / "astronaut_mask.png").read_bytes())[..., 0] > 127
 
 
 @contextmanager
 def running_server(*options: str, timeout: float = 300.0) -> Iterator[str]:
-    """A server process on a free loopback port; yields its address, stops it at the end.
+    """Run a server process on a free loopback port; yield its address, stop it at the end.
 
     Args:
         options: further arguments of `clickcut serve`.
-        timeout: seconds to wait until it serves.
+        timeout: seconds that it may take to start.
 
     Raises:
         BackendError: it stopped or did not serve in time; the message holds its output.
@@ -93,10 +93,10 @@ def _perform(session: Session, kind: str, x: int, y: int) -> NDArray[np.bool_]:
 
 
 def run(out: Path) -> None:
-    """Play the demo and write its pictures.
+    """Run the demo and write its pictures.
 
     Args:
-        out: folder for `step_1.png`, ..., `contact_sheet.png`; made if needed.
+        out: folder for `step_1.png`, ..., `contact_sheet.png`; created if needed.
 
     Raises:
         BackendError: the server cannot start.
@@ -109,8 +109,8 @@ def run(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ImageError(f"{out}: cannot be made ({error.strerror})") from error
-    pixels, truth = packaged_photograph()
+        raise ImageError(f"{out}: cannot be created ({error.strerror})") from error
+    pixels, ground_truth = packaged_photograph()
     console.print("Starting the server on loopback ...")
     table = Table("step", "maps", "network", "cut", "encode", "server", "end to end", "IoU")
     table.title = "Milliseconds by stage"
@@ -124,7 +124,7 @@ def run(out: Path) -> None:
                 mask = _perform(session, kind, x, y)
                 spent = 1e3 * (time.perf_counter() - began)
                 clicks = clicks[:-1] if kind == "undo" else [*clicks, (x, y, kind == "positive")]
-                iou = (mask & truth).sum() / (mask | truth).sum()
+                iou = (mask & ground_truth).sum() / (mask | ground_truth).sum()
                 name = "undo" if kind == "undo" else f"{kind} ({x}, {y})"
                 t = session.timings
                 stages = (t.get(s, 0.0) for s in ("maps", "network", "cut", "encode", "total"))

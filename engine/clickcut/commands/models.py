@@ -1,4 +1,4 @@
-"""`clickcut models`: look at models, check them, have a server load them again."""
+"""`clickcut models`: list, inspect, verify, seal and reload models."""
 
 from __future__ import annotations
 
@@ -45,25 +45,24 @@ Folder = Annotated[
     Path | None,
     typer.Option("--models", metavar="PATH", help="Folder of models, NAME/VERSION.onnx."),
 ]
-Tls = Annotated[bool, typer.Option("--tls", help="Speak TLS to the server.")]
+Tls = Annotated[bool, typer.Option("--tls", help="Use TLS.")]
 Authorities = Annotated[
     Path | None,
     typer.Option(
         "--ca",
         metavar="FILE",
-        help="Certificates of the authorities to trust, PEM; with TLS. Without it: those that "
-        "gRPC brings.",
+        help="CA certificates to trust, PEM; implies --tls. Default: those bundled with gRPC.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 
 _FILE_COLUMNS = 100_000
-"""Width of tables that do not go to a terminal."""
+"""Width of tables that are not printed to a terminal."""
 
 
 class _Row(NamedTuple):
-    """A model in a list: how it is named where one is asked for, and its share of its name."""
+    """A model in a list: the name to request it by, and its share of the sessions of its name."""
 
     use_as: str
     metadata: BundleMetadata
@@ -80,7 +79,7 @@ def list_models(
     tls: Tls = False,
     ca: Authorities = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Everything that the models say of themselves.")
+        bool, typer.Option("--json", help="Print the full metadata as JSON.")
     ] = False,
 ) -> None:
     """List models: those of a folder or those that come with clickcut, and given files."""
@@ -115,7 +114,7 @@ def _rows_of_server(server: str, tls: bool, ca: Path | None) -> list[_Row]:
 
 
 def _console() -> Console:
-    """For tables; a file or another program gets each row on one line, however long it is."""
+    """Return a console for tables; in a file or pipe each row is one line, however long."""
     wide = None if sys.stdout.isatty() else _FILE_COLUMNS
     return Console(highlight=False, markup=False, width=wide)
 
@@ -130,7 +129,7 @@ def _read(names: Sequence[str], folder: Path | None) -> list[ModelFile]:
 
 
 def _use_as(file: ModelFile, folder: Path | None) -> str:
-    """How `serve --model` names it."""
+    """Return the name or path for `serve --model`."""
     from clickcut.bundle import bundled_models
 
     if folder is not None and file.path.parent.parent == folder:
@@ -163,7 +162,7 @@ def _print_models(rows: Sequence[_Row]) -> None:
 
 @app.command()
 def inspect(wanted: Wanted = None, folder: Folder = None, as_json: AsJson = False) -> None:
-    """Show everything that models say of themselves, and of their files."""
+    """Show the full metadata of models, and facts about their files."""
     described = [_description(file) for file in _read(wanted or [], folder)]
     if as_json:
         print(json.dumps(described, indent=2))
@@ -183,7 +182,9 @@ def _description(file: ModelFile) -> dict[str, object]:
         "file": str(file.path),
         "size": f"{file.nbytes / 2**20:.1f} MiB",
         "content_sha256": file.sha256,
-        "protected": "yes" if file.protected else "no seal and no hash file: damage goes unnoticed",
+        "protected": "yes"
+        if file.protected
+        else "no seal and no hash file: damage is not detected",
     }
     document |= file.metadata.model_dump(mode="json")
     if file.path.suffix == ".plan":
@@ -194,7 +195,7 @@ def _description(file: ModelFile) -> dict[str, object]:
 
 
 def _flat(value: object, name: str = "") -> list[tuple[str, str]]:
-    """Rows of a document: `a.b` and its value."""
+    """Return rows of a document: `a.b` and its value."""
     if isinstance(value, dict) and value:
         inner = ((f"{name}.{key}" if name else str(key), item) for key, item in value.items())
         return [row for key, item in inner for row in _flat(item, key)]
@@ -209,7 +210,7 @@ def verify(
     folder: Folder = None,
     backend: Annotated[
         str,
-        typer.Option(metavar="NAME", help="Load them in this back-end and not in the usual one."),
+        typer.Option(metavar="NAME", help="Load them in this back-end instead of the default one."),
     ] = "",
 ) -> None:
     """Check models: hash, metadata, operators, shapes, and one prediction on a blank image.
@@ -249,7 +250,7 @@ def seal(
         list[Path], typer.Argument(metavar="FILE...", help="Bundles; changed in place.")
     ],
 ) -> None:
-    """Write into bundles the SHA-256 of all their other bytes, so that damage is noticed."""
+    """Write a seal into bundles, the SHA-256 of all other bytes, so that damage is detected."""
     from clickcut.bundle.file import seal_file
 
     for file in path:
@@ -262,10 +263,11 @@ def reload(
         str, typer.Argument(metavar="ADDRESS", help="The server's --admin-address.")
     ],
 ) -> None:
-    """Have a running server load its models again, and say what has changed there."""
+    """Make a running server reload its models, and print what changed."""
     import grpc
 
-    from clickcut.client.channel import Target, error_of_rpc
+    from clickcut.client.channel import Target
+    from clickcut.client.failures import error_of_rpc
     from clickcut.v1 import admin_pb2, admin_pb2_grpc
 
     target = Target(address)

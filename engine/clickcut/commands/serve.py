@@ -19,9 +19,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def serve(**flags: object) -> None:
     """Start the gRPC server.
 
-    Prints its address and what it serves, then "serving" when it is warm. SIGTERM or Ctrl-C drains
-    it: sessions that are open may go on for --drain-seconds. Every flag can also be set in the
-    environment, by the name in brackets.
+    Print its address and models, then "serving" when it is warm. SIGTERM or Ctrl-C drains it: open
+    sessions may continue for --drain-seconds. Every option can also be set by the environment
+    variable in brackets.
     """
     try:
         settings = Settings(**{k: v for k, v in flags.items() if v is not None})  # type: ignore[arg-type]
@@ -33,7 +33,7 @@ def serve(**flags: object) -> None:
                 file=sys.stderr,
             )
         raise typer.Exit(2) from error
-    from clickcut.server.process import run  # heavy: only once the settings are good
+    from clickcut.server.process import run  # heavy: import it only with valid settings
 
     raise typer.Exit(run(settings))
 
@@ -46,7 +46,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
         metavar=_metavar(field.annotation),
         show_default=False,
     )
-    # Everything arrives as text and is checked by `Settings`, the environment's values as well.
+    # Everything is parsed as text and checked by `Settings`, environment variables included.
     kind: Any = list[str] if get_origin(field.annotation) is list else str
     annotation = Annotated[kind | None, option]
     return inspect.Parameter(

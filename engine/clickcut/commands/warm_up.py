@@ -1,4 +1,4 @@
-"""`clickcut warm-up`: compile everything now, so that a start later has only to read it."""
+"""`clickcut warm-up`: compile all kernels now, so that a later start only reads them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def warm_up(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Keep the compiled kernels in this folder; set CLICKCUT_CACHE to it when they are "
-            "to be used. Without it: beside the package where that can be written, or else in the "
-            "user's cache folder.",
+            help="Write the compiled kernels to this folder; to use them, set CLICKCUT_CACHE. "
+            "Default: beside the package if that is writable, otherwise the user's cache "
+            "folder.",
         ),
     ] = None,
 ) -> None:
-    """Compile all kernels and keep them, for a container image or a package.
+    """Compile all kernels and cache them, for a container image or a package.
 
-    They are for this kind of processor: on another one they are compiled again at the start. Who
-    starts clickcut later needs to read the folder only.
+    They are for this kind of processor; another one compiles them again at the start. To use them,
+    clickcut only needs to read the folder.
     """
     if cache is not None:
         os.environ["CLICKCUT_CACHE"] = str(cache.absolute())  # read when kernels are compiled
@@ -42,11 +42,10 @@ def warm_up(
     warm_up_all([predictor], "grid", lambda line: print(line, flush=True))
     if not kernels.kept():
         raise BackendError(
-            "the kernels are compiled, but cannot be kept: give a folder that can be written, "
-            "--cache DIR"
+            "the kernels are compiled, but cannot be cached: give a writable folder, --cache DIR"
         )
     where = f" in {cache}" if cache is not None else ""
-    print(f"all kernels are kept{where}; ready after {time.monotonic() - began:.1f} s")
+    print(f"all kernels are cached{where}; ready after {time.monotonic() - began:.1f} s")
 
 
 if __name__ == "__main__":

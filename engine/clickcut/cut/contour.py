@@ -27,7 +27,7 @@ def blocks_of(width: int, height: int) -> int:
 
 
 @kernel
-def classify(
+def sweep(
     samples: Samples,
     state: NDArray[np.uint8],
     mixed: NDArray[np.int32],

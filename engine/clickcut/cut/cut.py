@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,31 @@ _CLASSES: dict[str, type[_Solver]] = {"grid": GridSolver, "pymaxflow": FullSolve
 
 SOLVERS: tuple[str, ...] = tuple(_CLASSES)
 """Names that `Cut` takes: our own solver, and PyMaxflow."""
+
+
+class CutProblem(NamedTuple):
+    """What to cut; the fields are the arguments of `Cut.solve`."""
+
+    logits: NDArray[np.float32]
+    region: Region
+    seeds: NDArray[np.int32]
+    cut_lambda: float
+    seed_radius: float
+
+    def check(self, width: int, height: int) -> None:
+        """Check everything but whether the logits are finite.
+
+        Args:
+            width: of the image, pixels.
+            height: of the image.
+
+        Raises:
+            CutError: a field of a wrong kind; the message says which.
+        """
+        _check_region(self.region, width, height)
+        _check_arrays(self.logits, self.seeds)
+        _check_number("cut_lambda", self.cut_lambda, MAX_LAMBDA)
+        _check_number("seed_radius", self.seed_radius, MAX_SEED_RADIUS)
 
 
 class Cut:
@@ -86,13 +111,25 @@ class Cut:
         Raises:
             CutError: an argument of a wrong kind; the message says which. The cut stays usable.
         """
+        problem = CutProblem(logits, region, seeds, cut_lambda, seed_radius)
         height, width = self._edges.image.shape[:2]
-        check_problem(width, height, logits, region, seeds, cut_lambda, seed_radius)
-        samples = make_samples(logits, region.width, region.height, float(cut_lambda))
+        problem.check(width, height)
+        return self.solve_checked(problem)
+
+    def solve_checked(self, problem: CutProblem) -> NDArray[np.bool_]:
+        """As `solve`, of a problem whose arguments were checked.
+
+        Raises:
+            CutError: a logit is not finite. The cut stays usable.
+        """
+        region = problem.region
+        samples = make_samples(
+            problem.logits, region.width, region.height, float(problem.cut_lambda)
+        )
         if samples is None:
             raise CutError(NOT_FINITE)
-        seeds = np.ascontiguousarray(seeds)
-        return self._solver.solve(samples, region, seeds, float(seed_radius))
+        seeds = np.ascontiguousarray(problem.seeds)
+        return self._solver.solve(samples, region, seeds, float(problem.seed_radius))
 
     def reset(self) -> None:
         """Forget the warm state."""
@@ -102,35 +139,6 @@ class Cut:
     def nbytes(self) -> int:
         """Bytes held, the edge weights not counted."""
         return self._solver.nbytes
-
-
-def check_problem(
-    width: int,
-    height: int,
-    logits: NDArray[np.float32],
-    region: Region,
-    seeds: NDArray[np.int32],
-    cut_lambda: float,
-    seed_radius: float,
-) -> None:
-    """Check arguments of `Cut.solve`, save whether the logits are finite.
-
-    Args:
-        width: of the image, pixels.
-        height: of the image.
-        logits: see `Cut.solve`, like the rest.
-        region: see there.
-        seeds: see there.
-        cut_lambda: see there.
-        seed_radius: see there.
-
-    Raises:
-        CutError: an argument of a wrong kind; the message says which.
-    """
-    _check_region(region, width, height)
-    _check_arrays(logits, seeds)
-    _check_number("cut_lambda", cut_lambda, MAX_LAMBDA)
-    _check_number("seed_radius", seed_radius, MAX_SEED_RADIUS)
 
 
 def _check_region(region: Region, width: int, height: int) -> None:

@@ -16,20 +16,32 @@ from numpy.typing import NDArray
 
 from clickcut.cut.graph import (
     ABOVE,
+    ADOPTIONS,
     CAPACITY,
+    CURRENT,
     DEPTH,
+    DIRECTION,
+    END,
     EXCESS,
     EXPANDED,
+    FIRST,
+    FIRST_ORPHAN,
     FREE,
+    LAST,
+    LAST_ORPHAN,
     NEIGHBOUR,
     NEXT,
     NEXT_ORPHAN,
     ORPHAN,
     PARENT,
+    PATHS,
     RECORD,
+    SCANS,
     SOURCE,
     STAMP,
+    STEPS,
     TERMINAL,
+    TIME,
     TREE,
     Field,
     Graph,
@@ -41,14 +53,6 @@ from clickcut.kernels import inlined, kernel
 
 DONE, NEEDS_TILE, NEEDS_ROOM = 0, 1, 2
 """Why `search` returned."""
-
-END, FIRST, LAST, FIRST_ORPHAN, LAST_ORPHAN, TIME, CURRENT, DIRECTION = range(8)
-"""Entries of the progress of a search, (12,) int64. First unused node; ends of the lists of active
-nodes and of orphans, 0 when empty; paths so far; the node being scanned (0: none) and the next
-direction to look in."""
-
-PATHS, STEPS, SCANS, ADOPTIONS = range(8, 12)
-"""More entries, for measurements: paths, edges on them, nodes scanned, orphans treated."""
 
 HANGING = 2**30
 """Depth of a node that hangs on an orphan."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from clickcut.cut.memory import reserve
 from clickcut.cut.problem import DX, DY, IDLE, NODE, OBJECT, SEED, Samples, unary_with_seeds
-from clickcut.cut.weights import TILE_BITS
+from clickcut.cut.weights import TILE_BITS, TILE_READY
 from clickcut.errors import CutError
 from clickcut.kernels import kernel
 
@@ -56,6 +56,17 @@ FREE, SOURCE, SINK = 0, 1, 2
 
 TERMINAL, ORPHAN = 8, 9
 
+END, FIRST, LAST, FIRST_ORPHAN, LAST_ORPHAN, TIME, CURRENT, DIRECTION = range(8)
+"""Entries of the progress of a search, (PROGRESS,) int64. First unused node; ends of the lists of
+active nodes and of orphans, 0 when empty; paths so far; the node being scanned (0: none) and the
+next direction to look in."""
+
+PATHS, STEPS, SCANS, ADOPTIONS = range(8, 12)
+"""More entries, for measurements: paths, edges on them, nodes scanned, orphans treated."""
+
+PROGRESS = 12
+"""Entries of the progress."""
+
 Graph = NDArray[np.int32]
 
 
@@ -67,7 +78,8 @@ class Field(NamedTuple):
         state: (h, w) uint8, bits of `problem`.
         number: (h * w,) int32, node of a pixel; 0 when it is none.
         store: see `EdgeWeights`.
-        ready: tiles of it that may be read (1), see `EdgeWeights.ensure` and `missing_tiles`.
+        ready: tiles of it that may be read (TILE_READY), see `EdgeWeights.ensure` and
+            `missing_tiles`.
         image_width: columns of the image.
         x0: left column of the region in the image.
         y0: top row of the region in the image.
@@ -149,7 +161,7 @@ def plant(graph: Graph, i: int, excess: int) -> None:
 def can_expand(field: Field, graph: Graph, i: int) -> bool:
     """Whether the weights around node i are there."""
     row = (graph[i + Y] + field.y0) >> TILE_BITS
-    return bool(field.ready[row, (graph[i + X] + field.x0) >> TILE_BITS] == 1)
+    return bool(field.ready[row, (graph[i + X] + field.x0) >> TILE_BITS] == TILE_READY)
 
 
 @kernel
@@ -219,7 +231,7 @@ def start_search(field: Field, graph: Graph, end: int, progress: NDArray[np.int6
         field: as for `find_contour`; state bytes of nodes now show their excess.
         graph: extended.
         end: first unused node.
-        progress: of the search that starts, see `flow.search`.
+        progress: of the search that starts, see `END`.
 
     Returns:
         Whether the graph has room enough; otherwise `progress` says where it ends now.
@@ -235,7 +247,7 @@ def start_search(field: Field, graph: Graph, end: int, progress: NDArray[np.int6
     progress[:] = 0
     last, i = 0, RECORD
     while i < end:
-        progress[0] = end
+        progress[END] = end
         if end + 8 * RECORD > graph.size:
             return False
         x, y = natural(graph[i + X]), natural(graph[i + Y])
@@ -254,12 +266,12 @@ def start_search(field: Field, graph: Graph, end: int, progress: NDArray[np.int6
                 end += RECORD
         if active and not mine & IDLE:
             if last == 0:
-                progress[1] = i
+                progress[FIRST] = i
             else:
                 graph[last + NEXT] = i
             graph[i + NEXT] = i
             last = i
-            progress[2] = last
+            progress[LAST] = last
         i += RECORD
-    progress[0] = end
+    progress[END] = end
     return True

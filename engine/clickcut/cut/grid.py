@@ -7,8 +7,10 @@ from numpy.typing import NDArray
 
 from clickcut.cut import flow
 from clickcut.cut.carry import carry, clear_numbers
-from clickcut.cut.contour import blocks_of, classify, find_contour
+from clickcut.cut.contour import blocks_of, find_contour, sweep
 from clickcut.cut.graph import (
+    END,
+    PROGRESS,
     RECORD,
     SINK,
     TREE,
@@ -23,7 +25,7 @@ from clickcut.cut.graph import (
 )
 from clickcut.cut.memory import PAGE, count_pages, reserve
 from clickcut.cut.problem import OBJECT, Samples, disc_offsets, stamp_seeds
-from clickcut.cut.weights import EdgeWeights, missing_tiles
+from clickcut.cut.weights import TILE_LISTED, TILE_MISSING, EdgeWeights, missing_tiles
 from clickcut.kernels import kernel
 from clickcut.region import Region
 
@@ -52,12 +54,12 @@ class GridSolver:
         edges: of the image.
 
     Attributes:
-        graph: of the last call; its nodes are RECORD, 2 RECORD, .. below progress[flow.END].
-        progress: (12,) int64, of its search, see `flow.search`.
+        graph: of the last call; its nodes are RECORD, 2 RECORD, .. below progress[END].
+        progress: (PROGRESS,) int64, of its search, see `graph.END`.
     """
 
     def __init__(self, edges: EdgeWeights) -> None:
-        self.progress = np.zeros(12, np.int64)
+        self.progress = np.zeros(PROGRESS, np.int64)
         self._edges = edges
         self._ready = np.zeros(edges.tiles, np.uint8)
         self._tiles = np.empty(self._ready.size, np.int32)
@@ -68,12 +70,14 @@ class GridSolver:
     def reset(self) -> None:
         """Forget the graph of the last call."""
         self.graph = make_graph(FIRST_ROOM)
-        self.progress[flow.END] = self._touched = RECORD
+        self.progress[END] = self._touched = RECORD
         self._region: Region | None = None
         self._number = np.empty(0, np.int32)
         self._most = 0
         self._fresh = RECORD
-        self._ready[self._ready == 2] = 0  # `missing_tiles` may have been left in between
+        self._ready[self._ready == TILE_LISTED] = (
+            TILE_MISSING  # `missing_tiles` may have been left in between
+        )
 
     @property
     def nbytes(self) -> int:
@@ -90,7 +94,7 @@ class GridSolver:
 
     def _pixels(self, first: int) -> NDArray[np.int32]:
         """Pixels of the nodes from `first` on, (N, 2) int32, x and y in the region."""
-        nodes = self.graph[first : self.progress[flow.END]].reshape(-1, RECORD)
+        nodes = self.graph[first : self.progress[END]].reshape(-1, RECORD)
         return nodes[:, X : Y + 1]
 
     def solve(
@@ -119,13 +123,13 @@ class GridSolver:
         if self._signs.size != samples.value.shape[1]:
             self._signs = np.empty(samples.value.shape[1], np.uint8)
         state = np.zeros((region.height, region.width), np.uint8)
-        rectangles = classify(samples, state, self._mixed, self._signs)
+        rectangles = sweep(samples, state, self._mixed, self._signs)
         box = stamp_seeds(seeds, disc_offsets(seed_radius), region.x0, region.y0, state)
         if box[0] < box[2]:
             self._mixed[rectangles] = box
             rectangles += 1
         self._enter(region)
-        fresh = self.progress[flow.END] == RECORD
+        fresh = self.progress[END] == RECORD
         field = Field(
             samples, state, self._number, self._edges.store, self._ready,
             self._edges.image.shape[1], region.x0, region.y0,
@@ -133,13 +137,13 @@ class GridSolver:
         self._plant(field, rectangles)
         self._search(field, region)
         if fresh:
-            self._fresh = int(self.progress[flow.END])
-        _write_mask(state, self.graph, self.progress[flow.END], *box)
+            self._fresh = int(self.progress[END])
+        write_mask(state, self.graph, self.progress[END], *box)
         return state.view(np.bool_)
 
     def _enter(self, region: Region) -> None:
         """Bring the graph of the last call to this region, in place; drop nodes if it has many."""
-        end, last = int(self.progress[flow.END]), self._region
+        end, last = int(self.progress[END]), self._region
         many = end > self._most
         if region == last and not many:
             return
@@ -156,7 +160,7 @@ class GridSolver:
                 clear_numbers(self.graph, end, self._number, region.width)
                 end = RECORD
         self._region = region
-        self.progress[flow.END] = end
+        self.progress[END] = end
         if many:
             self._most = 0
         if self._touched > SPARE * (end + FEW * RECORD):
@@ -167,14 +171,14 @@ class GridSolver:
 
     def _plant(self, field: Field, rectangles: int) -> None:
         """Make the nodes to start from, and the queue."""
-        end = int(self.progress[flow.END])
+        end = int(self.progress[END])
         renew(field, self.graph, end)
         while (extended := find_contour(field, self.graph, self._mixed, rectangles, end)) < 0:
             end = -extended
             self.graph = enlarged(self.graph)
         end = extended
         while not start_search(field, self.graph, end, self.progress):
-            end = int(self.progress[flow.END])
+            end = int(self.progress[END])
             self.graph = enlarged(self.graph)
 
     def _search(self, field: Field, region: Region) -> None:
@@ -187,20 +191,20 @@ class GridSolver:
                 missing = missing_tiles(
                     self._pixels(fetched), region.x0, region.y0, self._ready, self._tiles
                 )
-                fetched = int(progress[flow.END])
+                fetched = int(progress[END])
                 self._edges.ensure(self._tiles[:missing], self._ready)
             elif outcome == flow.NEEDS_ROOM:
                 self.graph = enlarged(self.graph)
             else:
                 break
-        end = int(progress[flow.END])
+        end = int(progress[END])
         self._touched = max(self._touched, end)
         if self._most == 0:
             self._most = STALE * end + FEW * RECORD
 
 
 @kernel
-def _write_mask(
+def write_mask(
     state: NDArray[np.uint8], graph: Graph, end: int, x0: int, y0: int, x1: int, y1: int
 ) -> None:
     """Turn state bytes into 1 = object, 0 = background; only nodes and seeds need it."""

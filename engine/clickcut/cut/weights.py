@@ -19,6 +19,9 @@ TILE_BITS = 5
 TILE = 1 << TILE_BITS
 """Weights are computed in tiles of this side, pixels."""
 
+TILE_MISSING, TILE_READY, TILE_LISTED = 0, 1, 2
+"""States of a tile: not computed; computed; in a list of tiles to compute, see `missing_tiles`."""
+
 SAMPLED_PIXELS = 2**20
 """Sigma is estimated from about this many pixels, in whole rows."""
 
@@ -71,8 +74,8 @@ class EdgeWeights:
 
         Args:
             wanted: (N,) int32, tiles, counted row by row.
-            ready: (tile rows, tile columns) uint8; becomes 1 where weights may be read. The
-                caller's own copy: reading the flags of another thread without its lock would
+            ready: (tile rows, tile columns) uint8; becomes TILE_READY where weights may be read.
+                The caller's own copy: reading the flags of another thread without its lock would
                 promise nothing about the weights.
         """
         with self._lock:
@@ -182,7 +185,7 @@ def _fill_tiles(
     across = ready.shape[1]
     for n in range(wanted.size):
         j, i = wanted[n] // across, wanted[n] % across
-        if ready[j, i]:
+        if ready[j, i] == TILE_READY:
             continue
         xa, xb = max(0, i * TILE - 1), min(width, (i + 1) * TILE + 1)
         ya, yb = max(0, j * TILE - 1), min(height, (j + 1) * TILE)
@@ -192,7 +195,7 @@ def _fill_tiles(
             last = ((y * width + xb) * 16 - 1) // page_size
             for page in range(first, last + 1):
                 pages[page] = 1
-        ready[j, i] = 1
+        ready[j, i] = TILE_READY
 
 
 @kernel
@@ -235,14 +238,15 @@ def missing_tiles(
         pixels: (N, 2) int32, x and y in the region.
         x0: left column of the region in the image.
         y0: top row of the region in the image.
-        ready: see `EdgeWeights.ensure`; missing tiles become 2, so that each is listed once.
+        ready: see `EdgeWeights.ensure`; missing tiles become TILE_LISTED, so that each is listed
+            once.
         tiles: (M,) int32, room for all tiles; filled.
     """
     found = 0
     for n in range(pixels.shape[0]):
         i, j = (pixels[n, 0] + x0) >> TILE_BITS, (pixels[n, 1] + y0) >> TILE_BITS
-        if ready[j, i] == 0:
-            ready[j, i] = 2
+        if ready[j, i] == TILE_MISSING:
+            ready[j, i] = TILE_LISTED
             tiles[found] = j * ready.shape[1] + i
             found += 1
     return found

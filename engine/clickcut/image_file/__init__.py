@@ -1,4 +1,4 @@
-"""Image files from outside -> pixels, with work and memory bounded by the size of the file."""
+"""Untrusted image files -> pixels, with work and memory bounded by the size of the file."""
 
 from clickcut.image_file.decode import Decoded, decode, render
 from clickcut.image_file.parts import Parts

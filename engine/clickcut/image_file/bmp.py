@@ -1,4 +1,4 @@
-"""The header of a BMP file."""
+"""Read the header of a BMP file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _RUN_LENGTHS = {1, 2}
 
 
 def read(data: bytes) -> Parts:
-    """Look at the header of a BMP file, which holds nothing but pixels.
+    """Read the header of a BMP file, which contains nothing but pixels.
 
     Raises:
         ImageError: damaged.
@@ -23,7 +23,7 @@ def read(data: bytes) -> Parts:
     else:
         width, height = number(data, 18, 4, "little"), number(data, 22, 4, "little")
         compression = number(data, 30, 4, "little")
-        height = min(height, 2**32 - height)  # from top to bottom when negative
+        height = min(height, 2**32 - height)  # a negative height means rows from top to bottom
     if not width or not height:
         raise damaged("the BMP file has no size")
     # Pillow decodes run lengths in Python.

@@ -1,4 +1,4 @@
-"""Messages over a socket between the process that asks for pixels and the one that decodes."""
+"""Messages over a socket between the calling process and the decoding one."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def receive(connection: socket.socket, deadline: float | None = None) -> bytes:
     """Receive a short message.
 
     Args:
-        connection: of both.
-        deadline: of `time.monotonic`; None to wait as long as it takes.
+        connection: to the other process.
+        deadline: on the clock of `time.monotonic`; None for no deadline.
 
     Raises:
-        TimeoutError: it did not come in time.
-        EOFError: the other side has gone.
+        TimeoutError: it did not arrive in time.
+        EOFError: the other side has closed the connection.
     """
     (size,) = SIZE.unpack(receive_exactly(connection, SIZE.size, deadline))
     if size > _MAX_MESSAGE:
@@ -35,7 +35,7 @@ def receive(connection: socket.socket, deadline: float | None = None) -> bytes:
 def receive_exactly(
     connection: socket.socket, size: int, deadline: float | None = None
 ) -> bytearray:
-    """Receive so many bytes; errors as in `receive`."""
+    """Receive `size` bytes; errors as in `receive`."""
     data = bytearray(size)
     fill(connection, memoryview(data), deadline)
     return data
@@ -52,7 +52,7 @@ def fill(connection: socket.socket, view: memoryview, deadline: float | None = N
 
 
 def wait_until(connection: socket.socket, deadline: float | None) -> None:
-    """Let the next operation wait until the deadline and no longer.
+    """Set the timeout of the next operation to the deadline.
 
     Raises:
         TimeoutError: it has passed.

@@ -1,4 +1,4 @@
-"""An examined image file -> RGB as a viewer displays it."""
+"""Decode an examined image file to RGB, as a viewer displays it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from clickcut.image_file.parts import Parts, damaged
 from clickcut.image_file.structure import ImageLimits, examine
 from clickcut.image_file.tones import Window, over_white, shown, window_of
 
-# The limit is ours, named in our messages and checked before decoding; Pillow's own would warn
-# first and raise at a size that we cannot configure.
+# `ImageLimits` is checked before decoding; Pillow's own limit would warn first and raise at a size
+# that cannot be configured.
 Image.MAX_IMAGE_PIXELS = None
-Image.init()  # registers the formats; left to the first open, threads would race for it
+Image.init()  # registers the formats now: threads would race for it at the first open
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,14 +40,14 @@ def decode(
 ) -> NDArray[np.uint8]:
     """Decode an image file to RGB as a viewer displays it.
 
-    EXIF rotation is applied, grey and palette images become RGB, transparency is laid over white,
-    CMYK is converted. Samples of more than 8 bits are stretched to the range that they take; see
+    EXIF rotation is applied, grey and palette images become RGB, transparent images are composed
+    over white, CMYK is converted. Samples of more than 8 bits are stretched to their range; see
     `clickcut.image_file.tones.window_of`.
 
     Args:
         data: the encoded file.
         limits: what to accept; the defaults of `ImageLimits` when None.
-        window: which sample values become 0 and 255, in place of the range that they take.
+        window: which sample values become 0 and 255, instead of the range of the samples.
 
     Returns:
         (H, W, 3) uint8, RGB, contiguous.
@@ -81,7 +81,7 @@ def render(image: Parts, window: Window | None = None) -> Decoded:
             raise _no_memory(image) from error
         raise damaged(f"the {image.kind} data is wrong") from error
     except Exception as error:
-        # Pillow raises whatever comes up on damaged data: OSError, SyntaxError, KeyError,
+        # Pillow raises many types of errors on damaged data: OSError, SyntaxError, KeyError,
         # struct.error, TypeError.
         text = str(error).splitlines() or [type(error).__name__]
         raise damaged(text[0][:200]) from error
@@ -147,7 +147,7 @@ def _samples(image: Parts) -> NDArray[Any]:
         if stored.dtype.kind not in "iu" or stored.dtype.itemsize != size or wanted.kind == "f":
             raise ImageError(
                 f"{image.kind} images with {image.samples} samples of {image.bits} bits are not "
-                "taken; convert to 8 bits per sample"
+                "supported; convert to 8 bits per sample"
             )
         stored = stored.view(wanted)
     if image.bits in (10, 12, 14):  # OpenCV moves them to the upper end of 16 bits
@@ -158,7 +158,7 @@ def _samples(image: Parts) -> NDArray[Any]:
 
 
 def _opacity(samples: NDArray[Any]) -> NDArray[np.float32]:
-    """0 to 1."""
+    """Return the opacity, 0 to 1."""
     full = 1.0 if samples.dtype.kind == "f" else float(np.iinfo(samples.dtype).max)
     share = np.nan_to_num(samples.astype(np.float32)) / np.float32(full)
     return np.asarray(np.clip(share, 0, 1), np.float32)
@@ -169,7 +169,7 @@ def _with_pillow(image: Parts) -> NDArray[np.uint8]:
         if opened.size != (image.width, image.height):
             raise damaged(f"the size of the {image.kind} picture is not that of its header")
         if opened.mode in ("I", "F") or opened.mode.startswith("I;"):
-            raise ImageError(f"{image.kind} images of mode {opened.mode} are not taken")
+            raise ImageError(f"{image.kind} images of mode {opened.mode} are not supported")
         return _to_rgb(opened)
 
 
@@ -184,7 +184,7 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """A stored picture turned and mirrored as its EXIF orientation says."""
+    """Return a stored picture rotated and mirrored according to its EXIF orientation."""
     if orientation >= 5:
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):

@@ -1,7 +1,7 @@
-"""How a picture has to be turned, from its EXIF data or its XMP packet.
+"""Read the orientation of a picture from its EXIF data or XMP packet.
 
 Pillow's reader keeps the value of every tag, and a directory may point 65,535 tags at the same
-megabytes; here one tag is looked for and nothing is kept.
+megabytes; here one tag is searched for and nothing is stored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _XMP_BYTES = 2**20
 
 
 def orientation_of(blob: bytes) -> int:
-    """The orientation tag of EXIF data, which begins with a TIFF header: 1 to 8, 1 if unknown."""
+    """Return the orientation in EXIF data, which start with a TIFF header: 1 to 8, 1 if unknown."""
     blob = blob.removeprefix(b"Exif\0\0")
     if blob[:2] not in (b"II", b"MM"):
         return 1
@@ -37,6 +37,6 @@ def orientation_of(blob: bytes) -> int:
 
 
 def orientation_of_xmp(packet: bytes) -> int:
-    """The orientation in an XMP packet: 1 to 8, 1 if unknown."""
+    """Return the orientation in an XMP packet: 1 to 8, 1 if unknown."""
     found = _XMP.search(packet, 0, _XMP_BYTES)
     return int(found[1]) if found else 1

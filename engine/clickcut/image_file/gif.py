@@ -1,4 +1,4 @@
-"""The blocks of a GIF file."""
+"""Read the blocks of a GIF file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _GRAPHIC_CONTROL = 0xF9
 
 
 def read(data: bytes) -> Parts:
-    """Find the first picture of a GIF file, and that there is no other.
+    """Find the picture of a GIF file, and check that it is the only one.
 
     Raises:
         ImageError: damaged, or animated.
@@ -32,7 +32,7 @@ def read(data: bytes) -> Parts:
             at += 11 + _palette_bytes(number(data, at + 9, 1))  # and the code size
         elif kind == _EXTENSION:
             at += 2
-        elif image:  # nothing but rubbish behind the picture
+        elif image:  # garbage after the picture
             break
         else:
             raise damaged("a GIF block of an unknown kind")
@@ -40,7 +40,7 @@ def read(data: bytes) -> Parts:
         blocks += passed + 1
         if blocks > _MAX_BLOCKS:
             raise ImageError(
-                "a GIF file with more than a million blocks is not taken; save it again"
+                "a GIF file with more than a million blocks is not supported; save it again"
             )
         if kind == _IMAGE:
             image = data[begin:at]
@@ -56,7 +56,7 @@ def _palette_bytes(flags: int) -> int:
 
 
 def _after_blocks(data: bytes, at: int) -> tuple[int, int]:
-    """Where a chain of sub-blocks ends, and how many there are; it may be cut off."""
+    """Return the end of a chain of sub-blocks, and their number; it may be cut off."""
     passed = 0
     while at < len(data) and data[at]:
         at += 1 + data[at]

@@ -1,4 +1,4 @@
-"""The segments of a JPEG file."""
+"""Read the segments of a JPEG file."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ START = b"\xff\xd8\xff"
 _MAX_SEGMENTS = 4096
 _MAX_SCANS = 1000
 _LIGHT_SCANS = 200_000_000
-"""Pixels times scans that are decoded at once; each scan of a progressive file passes all pixels,
-even when it holds a few bytes only."""
+"""Maximum pixels times scans decoded in the calling thread; each scan of a progressive
+file passes over all pixels, even if it has only a few bytes."""
 
 _SOS, _EOI = 0xDA, 0xD9
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
@@ -59,7 +59,7 @@ def read(data: bytes) -> Parts:
             kept.append(data[at : at + 2 + size])
         at += 2 + size
     raise ImageError(
-        f"a JPEG file with more than {_MAX_SEGMENTS} segments is not taken; save it again"
+        f"a JPEG file with more than {_MAX_SEGMENTS} segments is not supported; save it again"
     )
 
 
@@ -70,13 +70,13 @@ def _parts(
         raise damaged("the JPEG frame is missing")
     bits, height, width, samples = frame[0], number(frame, 1, 2), number(frame, 3, 2), frame[5]
     if bits != 8:
-        raise ImageError(f"JPEG images with {bits} bits per sample are not taken; convert to 8")
+        raise ImageError(f"JPEG images with {bits} bits per sample are not supported; convert to 8")
     scans = 1
     if process not in _SEQUENTIAL or number(data, scan + 4, 1) != samples:
         scans = data.count(b"\xff\xda", scan)
         if scans > _MAX_SCANS:
             raise ImageError(
-                f"a JPEG file with more than {_MAX_SCANS} scans is not taken; save it again"
+                f"a JPEG file with more than {_MAX_SCANS} scans is not supported; save it again"
             )
     light = scans == 1 or scans * width * height <= _LIGHT_SCANS
     plain = samples in (1, 3)

@@ -1,4 +1,4 @@
-"""What a format's reader finds in a file, and what the readers share."""
+"""The result of the readers of formats, and helpers that they share."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Literal
 from clickcut.errors import ImageError
 
 Order = Literal["little", "big"]
-"""Which byte of a number comes first."""
+"""Byte order."""
 
 Alpha = Literal["ignored", "premultiplied", "straight"]
-"""How a fourth sample (or the second one of grey) stands to the others."""
+"""Meaning of a fourth sample (or the second one of grey)."""
 
 _PLAIN_BYTES, _SCANS_BYTES, _DEEP_BYTES, _PILLOW_BYTES = 7, 9, 18, 22
 """Per pixel, measured and rounded up: RGB and its turned copy; the coefficients of a JPEG of many
@@ -21,17 +21,17 @@ _BASE_BYTES = 32 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """An image file without what is not needed to decode it.
+    """An image file reduced to what decoding needs.
 
-    Metadata, previews and further pictures are left out: a decoder would spend time and memory on
-    them that no limit of ours bounds.
+    Metadata, previews and further pictures are left out: decoding them would take unbounded time
+    and memory.
 
     Attributes:
         kind: one of `clickcut.image_file.FORMATS`.
         width: as stored, pixels.
         height: as stored, pixels.
         data: the file without them.
-        orientation: of EXIF, 1 to 8; how the stored picture has to be turned.
+        orientation: of EXIF, 1 to 8; how the stored picture is rotated for display.
         light: whether native code decodes it in time proportional to pixels and bytes; what is not
             light may take longer than its size suggests.
         plain: whether it holds RGB or grey of 8 bits and nothing else, which OpenCV decodes as
@@ -60,13 +60,13 @@ class Parts:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of the decoded array, (H, W, 3), once it is turned."""
+        """Shape of the decoded array after rotation, (H, W, 3)."""
         turned = self.orientation >= 5
         return (self.width, self.height, 3) if turned else (self.height, self.width, 3)
 
     @property
     def decode_bytes(self) -> int:
-        """Bytes that decoding takes at its peak, the result included and the file not."""
+        """Peak memory of decoding in bytes, with the result and without the file."""
         stored = max(self.samples, 1) * -(-self.bits // 8)
         per_pixel = _PILLOW_BYTES
         if self.plain:
@@ -77,17 +77,17 @@ class Parts:
 
 
 def damaged(why: str) -> ImageError:
-    """The error for a file that its own structure contradicts."""
+    """Return the error for an inconsistent file."""
     return ImageError(f"the image is truncated or damaged: {why}")
 
 
 def animated(kind: str) -> ImageError:
-    """The error for a file with several pictures."""
-    return ImageError(f"animated or multi-page {kind} images are not taken; send one frame")
+    """Return the error for a file with several pictures."""
+    return ImageError(f"animated or multi-page {kind} images are not supported; send one frame")
 
 
 def number(data: bytes, at: int, size: int, order: Order = "big") -> int:
-    """An unsigned integer of `size` bytes.
+    """Return an unsigned integer of `size` bytes.
 
     Raises:
         ImageError: the data ends before.

@@ -1,4 +1,4 @@
-"""The chunks of a PNG file."""
+"""Read the chunks of a PNG file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _END = b"\0\0\0\0IEND" + zlib.crc32(b"IEND").to_bytes(4, "big")
 
 
 def size_of(data: bytes) -> tuple[int, int]:
-    """Width and height, pixels, as the header says.
+    """Return width and height from the header, pixels.
 
     Raises:
         ImageError: the header is missing.
@@ -41,7 +41,7 @@ def read(data: bytes, transparency: bool = True) -> Parts:
     (width, height), bits, colour = size_of(data), number(data, 24, 1), number(data, 25, 1)
     if colour not in _SAMPLES or not width or not height:
         raise damaged("the PNG header is wrong")
-    kept, begin = [], 0  # ranges of bytes, from `begin` on not yet in the list
+    kept, begin = [], 0  # ranges of bytes; those from `begin` on are not in the list yet
     wanted = {b"PLTE", b"tRNS"} if transparency else {b"PLTE"}
     orientation, pixels, transparent, at = 1, False, b"", 33
     for _ in range(_MAX_CHUNKS):
@@ -70,7 +70,7 @@ def read(data: bytes, transparency: bool = True) -> Parts:
         at = end
     else:
         raise ImageError(
-            f"a PNG file with more than {_MAX_CHUNKS} chunks is not taken; save it again"
+            f"a PNG file with more than {_MAX_CHUNKS} chunks is not supported; save it again"
         )
     lean = b"".join((*kept, _END))
     return Parts(

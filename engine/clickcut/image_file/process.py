@@ -1,8 +1,8 @@
-"""Decoding that can be stopped: in a process with a time and a memory limit.
+"""Decode in a process with limits on time and memory, so that decoding can be stopped.
 
-What is light (see `Parts`) is decoded in the calling thread. The rest is decoded in a process of
-its own, which is killed when it takes too long or when nobody waits for the pixels any more. The
-process is started when it is first needed and kept for the next image.
+What is light (see `Parts`) is decoded in the calling thread. The rest is decoded in a child
+process, which is killed when it takes too long or when all requests for the image are cancelled.
+The process is started when first needed and kept for the next image.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from clickcut.image_file.structure import ImageLimits, examine
 from clickcut.image_file.tones import Window
 
 _START_SECONDS = 60.0
-"""How long a process may take to start; half a second is usual."""
+"""Maximum seconds for a process to start; half a second is usual."""
 
 _SOCKET_BUFFER = 2**20
 
 
 class Cancellation:
-    """Stops the decoding that it is given to; from any thread, even before it has begun."""
+    """Cancels a decoding; from any thread, even before it has begun."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -51,27 +51,27 @@ class Cancellation:
         return self._cancelled
 
     def cancel(self) -> None:
-        """Stop it."""
+        """Cancel the decoding."""
         with self._lock:
             self._cancelled = True
             if self._stop is not None:
                 self._stop()
 
     def check(self) -> None:
-        """Raise when it is cancelled.
+        """Raise if cancelled.
 
         Raises:
-            UnavailableError: it is.
+            UnavailableError: it was cancelled.
         """
         if self._cancelled:
-            raise UnavailableError("the image is not decoded: whoever asked for it has gone")
+            raise UnavailableError("the image is not decoded: the request was cancelled")
 
     @contextlib.contextmanager
     def stopping(self, stop: Callable[[], None]) -> Iterator[None]:
-        """Call `stop` should it be cancelled meanwhile.
+        """Call `stop` if cancelled while the context lasts.
 
         Raises:
-            UnavailableError: it was cancelled already.
+            UnavailableError: it was cancelled before.
         """
         with self._lock:
             self.check()
@@ -84,11 +84,11 @@ class Cancellation:
 
 
 class Decoder:
-    """Decodes image files within limits of time and memory. Threads may share it.
+    """Decodes image files within limits on time and memory. Thread-safe.
 
     Args:
-        seconds: how long one image may take.
-        spare: processes that are kept for the next image.
+        seconds: maximum time for one image.
+        spare: number of idle processes kept for the next images.
     """
 
     def __init__(self, seconds: float = 30.0, spare: int = 1) -> None:
@@ -111,9 +111,9 @@ class Decoder:
         Args:
             data: the encoded file.
             limits: see there.
-            cancellation: with which another thread can stop it.
+            cancellation: lets another thread cancel it.
             window: see there.
-            admit: called with the examined file; holds what decoding it needs meanwhile.
+            admit: called with the examined file; the returned context reserves its memory.
 
         Raises:
             ImageError: see there; or it takes too long, too much memory, or breaks the decoder.
@@ -146,7 +146,7 @@ class Decoder:
         return decoded
 
     def close(self) -> None:
-        """End the processes that are kept; those at work end with their image."""
+        """End idle processes; busy ones end after their image."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -234,7 +234,7 @@ class _Worker:
         return self._process.poll() is None
 
     def render(self, image: Parts, window: Window | None, seconds: float) -> Decoded:
-        """Have an examined file decoded; see `clickcut.image_file.decode.render`.
+        """Decode an examined file in the process; see `clickcut.image_file.decode.render`.
 
         Raises:
             ImageError: as there; or it took too long, or ended the process.
@@ -265,11 +265,11 @@ class _Worker:
         return Decoded(pixels, Window(*reply["window"]) if reply["window"] else None)
 
     def interrupt(self) -> None:
-        """End it while another thread waits for it, which then finds it gone."""
+        """End it while another thread waits for it, which then gets an error."""
         self._process.kill()
 
     def kill(self) -> None:
-        """End it now, and free what it took."""
+        """Kill it and free its resources."""
         self.usable = False
         self._process.kill()
         self._process.wait()
@@ -291,7 +291,7 @@ class _Worker:
         self._connection.sendall(data)
 
     def _end(self) -> str:
-        """How the process ended."""
+        """Return how the process ended, for messages."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1)
         code = self._process.poll()
@@ -301,7 +301,7 @@ class _Worker:
 
 
 def _environment() -> dict[str, str]:
-    """As ours; the package is found where it was found here, and one thread is enough."""
+    """Return our environment, with the path of this package and one thread per library."""
     ours = str(Path(clickcut.__file__).parents[1])
     path = os.pathsep.join(filter(None, (ours, os.environ.get("PYTHONPATH", ""))))
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

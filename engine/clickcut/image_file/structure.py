@@ -1,4 +1,4 @@
-"""What kind of image a file is, how large, and whether it is taken; before anything is decoded."""
+"""Find the format and size of an image file and check its limits, before decoding."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _SUPPORTED = "JPEG, PNG, WebP, BMP, TIFF or a single-frame GIF"
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """What is accepted from outside.
+    """Limits of accepted images.
 
     Attributes:
-        max_bytes: largest encoded file.
-        max_pixels: largest width x height; a pixel costs about 3 bytes, and up to 20 where clicks
+        max_bytes: maximum size of the encoded file.
+        max_pixels: maximum width x height; a pixel takes about 3 bytes, and up to 20 where clicks
             are made.
-        max_side: largest width or height, in pixels.
+        max_side: maximum width or height, in pixels.
     """
 
     max_bytes: int = 128 * 2**20
@@ -29,9 +29,9 @@ class ImageLimits:
 
 
 def examine(data: bytes, limits: ImageLimits | None = None) -> Parts:
-    """Look at an image file without decoding it.
+    """Examine an image file without decoding it.
 
-    Takes time in proportion to the bytes at most, and memory for a copy of the file.
+    Takes time at most proportional to the bytes, and memory for a copy of the file.
 
     Args:
         data: the encoded file.
@@ -48,7 +48,7 @@ def examine(data: bytes, limits: ImageLimits | None = None) -> Parts:
         raise ImageError(
             f"the file has {len(data):,} bytes; at most {limits.max_bytes:,} are taken"
         )
-    if data.startswith(png.START):  # a file that was cut off is too large as well
+    if data.startswith(png.START):  # check the size first, of truncated files too
         _check_size(*png.size_of(data), limits)
     found = _read(data)
     _check_size(found.width, found.height, limits)

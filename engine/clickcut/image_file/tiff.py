@@ -1,4 +1,4 @@
-"""The first directory of a TIFF file."""
+"""Read the first directory of a TIFF file."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 _MAX_ENTRIES = 4096
 _MAX_PIECES = 2**17
-"""Strips or tiles."""
+"""Maximum number of strips or tiles."""
 _MAX_TILE_SIDE = 2**16
 _MIN_TILE_LIMIT = 2**24
-"""A tile may have this many pixels, or as many as the image four times over."""
+"""Maximum pixels of a tile, unless four times those of the image are more."""
 
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4, 11: 4, 12: 8, 13: 4, 16: 8}
 _TYPE_BYTES |= {5: 8, 10: 8, 17: 8, 18: 8}
@@ -83,7 +83,7 @@ def read(data: bytes) -> Parts:
     inverted = bits > 8 and tags.one(_PHOTOMETRIC, _WHITE_IS_ZERO) == _WHITE_IS_ZERO
     if bits > 8:
         _check_deep(tags, bits, kind, samples)
-        if inverted:  # left to us, since decoders differ
+        if inverted:  # handled here: decoders differ
             tags.set_short(_PHOTOMETRIC, _BLACK_IS_ZERO)
     return Parts(
         "TIFF",
@@ -107,22 +107,22 @@ def _depth(tags: _Tags) -> tuple[int, Literal["u", "i", "f"]]:
 
 
 def _check_deep(tags: _Tags, bits: int, kind: str, samples: int) -> None:
-    """Whether an image of more than 8 bits per sample is of a kind that is taken."""
+    """Check that an image of more than 8 bits per sample is of a supported kind."""
     what = {"u": "integers", "i": "signed integers", "f": "floating-point numbers"}[kind]
     if (bits, kind) not in _DEPTHS or len(set(tags.some(_BITS, (1,), _MAX_SAMPLES))) > 1:
         raise ImageError(
-            f"TIFF images of {bits}-bit {what} are not taken; convert to integers of 8 or 16 bits, "
-            "or to 32-bit floating-point numbers"
+            f"TIFF images of {bits}-bit {what} are not supported; convert to integers of 8 or 16 "
+            "bits, or to 32-bit floating-point numbers"
         )
     if tags.one(_PHOTOMETRIC, _WHITE_IS_ZERO) > _RGB or samples not in (1, 3, 4):
         raise ImageError(
-            f"TIFF images of {bits} bits per sample are taken as grey, RGB or RGBA; convert it, or "
-            "reduce it to 8 bits"
+            f"TIFF images of {bits} bits per sample are supported as grey, RGB or RGBA; convert it "
+            "or reduce it to 8 bits"
         )
     if samples > 1 and tags.one(_PLANAR, 1) == _PLANES_APART:
         raise ImageError(
             f"TIFF images of {bits} bits whose channels are stored apart (planar configuration 2) "
-            "are not taken; store them interleaved"
+            "are not supported; store them interleaved"
         )
 
 
@@ -131,7 +131,7 @@ def _upright(orientation: int) -> int:
 
 
 def _directory(data: bytes, at: int, form: _Form) -> tuple[dict[int, bytes], int]:
-    """The entries of a directory by tag, and where the next one stands."""
+    """Return the entries of a directory by tag, and where the next one stands."""
     size = 8 if form.big else 2
     count = number(data, at, size, form.order)
     if count > _MAX_ENTRIES:
@@ -149,7 +149,7 @@ def _directory(data: bytes, at: int, form: _Form) -> tuple[dict[int, bytes], int
 
 
 class _Tags:
-    """Tags whose values are looked at; each is bounded by the file that holds it."""
+    """The tags of a directory; the size of each is bounded by that of the file."""
 
     def __init__(self, data: bytes, form: _Form, entries: dict[int, bytes]) -> None:
         self._data = data
@@ -165,13 +165,13 @@ class _Tags:
         return tag in self._entries
 
     def count(self, tag: int) -> int:
-        """How many values a tag has."""
+        """Return how many values a tag has."""
         if tag not in self._entries:
             return 0
         return number(self._entries[tag], 4, self._form.word, self._form.order)
 
     def some(self, tag: int, default: tuple[int, ...], limit: int) -> tuple[int, ...]:
-        """The first values of a tag, at most `limit`.
+        """Return the first values of a tag, at most `limit`.
 
         Raises:
             ImageError: they are not whole numbers.
@@ -189,7 +189,7 @@ class _Tags:
         return tuple(number(source, at + each * k, each, self._form.order) for k in values)
 
     def one(self, tag: int, default: int = 0) -> int:
-        """The first value of a tag."""
+        """Return the first value of a tag."""
         return self.some(tag, (default,), 1)[0]
 
     def set_short(self, tag: int, value: int) -> None:
@@ -200,13 +200,13 @@ class _Tags:
         self._entries[tag] = head + value.to_bytes(2, order).ljust(word, b"\0")
 
     def rewritten(self) -> bytes:
-        """The file with these tags in a directory at its end."""
+        """Return the file with these tags in a directory at its end."""
         form = self._form
         order = form.order
         kept = [entry for tag, entry in sorted(self._entries.items()) if tag in _NEEDED]
         at = len(self._data) + len(self._data) % 2
         if at + form.entry * len(kept) + 32 >= 2 ** (8 * form.word):
-            raise ImageError("a TIFF file of 4 GiB is not taken")
+            raise ImageError("a TIFF file of 4 GiB is not supported")
         start = 8 if form.big else 4
         return b"".join(
             (
@@ -220,7 +220,7 @@ class _Tags:
         )
 
     def _bytes_of(self, entry: bytes) -> tuple[int, int]:
-        """Where the values of an entry stand (-1: in itself) and how many bytes they take."""
+        """Return the offset of the values of an entry (-1: in the entry) and their size, bytes."""
         form = self._form
         kind = number(entry, 2, 2, form.order)
         if kind not in _TYPE_BYTES:
@@ -235,7 +235,7 @@ class _Tags:
 
 
 def _check_pieces(tags: _Tags, width: int, height: int, samples: int, length: int) -> None:
-    """Strips and tiles: as many as the image needs, and no more bytes than the file has."""
+    """Check that strips or tiles fit the image in number and the file in size."""
     planes = samples if tags.one(_PLANAR, 1) == _PLANES_APART else 1
     offsets, sizes = (
         (_STRIP_OFFSETS, _STRIP_BYTES) if _STRIP_OFFSETS in tags else (_TILE_OFFSETS, _TILE_BYTES)

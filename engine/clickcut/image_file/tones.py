@@ -1,4 +1,4 @@
-"""Samples of more than 8 bits -> the 256 grey levels that the engine works with."""
+"""Map samples of more than 8 bits to 256 grey levels."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from clickcut.errors import ImageError
 
 PERCENTILES = 0.1, 99.9
-"""The share of the samples, per cent, up to which they become 0, and from which on 255."""
+"""Percentiles of the samples that become 0 and 255."""
 
 MAX_WINDOW = 1e30
-"""Largest absolute value of a window's ends."""
+"""Maximum absolute value of the ends of a window."""
 
 _ENOUGH_SAMPLES = 2**20
-"""Of a larger image, pixels on a regular grid are looked at."""
+"""Maximum number of samples used; of a larger image, pixels on a regular grid are taken."""
 
 _PIECE = 2**18
-"""Samples that are converted in one go."""
+"""Samples converted at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Window:
 
 
 def window_of(samples: NDArray[Any]) -> Window:
-    """The range that the samples of an image take, without the rarest at both ends.
+    """Return the range of the samples of an image between two percentiles.
 
     Args:
         samples: (H, W) or (H, W, C), integers or floating-point numbers; all channels together, so
@@ -67,7 +67,7 @@ def window_of(samples: NDArray[Any]) -> Window:
 
 
 def shown(samples: NDArray[Any], window: Window, inverted: bool = False) -> NDArray[np.uint8]:
-    """Samples as grey levels: linear within the window, rounded; NaN as its low end.
+    """Map samples to grey levels: linear within the window, rounded; NaN as its low end.
 
     Args:
         samples: (H, W) or (H, W, C), integers or floating-point numbers.
@@ -101,7 +101,7 @@ def _levels(samples: NDArray[Any], window: Window, inverted: bool) -> NDArray[np
 def over_white(
     levels: NDArray[np.uint8], alpha: NDArray[np.float32], premultiplied: bool = False
 ) -> NDArray[np.uint8]:
-    """Lay an image over white.
+    """Compose an image over white.
 
     Args:
         levels: (H, W, C) uint8.

@@ -1,4 +1,4 @@
-"""The chunks of a WebP file."""
+"""Read the chunks of a WebP file."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _MAX_CHUNKS = 4096
 
 
 def is_webp(data: bytes) -> bool:
-    """Whether a file begins as a WebP file does."""
+    """Return whether a file starts like a WebP file."""
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
 def read(data: bytes) -> Parts:
-    """Look at the chunks of a WebP file; libwebp reads it as it is.
+    """Check the chunks of a WebP file; libwebp reads the whole file.
 
     Raises:
         ImageError: damaged, or animated.
@@ -46,7 +46,7 @@ def read(data: bytes) -> Parts:
         at = body + size + size % 2
     else:
         raise ImageError(
-            f"a WebP file with more than {_MAX_CHUNKS} chunks is not taken; save it again"
+            f"a WebP file with more than {_MAX_CHUNKS} chunks is not supported; save it again"
         )
     if canvas is None:
         raise damaged("the WebP file holds no picture")

@@ -1,4 +1,4 @@
-"""The process that decodes images for another one: `python -m clickcut.image_file.worker FD`.
+"""The process that decodes images for its parent: `python -m clickcut.image_file.worker FD`.
 
 It imports decoders and nothing else of the engine, so that it starts quickly and stays small.
 """
@@ -23,11 +23,11 @@ from clickcut.image_file.parts import Parts
 from clickcut.image_file.tones import Window
 
 _GRACE_SECONDS = 2
-"""How much longer than its caller waits the process lives, should the caller be gone."""
+"""Seconds after the caller's deadline at which the process ends, if the caller is gone."""
 
 
 def main(descriptor: int) -> None:
-    """Decode what comes through a socket, until it is closed."""
+    """Decode images from a socket until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the caller, which closes the socket
     cv2.setNumThreads(1)
     connection = socket.socket(fileno=descriptor)
@@ -57,7 +57,7 @@ def _serve(connection: socket.socket) -> None:
 
 
 def _limit_memory(allowed: int) -> None:
-    """Let the process take that many bytes more than it has now."""
+    """Limit the memory of the process to `allowed` bytes more than now."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[5])
     except OSError:  # not Linux

@@ -35,6 +35,7 @@ class Core:
         draining: set at shutdown; from then on nothing new begins.
         budgets: of memory.
         incoming: memory of messages and uploads that are being dealt with.
+        outgoing: memory of large replies that clients have not read yet.
         on_shortage: called when the memory is nearly used up; ends what can be begun again.
     """
 
@@ -49,6 +50,7 @@ class Core:
         )
         self.decoder = Decoder(settings.decode_seconds)
         self.incoming = Allowance(self.budgets.incoming, "uploads and messages")
+        self.outgoing = Allowance(self.budgets.outgoing, "replies that are not read yet")
         decoding = Allowance(self.budgets.decoding, "decoding")
         self.images = ImageStore(self.budgets.images, limits, self.pool, self.decoder, decoding)
         self.sessions = SessionStore(self.images, settings, self.budgets.sessions)
@@ -91,7 +93,7 @@ class Core:
             BusyError: sessions or images fill their memory.
         """
         self.sessions.check_growth(held)
-        self.images.check_growth()
+        self.images.check_growth(held.session.image)
         self._check_memory()
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
@@ -111,7 +113,7 @@ class Core:
             task.exception()  # seen, also when the caller has gone
 
     def known_error(self, error: Exception) -> ClickcutError:
-        """An error that a client may see; anything unexpected is logged and hidden behind one."""
+        """Return an error for the client; an unexpected one is logged and replaced."""
         if not isinstance(error, ClickcutError):
             _log.error("unexpected error", exc_info=error)
             error = ServerError("internal error; the server's log has the details")

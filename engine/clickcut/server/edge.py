@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 _MESSAGE_CHARACTERS = 1000
 """gRPC sends a status in its headers, which are limited."""
+_SMALL_REPLY = 2**16
+"""Bytes of a reply that is not counted."""
 _STATUS_SECONDS = 1.0
 """For how long to wait until a status has left; gRPC goes on trying."""
 
@@ -60,7 +62,7 @@ class Edge(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
-        """The method that is called, in raw bytes; None when there is no such method."""
+        """Return the method that is called, in raw bytes; None when there is no such method."""
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
@@ -104,7 +106,7 @@ class Edge(grpc.aio.ServerInterceptor):
         return room.place(peer)
 
     def _status_of(self, raised: Exception) -> tuple[StatusCode, str, tuple[tuple[str, str]]]:
-        """Code, message and trailing metadata."""
+        """Return code, message and trailing metadata."""
         error = self.core.known_error(raised)
         kind = next(k for k in type(error).__mro__ if k.__module__ == ClickcutError.__module__)
         message = str(error)[:_MESSAGE_CHARACTERS]
@@ -140,7 +142,7 @@ class Call:
         return getattr(self._context, name)
 
     async def read(self) -> Any:
-        """The next message; `grpc.aio.EOF` when there are no more.
+        """Return the next message; `grpc.aio.EOF` when there are no more.
 
         Raises:
             EventError: it cannot be parsed.
@@ -184,12 +186,18 @@ class Call:
         """Send a message.
 
         Raises:
+            BusyError: it is large, and replies that clients do not read fill their memory.
             StalledError: the client does not read.
         """
-        seconds = self._edge.core.settings.write_seconds
+        core = self._edge.core
+        seconds = core.settings.write_seconds
+        data = self._handler.response_serializer(message)
+        # The message stays until it is sent. Small ones always pass: who reads them is no burden.
+        held = 2 * len(data) if len(data) > _SMALL_REPLY else 0
         try:
-            async with asyncio.timeout(seconds):
-                await self._context.write(self._handler.response_serializer(message))
+            with core.outgoing.taking(held):
+                async with asyncio.timeout(seconds):
+                    await self._context.write(data)
         except TimeoutError:
             raise StalledError(
                 f"the client read no reply for {seconds:g} s", reason="write"

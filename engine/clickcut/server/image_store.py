@@ -22,10 +22,12 @@ from clickcut.server.peers import LOCAL, Peer
 from clickcut.server.pool import ComputePool
 from clickcut.server.settings import MIB
 
-_DECODING_BYTES = 12
-"""Per pixel, at the peak: a decoder's own pixels, those of a conversion, and transparency."""
-
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+
+_CUT_BYTES, _CUT_PIXELS = 22, 1_000_000
+"""Bytes per pixel for edge weights where the cut has been, and where it has been after a few
+clicks: everywhere in a small image, around the object in a large one. Measured; see
+benchmarks/results/memory.md."""
 
 
 @dataclass(slots=True, eq=False)
@@ -69,6 +71,10 @@ class ImageStore:
         pool: where to decode.
         decoder: what decodes; closed by whoever made it.
         decoding: memory for what decoders need beside that.
+
+    Attributes:
+        make_room: called when images in use fill the budget; makes one of its users give it up, or
+            returns False.
     """
 
     def __init__(
@@ -84,6 +90,7 @@ class ImageStore:
         self._pool = pool
         self._decoder = decoder or Decoder()
         self._decoding = decoding or Allowance(budget, "decoding")
+        self.make_room: Callable[[], bool] = lambda: False
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self._coming: dict[str, _Coming] = {}
 
@@ -96,7 +103,7 @@ class ImageStore:
         return sum(held.image.nbytes for held in list(self._held.values()))
 
     def find(self, digest: str, window: Window | None = None) -> PreparedImage:
-        """The image with this digest, decoded with the window that is asked for.
+        """Return the image with this digest, decoded with the window that is asked for.
 
         Raises:
             EventError: not a digest.
@@ -168,9 +175,18 @@ class ImageStore:
                 coming.cancellation.cancel()
 
     def lease(self, image: PreparedImage) -> None:
-        """Keep an image until `release`."""
+        """Keep an image until `release`, and reserve what it will grow to while clicked on.
+
+        Raises:
+            BusyError: images in use leave no room for that.
+        """
         held = self._held.setdefault(image.key, _Held(image))
         held.users += 1
+        while held.users == 1 and self._in_use > self._budget:
+            if not self.make_room():
+                held.users = 0
+                raise self._full()
+        self.trim(self._needed(image) - image.nbytes)
 
     def release(self, image: PreparedImage) -> None:
         """Give back a lease; the image stays while there is room."""
@@ -178,7 +194,7 @@ class ImageStore:
         self.trim()
 
     def trim(self, wanted: int = 0) -> None:
-        """Let go images not in use until `wanted` more bytes fit; images grow while clicked on."""
+        """Let go images not in use until `wanted` more bytes fit."""
         for key in [key for key, held in self._held.items() if not held.users]:
             if self.nbytes + wanted <= self._budget:
                 return
@@ -206,17 +222,16 @@ class ImageStore:
 
     def _admit(self, image: Parts) -> AbstractContextManager[None]:
         """In a thread: the memory for decoding an examined file."""
-        height, width, _ = image.shape
-        return self._decoding.taking(_DECODING_BYTES * height * width)
+        return self._decoding.taking(image.decode_bytes)
 
-    def check_growth(self) -> None:
-        """Make sure that images, which grow while clicked on, may grow.
+    def check_growth(self, image: PreparedImage) -> None:
+        """Make sure that an image in use may grow: as far as was reserved, or where there is room.
 
         Raises:
-            BusyError: those in use fill their memory.
+            BusyError: it has outgrown that, and images in use fill their memory.
         """
-        if self.nbytes > self._budget:
-            self.trim()
+        self.trim()
+        if image.nbytes > self._reserved(image):
             self._check_in_use(0)
 
     def _came(self, key: str, task: asyncio.Task[Found]) -> None:
@@ -227,14 +242,29 @@ class ImageStore:
             task.exception()  # seen, also when every client that waited for it has gone
 
     def _check_in_use(self, wanted: int) -> None:
-        used = sum(held.image.nbytes for held in self._held.values() if held.users)
-        if used + wanted > self._budget or used >= self._budget:
-            raise BusyError(
-                f"images in use fill the memory for images ({used // MIB} of "
-                f"{self._budget // MIB} MiB): close sessions, or start the server with a larger "
-                "--image-memory-mib",
-                reason="image memory",
-            )
+        while self._in_use + wanted > self._budget or self._in_use >= self._budget:
+            if not self.make_room():
+                raise self._full()
+
+    def _full(self) -> BusyError:
+        return BusyError(
+            f"images in use fill the memory for images ({self._in_use // MIB} of "
+            f"{self._budget // MIB} MiB): close sessions, or start the server with a larger "
+            "--image-memory-mib",
+            reason="image memory",
+        )
+
+    @property
+    def _in_use(self) -> int:
+        return sum(self._needed(held.image) for held in self._held.values() if held.users)
+
+    def _needed(self, image: PreparedImage) -> int:
+        return max(image.nbytes, self._reserved(image))
+
+    def _reserved(self, image: PreparedImage) -> int:
+        pixels = image.width * image.height
+        grown = image.pixels.nbytes + _CUT_BYTES * min(pixels, _CUT_PIXELS)
+        return min(grown, self._budget)  # a single one may take it all
 
 
 def check_digest(digest: str) -> None:

@@ -35,6 +35,7 @@ class Budgets:
         images: for decoded images.
         sessions: for sessions.
         incoming: for messages and uploads that are on their way or being dealt with.
+        outgoing: for large replies that clients have not read yet.
         decoding: for what decoders need beside the pixels that they return.
         message: largest message.
         pixels: of the largest image; not bytes.
@@ -44,13 +45,14 @@ class Budgets:
     images: int
     sessions: int
     incoming: int
+    outgoing: int
     decoding: int
     message: int
     pixels: int
 
     @staticmethod
     def of(settings: Settings) -> Budgets:
-        """What the settings say, and where they say 0, parts of the memory that there is."""
+        """Return what the settings say, and where they say 0, parts of the memory that there is."""
         total = settings.memory_mib * MIB or memory_limit()
         images = settings.image_memory_mib * MIB or min(total // 4, 2048 * MIB)
         incoming = settings.upload_memory_mib * MIB or min(total // 16, 512 * MIB)
@@ -60,6 +62,7 @@ class Budgets:
             images=images,
             sessions=settings.session_memory_mib * MIB or min(total // 4, 2048 * MIB),
             incoming=incoming,
+            outgoing=incoming,
             decoding=min(total // 8, 2048 * MIB),
             message=settings.max_message_mib * MIB or min(incoming // 2, 64 * MIB),
             pixels=pixels or min(images // _BYTES_PER_PIXEL, 100_000_000),
@@ -92,7 +95,7 @@ class Allowance:
             BusyError: the budget is used up.
         """
         with self._lock:
-            if self._used and self._used + count > self._budget:
+            if count and self._used and self._used + count > self._budget:
                 raise BusyError(
                     f"the memory for {self._name} is in use ({self._used // MIB} of "
                     f"{self._budget // MIB} MiB): try again in a moment, or give the server more "
@@ -121,7 +124,7 @@ class Allowance:
 
 
 def memory_limit(root: Path = _ROOT) -> int:
-    """Bytes that this process may use.
+    """Return bytes that this process may use.
 
     Args:
         root: of the file system in which control groups are looked up.
@@ -134,7 +137,7 @@ def memory_limit(root: Path = _ROOT) -> int:
 
 
 def resident(root: Path = _ROOT) -> int:
-    """Bytes of memory that this process occupies; 0 where that cannot be found out."""
+    """Return bytes of memory that this process occupies; 0 where that cannot be found out."""
     words = _read(root / "proc/self/statm").split()
     return int(words[1]) * os.sysconf("SC_PAGE_SIZE") if len(words) > 1 else 0
 
@@ -178,7 +181,7 @@ def _group_limits(root: Path) -> Iterator[int]:
 
 
 def _read(path: Path) -> str:
-    """A small file; "" when it cannot be read."""
+    """Return a small file; "" when it cannot be read."""
     try:
         return path.read_text("utf-8", "replace")[:65536]
     except OSError:

@@ -33,8 +33,9 @@ async def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> as
                 request = await reader.readuntil(b"\r\n\r\n")
                 writer.write(_reply(registry, request))
                 await writer.drain()
-        except (TimeoutError, LimitError, OSError):
-            writer.transport.abort()  # it sends or reads nothing
+        except (TimeoutError, LimitError, OSError, asyncio.CancelledError):
+            # It sends or reads nothing, or the server stops: asyncio would log the cancellation.
+            writer.transport.abort()
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             writer.write(_response("400 Bad Request", "text/plain", b"not a request of HTTP\n"))
         finally:

@@ -60,7 +60,7 @@ class Choice:
         self._arms = arms
 
     def of(self, image_digest: str) -> Predictor:
-        """The version for a session on this image: always the same one while shares stay.
+        """Return the version for a session on this image: always the same one while shares stay.
 
         By the image and not by chance, so that a session that is built again, here or on another
         server of the same settings, gets the same version.
@@ -103,7 +103,7 @@ class Models:
         return any(on_gpu(arm.predictor) for arm in self)
 
     def find(self, wanted: str) -> Choice:
-        """The versions for `NAME`, `NAME@VERSION` or "", the default.
+        """Return the versions for `NAME`, `NAME@VERSION` or "", the default.
 
         Raises:
             EventError: there is none; the message lists what there is.
@@ -119,7 +119,7 @@ class Models:
         return Choice([Arm(arms[0].predictor, 1.0)] if version else arms)
 
     def listing(self) -> list[pb.Model]:
-        """The models as `ListModels` tells them."""
+        """Return the models as `ListModels` tells them."""
         default = next(iter(self._catalogue.by_name))
         return [
             pb.Model(
@@ -208,12 +208,12 @@ def label(predictor: Predictor) -> str:
 
 
 def on_gpu(predictor: Predictor) -> bool:
-    """Whether it runs on a GPU."""
+    """Return whether it runs on a GPU."""
     return predictor.backend != "onnxruntime-cpu"
 
 
 def _fingerprint(path: Path) -> _Fingerprint:
-    """What changes when a model, its description or its hash file is written."""
+    """Return what changes when a model, its description or its hash file is written."""
     marks: list[tuple[int, int, int] | None] = []
     for name in (path.name, f"{path.name}.json", f"{path.name}.sha256"):
         try:
@@ -226,7 +226,7 @@ def _fingerprint(path: Path) -> _Fingerprint:
 
 
 def _arms(predictors: Sequence[Predictor], split: Sequence[str]) -> dict[str, tuple[Arm, ...]]:
-    """Versions with their shares; without a split the first of a name gets all."""
+    """Return versions with their shares; without a split the first of a name gets all."""
     versions: dict[str, dict[str, Predictor]] = {}
     for predictor in predictors:
         metadata = predictor.metadata

@@ -33,7 +33,7 @@ class Peer:
 
     @staticmethod
     def of(name: str) -> Peer:
-        """The peer that `ServicerContext.peer` names."""
+        """Return the peer that `ServicerContext.peer` names."""
         kind, _, rest = name.partition(":")
         if kind not in ("ipv4", "ipv6"):
             return Peer(name, name)
@@ -100,7 +100,7 @@ class FairQueue(Generic[T]):
         return True
 
     def heaviest(self, newcomer: Peer, margin: int) -> deque[T] | None:
-        """The entries, oldest first, of the connection that has more than its share.
+        """Return the entries, oldest first, of the connection that has more than its share.
 
         Args:
             newcomer: wants to add an entry.

@@ -20,6 +20,7 @@ from clickcut.processor import available_cores, available_cpus
 from clickcut.server.admin import NAME as ADMIN_NAME
 from clickcut.server.admin import AdminService, Reloader
 from clickcut.server.background import in_background
+from clickcut.server.connections import allow_connections
 from clickcut.server.core import Core
 from clickcut.server.edge import Edge
 from clickcut.server.memory import Budgets, tune_allocator
@@ -49,6 +50,7 @@ def run(settings: Settings) -> int:
     # It means "load the models again", which are being loaded already; without this it would kill.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     tune_allocator()
+    allow_connections()
     try:
         models = Models(settings)
         server = Server(settings, models, _workers(settings, models))
@@ -134,6 +136,9 @@ class Server:
                 ("grpc.http2.ping_timeout_ms", 10_000),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
+                # Connections that never become one of HTTP/2, and those that nobody uses.
+                ("grpc.server_handshake_timeout_ms", 10_000),
+                ("grpc.max_connection_idle_ms", 300_000),
             ],
             # How many calls there may be is the edge's business: health must always be answered.
             interceptors=[Edge(core)],

@@ -15,9 +15,12 @@ from clickcut.selection import SelectedObject
 from clickcut.session import ClickSession, Step
 from clickcut.v1 import clickcut_pb2 as pb
 
+MAX_OBJECT_RUNS = 4_000_000
+"""Runs of the masks of all objects in one reply, a few megabytes."""
+
 
 def image_info(image: PreparedImage, model: BundleMetadata | None = None) -> pb.ImageInfo:
-    """What a client learns of its image and of the model in use."""
+    """Return what a client learns of its image and of the model in use."""
     window = image.window
     return pb.ImageInfo(
         width=image.width,
@@ -31,12 +34,12 @@ def image_info(image: PreparedImage, model: BundleMetadata | None = None) -> pb.
 
 
 def whole(image: PreparedImage) -> Region:
-    """The region of all its pixels."""
+    """Return the region of all its pixels."""
     return Region(0, 0, image.width, image.height)
 
 
 def result(session: ClickSession, output: pb.Output, rectangle: Region | None) -> pb.Result:
-    """The present mask and whatever else was asked for.
+    """Return the present mask and whatever else was asked for.
 
     Args:
         session: not touched by another thread meanwhile.
@@ -66,7 +69,7 @@ def result(session: ClickSession, output: pb.Output, rectangle: Region | None) -
             for c in session.clicks
         )
     if output.objects:
-        reply.objects.extend(_object(found) for found in session.objects())
+        _add_objects(reply, session.objects())
     return reply
 
 
@@ -88,15 +91,30 @@ def add_timings(timings: pb.Timings, step: Step | None) -> None:
     timings.cut += spent.get("cut", 0.0)
 
 
-def _object(found: SelectedObject) -> pb.SelectedObject:
-    selection = found.selection
-    message = pb.SelectedObject(index=found.index, area=selection.area, num_clicks=found.num_clicks)
-    if selection.box is not None:
+def _add_objects(reply: pb.Result, objects: list[SelectedObject]) -> None:
+    runs = 0
+    for found in objects:
+        selection = found.selection
+        message = reply.objects.add(
+            index=found.index, area=selection.area, num_clicks=found.num_clicks
+        )
+        if selection.box is None:
+            continue
         message.rectangle.CopyFrom(_rectangle(selection.box))
+        if runs > MAX_OBJECT_RUNS:
+            continue
         mask = selection.cropped()
-        message.rle.height, message.rle.width = mask.shape
-        message.rle.counts = to_rle(mask)
-    return message
+        runs += int(np.count_nonzero(mask[1:] != mask[:-1])) + mask.shape[1]
+        if runs <= MAX_OBJECT_RUNS:
+            message.rle.height, message.rle.width = mask.shape
+            message.rle.counts = to_rle(mask)
+    if runs > MAX_OBJECT_RUNS:
+        for message in reply.objects:
+            message.ClearField("rle")
+        reply.objects_refused = (
+            f"the masks of the objects have more than {MAX_OBJECT_RUNS:,} runs together: smooth "
+            "them, or open a session for each"
+        )
 
 
 def _add_mask(reply: pb.Result, session: ClickSession, png: bool, rectangle: Region) -> None:
@@ -125,7 +143,7 @@ def _add_polygons(
 
 
 def _common(rectangle: Region, box: Region | None) -> Region:
-    """Pixels of both; an empty region when there are none."""
+    """Return pixels of both; an empty region when there are none."""
     if box is None:
         return Region(rectangle.x0, rectangle.y0, rectangle.x0, rectangle.y0)
     return rectangle.intersection(box)

@@ -110,12 +110,12 @@ def start_from(session: ClickSession, initial: pb.InitialMask) -> Step:
 
 
 def changes_of(parameters: pb.Parameters) -> dict[str, float | bool]:
-    """The fields that are set, by name."""
+    """Return the fields that are set, by name."""
     return {field.name: value for field, value in parameters.ListFields()}
 
 
 def parameters_of(message: pb.Parameters, defaults: Parameters) -> Parameters:
-    """Defaults with the fields replaced that are set.
+    """Return defaults with the fields replaced that are set.
 
     Raises:
         EventError: one is out of range.
@@ -124,7 +124,7 @@ def parameters_of(message: pb.Parameters, defaults: Parameters) -> Parameters:
 
 
 def window_of(message: pb.Open | pb.SegmentRequest | pb.UploadImageRequest) -> Window | None:
-    """The window that a request asks for; None when it asks for none.
+    """Return the window that a request asks for; None when it asks for none.
 
     Raises:
         ImageError: not finite, or empty.

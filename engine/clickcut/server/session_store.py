@@ -72,6 +72,7 @@ class SessionStore:
         self._settings = settings
         self._budget = budget
         self._warm: OrderedDict[str, HeldSession] = OrderedDict()
+        images.make_room = self.evict_one
         self._held: dict[str, HeldSession] = {}
 
     def __len__(self) -> int:
@@ -109,7 +110,7 @@ class SessionStore:
         return held
 
     def find(self, session_id: str) -> HeldSession:
-        """The session with this id.
+        """Return the session with this id.
 
         Raises:
             SessionNotFoundError: there is none.
@@ -151,6 +152,13 @@ class SessionStore:
                 raise self._full()
             self._evict(spare, "the server needed its memory")
 
+    def evict_one(self) -> bool:
+        """Evict a session that is not in use, for the memory of its image; False if none is."""
+        spare = self._spare(None)
+        if spare is not None:
+            self._evict(spare, "the server needed the memory of its image")
+        return spare is not None
+
     def free(self) -> None:
         """Free what can be computed again, and sessions without a stream."""
         self._cool(0)
@@ -185,7 +193,7 @@ class SessionStore:
             )
 
     def _spare(self, peer: Peer | None) -> HeldSession | None:
-        """The session to evict for a new one, None if all are in use.
+        """Return the session to evict for a new one, None if all are in use.
 
         Those without a stream come before those that are merely idle, then those of the host that
         has the most, then the one idle for longest.
@@ -209,7 +217,7 @@ class SessionStore:
         )
 
     def _refusal(self, peer: Peer, wanted: int) -> LimitError | None:
-        """Why a peer may not open a session of `wanted` bytes; None if it may."""
+        """Return why a peer may not open a session of `wanted` bytes; None if it may."""
         settings = self._settings
         if len(self._held) >= settings.max_sessions:
             return BusyError(

@@ -127,8 +127,8 @@ class Settings(BaseSettings):
     upload_memory_mib: int = Field(
         0,
         ge=0,
-        description="Memory for uploads and messages that are on their way, MiB. 0 for a "
-        "sixteenth of --memory-mib, at most 512.",
+        description="Memory for uploads and messages that are on their way, MiB, and as much "
+        "again for replies that are not read yet. 0 for a sixteenth of --memory-mib, at most 512.",
     )
     warm_sessions: int = Field(
         32,
@@ -202,7 +202,7 @@ class Settings(BaseSettings):
     @field_validator("model", "split", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        """The environment gives one string; names are separated by blanks."""
+        """Return the environment gives one string; names are separated by blanks."""
         return value.split() if isinstance(value, str) else value
 
     @field_validator("address")

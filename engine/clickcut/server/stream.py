@@ -77,7 +77,7 @@ class SessionStream:
     # ---- the stream
 
     async def _read(self) -> pb.SessionRequest | None:
-        """The next request; None when the client has no more."""
+        """Return the next request; None when the client has no more."""
         read = asyncio.ensure_future(self._context.read())
         try:
             await asyncio.wait({read, self._end}, return_when=asyncio.FIRST_COMPLETED)

@@ -46,7 +46,7 @@ def check_fields(data: bytes) -> None:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """A number and where it ends; past the end when it has no end."""
+    """Return a number and where it ends; past the end when it has no end."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(data):

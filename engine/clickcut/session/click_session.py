@@ -14,11 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from clickcut.backends import Predictor
 from clickcut.clicks import PlacedClick, Point, checked_index
-from clickcut.errors import EventError, LimitError
+from clickcut.errors import EventError
 from clickcut.images import PreparedImage
 from clickcut.parameters import Parameters
 from clickcut.region import Region
 from clickcut.selection import EMPTY, SelectedObject, Selection, paint, union
+from clickcut.session.coordinates import stroke_pixels, to_box, to_pixel
 from clickcut.session.events import (
     BoxPrompt,
     Click,
@@ -30,18 +31,10 @@ from clickcut.session.events import (
     RemoveClick,
     Reset,
     SetParameters,
-    stroke_pixels,
-    to_box,
-    to_pixel,
 )
 from clickcut.session.history import MAX_POINTS, History, total
+from clickcut.session.objects import FinishedObject, check_room
 from clickcut.session.pipeline import Computed, Pipeline, State, probability
-
-MAX_OBJECTS = 10_000
-"""Objects on one image in one session."""
-
-MAX_OBJECT_BYTES = 64 * 2**20
-"""A session starts no further object when the finished ones hold more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +49,6 @@ class Step:
 
     changed: Region | None
     timings: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class _Object:
-    """An object that is not the current one. Its state is computed again when it is edited."""
-
-    history: History
-    selection: Selection
-    num_clicks: int
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return self.history.nbytes + self.selection.nbytes
 
 
 class ClickSession:
@@ -100,7 +79,7 @@ class ClickSession:
         self.object_index = 0
         self._pipeline = Pipeline(image, predictor, solver)
         self._history = History(self._pipeline, self.parameters)
-        self._objects: list[_Object | None] = [None]  # None: the current one
+        self._objects: list[FinishedObject | None] = [None]  # None: the current one
         self._state = State()
         self._mask = np.zeros((image.height, image.width), np.bool_)
         self.mask = self._mask.view()
@@ -126,7 +105,7 @@ class ClickSession:
             positive: object, else background.
 
         Raises:
-            EventError: see `clickcut.session.events.stroke_pixels`.
+            EventError: see `clickcut.session.coordinates.stroke_pixels`.
             LimitError: too many events or points.
         """
         try:
@@ -228,7 +207,7 @@ class ClickSession:
         Raises:
             LimitError: too many objects, or they take too much memory.
         """
-        self._check_objects()
+        check_room([held for held in self._objects if held is not None])
         self._finish()
         self.object_index = len(self._objects)
         self._objects.append(None)
@@ -404,20 +383,10 @@ class ClickSession:
                 "edit that object first"
             )
 
-    def _check_objects(self) -> None:
-        if len(self._objects) >= MAX_OBJECTS:
-            raise LimitError(f"a session has at most {MAX_OBJECTS} objects; open another one")
-        held = sum(o.nbytes for o in self._objects if o is not None)
-        if held > MAX_OBJECT_BYTES:
-            raise LimitError(
-                f"the finished objects of a session take at most {MAX_OBJECT_BYTES >> 20} MiB; "
-                "open another session"
-            )
-
     def _finish(self) -> None:
         """Put the current object with the finished ones."""
         self._history.give_up_states()
-        self._objects[self.object_index] = _Object(
+        self._objects[self.object_index] = FinishedObject(
             self._history, self._state.selection, self.num_clicks
         )
         self._pipeline.reset()

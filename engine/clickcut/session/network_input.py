@@ -58,7 +58,8 @@ class NetworkInput:
         Args:
             image: that is shown.
             region: what the network sees.
-            positive: positive points, (x, y) pixels of the image, inside the region.
+            positive: positive points, (x, y) pixels of the image; those outside the region are
+                not shown.
             negative: negative points.
             probability: (S, S) float32 over the region; None = 0 everywhere.
         """
@@ -80,10 +81,11 @@ class NetworkInput:
 
     def _to_network(self, points: Sequence[Point], region: Region) -> list[Point]:
         """Image pixels -> the network pixels that hold their centres."""
-        if not points:
+        inside = [(x, y) for x, y in points if region.holds(x, y)]
+        if not inside:
             return []
         size = self.buffer.shape[2]
-        at = np.array(points, np.float64) + 0.5 - (region.x0, region.y0)
+        at = np.array(inside, np.float64) + 0.5 - (region.x0, region.y0)
         at *= (size / region.width, size / region.height)
         cells = np.clip(np.floor(at), 0, size - 1).astype(int)
         return [(int(x), int(y)) for x, y in cells]

@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickcut.backends import Predictor
-from clickcut.clicks import Point
+from clickcut.cut import EdgePyramid, RegionCut
 from clickcut.images import PreparedImage
 from clickcut.parameters import Parameters
-from clickcut.region import Region, around_points, choose_region
-from clickcut.region_cut import RegionCut
+from clickcut.region import Region, around_points, choose_region, first_region
 from clickcut.resample import move, resize
 from clickcut.selection import EMPTY, Selection
+from clickcut.session import close_look
 from clickcut.session.box_prompt import BOX_PASSES, box_middle, box_probability, box_ring
 from clickcut.session.events import (
     BoxPrompt,
@@ -92,12 +92,14 @@ class Pipeline:
         self._predictor = predictor
         self._solver = solver
         self._sigma = 0.0
-        self._cut = RegionCut(image, 0.0, solver)
+        self._edges: EdgePyramid = image.pyramid
+        self._cut = RegionCut(self._edges, solver)
 
     @property
     def nbytes(self) -> int:
         """Bytes held, the image not counted."""
-        return self._cut.nbytes
+        own_edges = 0 if self._edges is self._image.pyramid else self._edges.weight_bytes
+        return self._cut.nbytes + own_edges
 
     def reset(self) -> None:
         """Forget the warm cut; nothing else depends on the past."""
@@ -105,7 +107,7 @@ class Pipeline:
 
     def cool(self) -> None:
         """Give back the memory of the warm cut; the next cut computes it again."""
-        self._cut = RegionCut(self._image, self._sigma, self._solver)
+        self._cut = RegionCut(self._edges, self._solver)
 
     def after(
         self,
@@ -187,9 +189,49 @@ class Pipeline:
     def _step(
         self, state: State, prompts: Prompts, parameters: Parameters, timings: Timings
     ) -> State:
-        """The state after the last of the prompts."""
-        predicted = self._predict(state, prompts, timings)
-        return self._decide(predicted, prompts, parameters, timings)
+        """The state after the last of the prompts.
+
+        When the selection calls for a much smaller region than the network was shown, it looks
+        again, closer (see `RegionPolicy`).
+        """
+        policy = self._predictor.metadata.region
+        region = self._region(state, prompts, state.region)
+        begins = state.region is None and state.selection.box is None and prompts.box is None
+        for look in range(policy.max_looks):
+            state = self._predict(state, region, prompts, timings)
+            if begins and look == 0:
+                state = self._look_close(state, prompts, timings)
+            state = self._decide(state, prompts, parameters, timings)
+            if look + 1 == policy.max_looks or state.selection.box is None:
+                break
+            region = self._region(state, prompts, None)
+            seen = state.region or region
+            if region.area >= policy.closer_below * seen.area:
+                break
+        return state
+
+    def _look_close(self, state: State, prompts: Prompts, timings: Timings) -> State:
+        """A first answer, or a better one when the click is on a small object in a large image."""
+        metadata = self._predictor.metadata
+        clicked = [point for point, positive in prompts.points.items() if positive]
+        if not (metadata.region.zoom and clicked and state.logits is not None):
+            return state
+        near = close_look.windows(
+            self._image.width,
+            self._image.height,
+            clicked[-1],
+            metadata.input_size,
+            metadata.region.max_windows,
+        )
+        if not near or not close_look.is_unsure(probability(state.logits)):
+            return state
+        for region in near:
+            found = self._predict(State(), region, prompts, timings)
+            if found.logits is not None and close_look.shows_small_object(
+                probability(found.logits), region, clicked[-1]
+            ):
+                return found
+        return state
 
     def _decide(
         self, state: State, prompts: Prompts, parameters: Parameters, timings: Timings
@@ -220,11 +262,10 @@ class Pipeline:
                 mask &= ~prompts.excluded.inside(region)
             return replace(state, selection=Selection.of(mask, region.x0, region.y0))
 
-    def _predict(self, state: State, prompts: Prompts, timings: Timings) -> State:
+    def _predict(self, state: State, region: Region, prompts: Prompts, timings: Timings) -> State:
         with network_input(self._predictor.metadata) as shown:
             with _timed(timings, "maps"):
                 signs = prompts.points
-                region = self._region(state, prompts, signs)
                 positive = [p for p, sign in signs.items() if sign]
                 negative = [p for p, sign in signs.items() if not sign]
                 if prompts.box is not None:
@@ -239,23 +280,27 @@ class Pipeline:
                 logits = self._predictor.predict(shown.buffer)[0].copy()
         return State(state.selection, region, logits)
 
-    def _region(self, state: State, prompts: Prompts, signs: dict[Point, bool]) -> Region:
-        """What the network sees next."""
+    def _region(self, state: State, prompts: Prompts, present: Region | None) -> Region:
+        """What the network sees next.
+
+        Args:
+            state: with the selection that it follows.
+            prompts: in force.
+            present: kept when it still fits; None: always a new one.
+        """
         policy = self._predictor.metadata.region
+        width, height = self._image.width, self._image.height
+        if not policy.zoom:
+            return Region(0, 0, width, height)
+        signs = prompts.points
+        held = [p for p, positive in signs.items() if positive or policy.hold_negative]
         boxes = [b for b in (state.selection.box, prompts.box) if b is not None]
-        needed = None
-        if policy.zoom and boxes:
-            clicked = around_points(signs)
-            needed = boxes[0].union(boxes[-1])
-            needed = needed if clicked is None else needed.union(clicked)
-        return choose_region(
-            self._image.width,
-            self._image.height,
-            needed,
-            state.region,
-            policy.expansion,
-            policy.min_side,
-        )
+        if not boxes:
+            return first_region(width, height, held or signs, policy.max_aspect)
+        clicked = around_points(held)
+        needed = boxes[0].union(boxes[-1])
+        needed = needed if clicked is None else needed.union(clicked)
+        return choose_region(width, height, needed, present, policy.expansion, policy.min_side)
 
     def _previous(
         self, state: State, region: Region, prompts: Prompts
@@ -276,7 +321,9 @@ class Pipeline:
 
     def _use_sigma(self, sigma: float) -> None:
         if sigma != self._sigma:
-            self._cut = RegionCut(self._image, sigma, self._solver)
+            shared = self._image.pyramid
+            self._edges = shared.with_sigma(sigma) if sigma else shared
+            self._cut = RegionCut(self._edges, self._solver)
             self._sigma = sigma
 
 

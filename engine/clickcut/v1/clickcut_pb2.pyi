@@ -666,7 +666,9 @@ class Output(_message.Message):
     clicks: _builtins.bool
     """Also the clicks in force."""
     objects: _builtins.bool
-    """Also the masks of all objects of the session."""
+    """Also the masks of all objects of the session, unless they are too fragmented: see
+    `Result.objects_refused`.
+    """
     valid_polygons: _builtins.bool
     """Polygons that are valid in the sense of OGC simple features at any tolerance: see `Polygon`."""
     def __init__(
@@ -848,6 +850,7 @@ class Result(_message.Message):
     CLICKS_FIELD_NUMBER: _builtins.int
     POLYGONS_REFUSED_FIELD_NUMBER: _builtins.int
     OBJECTS_FIELD_NUMBER: _builtins.int
+    OBJECTS_REFUSED_FIELD_NUMBER: _builtins.int
     png: _builtins.bytes
     """Single-channel 8-bit PNG, 0 or 255."""
     area: _builtins.int
@@ -856,6 +859,10 @@ class Result(_message.Message):
     """Why there are no polygons although they were asked for: the mask has more than 1,000,000 corners,
     or more than 10,000 outlines larger than the tolerance. Says which tolerance would do, or that the
     mask needs cleaning. The rest of the result is complete.
+    """
+    objects_refused: _builtins.str
+    """Why the objects have no masks although they were asked for: together they have more than 4,000,000
+    runs. The rest of the result is complete.
     """
     @_builtins.property
     def rle(self) -> Global___Rle: ...
@@ -889,10 +896,11 @@ class Result(_message.Message):
         clicks: _abc.Iterable[Global___PlacedClick] | None = ...,
         polygons_refused: _builtins.str = ...,
         objects: _abc.Iterable[Global___SelectedObject] | None = ...,
+        objects_refused: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mask", b"mask", "png", b"png", "probability", b"probability", "rectangle", b"rectangle", "rle", b"rle"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["area", b"area", "clicks", b"clicks", "mask", b"mask", "objects", b"objects", "png", b"png", "polygons", b"polygons", "polygons_refused", b"polygons_refused", "probability", b"probability", "rectangle", b"rectangle", "rle", b"rle"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["area", b"area", "clicks", b"clicks", "mask", b"mask", "objects", b"objects", "objects_refused", b"objects_refused", "png", b"png", "polygons", b"polygons", "polygons_refused", b"polygons_refused", "probability", b"probability", "rectangle", b"rectangle", "rle", b"rle"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_mask: _TypeAlias = _typing.Literal["rle", "png"]  # noqa: Y015
     _WhichOneofArgType_mask: _TypeAlias = _typing.Literal["mask", b"mask"]  # noqa: Y015
@@ -920,7 +928,7 @@ class SelectedObject(_message.Message):
 
     @_builtins.property
     def rle(self) -> Global___Rle:
-        """Its mask inside the rectangle; unset when nothing is selected."""
+        """Its mask inside the rectangle; unset when nothing is selected, and see `Result.objects_refused`."""
 
     def __init__(
         self,

@@ -4,6 +4,7 @@
 /** @typedef {"fill" | "outline" | "cutout"} Mode */
 
 const MARK_RADIUS = 8;
+const PLAIN_FONT_PX = 15; // lines and marks grow with the page's font, as on a 4K screen
 
 export class Drawing {
   /**
@@ -17,6 +18,7 @@ export class Drawing {
     /** @type {Mode} */
     this.mode = "fill";
     this.opacity = 0.35;
+    this.unit = 1;
     this.checks = checkerboard();
   }
 
@@ -35,6 +37,7 @@ export class Drawing {
   draw({ objects, preview, present, marks, active, box, draft, crosshair, colour }) {
     const { context: c, view, canvas } = this;
     const ratio = canvas.width / Math.max(1, view.stage.width);
+    this.unit = parseFloat(getComputedStyle(document.documentElement).fontSize) / PLAIN_FONT_PX;
     c.setTransform(1, 0, 0, 1, 0, 0);
     c.clearRect(0, 0, canvas.width, canvas.height);
     const place = () =>
@@ -76,21 +79,24 @@ export class Drawing {
     c.fillStyle = "#fff";
     c.fill(difference, "evenodd");
     c.globalAlpha = 1;
-    c.lineWidth = 1.4 / view.scale;
-    c.setLineDash([4 / view.scale, 4 / view.scale]);
+    c.save();
+    c.clip(difference, "evenodd");
+    c.lineWidth = (3 * this.unit) / view.scale; // its inner half is seen
+    c.setLineDash([(4 * this.unit) / view.scale]);
     c.strokeStyle = "#fff";
     c.stroke(preview.path);
-    c.setLineDash([]);
+    c.restore();
   }
 
   /** @param {Path2D} path @param {string} colour @param {number} width on the screen */
   #line(path, colour, width) {
     const { context: c, view } = this;
     c.lineJoin = "round";
-    c.lineWidth = (width + 1.6) / view.scale;
+    const unit = this.unit / view.scale;
+    c.lineWidth = (width + 1.6) * unit;
     c.strokeStyle = "rgb(0 0 0 / 45%)";
     c.stroke(path);
-    c.lineWidth = width / view.scale;
+    c.lineWidth = width * unit;
     c.strokeStyle = colour;
     c.stroke(path);
   }
@@ -119,7 +125,8 @@ export class Drawing {
     const [x, y] = mark.kind === "stroke" ? mark.points : [mark.x, mark.y];
     if (mark.kind === "stroke") this.#polyline(mark.points, colour);
     const at = view.toScreen(x, y);
-    const radius = active ? MARK_RADIUS + 2 : MARK_RADIUS;
+    const radius = (active ? MARK_RADIUS + 2 : MARK_RADIUS) * this.unit;
+    const arm = 3.5 * this.unit;
     c.beginPath();
     c.arc(at.x, at.y, radius, 0, 2 * Math.PI);
     c.fillStyle = colour;
@@ -127,17 +134,17 @@ export class Drawing {
     c.shadowBlur = 4;
     c.fill();
     c.shadowBlur = 0;
-    c.lineWidth = active ? 3 : 2;
+    c.lineWidth = (active ? 3 : 2) * this.unit;
     c.strokeStyle = "#fff";
     c.stroke();
     c.beginPath(); // the sign, so that colour is not the only difference
-    c.moveTo(at.x - 3.5, at.y);
-    c.lineTo(at.x + 3.5, at.y);
+    c.moveTo(at.x - arm, at.y);
+    c.lineTo(at.x + arm, at.y);
     if (!mark.negative) {
-      c.moveTo(at.x, at.y - 3.5);
-      c.lineTo(at.x, at.y + 3.5);
+      c.moveTo(at.x, at.y - arm);
+      c.lineTo(at.x, at.y + arm);
     }
-    c.lineWidth = 2;
+    c.lineWidth = 2 * this.unit;
     c.stroke();
   }
 

@@ -11,8 +11,9 @@ const DELTA = { mask: MASK_RLE, changedOnly: true };
 
 /**
  * What outlives a page: kept in the browser.
- * @typedef {{sessionId: string, sequence: number, acked: number}} Memo
- * @typedef {"idle" | "online" | "connecting" | "offline" | "restoring" | "taken"} Connection
+ * `replayed`: the engine was told again what is in force, and knows nothing of what was undone.
+ * @typedef {{sessionId: string, sequence: number, acked: number, replayed?: boolean}} Memo
+ * @typedef {"idle" | "online" | "connecting" | "offline" | "restoring" | "taken" | "full"} Connection
  */
 
 export class EngineSession {
@@ -174,6 +175,7 @@ export class EngineSession {
     const state = events.length
       ? await link.send({ event: { case: "show", value: {} }, output: { mask: MASK_RLE } })
       : opened;
+    this.memo.replayed ||= this.memo.sequence > 0;
     this.memo.sessionId = opened.sessionId;
     this.memo.acked = 0;
     this.#watch(link);
@@ -205,7 +207,7 @@ export class EngineSession {
     } else if (error.kind === "TakenOverError") {
       this.#lost(error);
     } else if (this.#isPassing(error) || error.kind === "LimitError") {
-      this.onconnection("offline", error.message);
+      this.onconnection(error.kind === "LimitError" ? "full" : "offline", error.message);
       await this.#pause(this.delay);
       this.delay = Math.min(2 * this.delay, MAX_DELAY_MS);
     } else {

@@ -6,6 +6,7 @@ import { Masks } from "./masks.js";
 import { notify } from "./notices.js";
 import { decode, digestOf, fileOf, OpenError } from "./opening.js";
 import * as panel from "./panel.js";
+import * as repair from "./repair.js";
 import { PictureView } from "./picture_view.js";
 import { prepare as prepareSaving } from "./saving_dialog.js";
 import * as status from "./status.js";
@@ -16,7 +17,7 @@ import { Workspace } from "./workspace.js";
 
 const TAB = "clickcut-workspace";
 
-class Page {
+export class Page {
   constructor() {
     this.stage = new PictureView();
     this.masks = new Masks();
@@ -24,6 +25,7 @@ class Page {
     this.workspace = null;
     /** @type {Promise<Wire> | null} */
     this.wire = null;
+    this.turn = 0;
   }
 
   /** The contract; asked for again after a failure. */
@@ -39,28 +41,47 @@ class Page {
    * @param {Blob} file
    * @param {string} name
    * @param {{id: string, record: any}} [earlier]
+   * @param {import("./edits.js").Edit} [first] done before anything else
    */
-  async open(file, name, earlier) {
+  async open(file, name, earlier, first) {
     document.body.classList.add("opening");
+    const turn = ++this.turn;
     try {
       const [picture, digest, wire] = await Promise.all([
         decode(file),
         earlier?.record.digest || digestOf(file),
         this.contract(),
       ]);
+      if (turn !== this.turn) return; // another picture was given meanwhile
       this.workspace?.close();
       const id = earlier?.id ?? newId();
       const parts = { id, file, name, picture, wire, masks: this.masks, digest };
       this.workspace = new Workspace({ ...parts, record: earlier?.record });
       this.#attach(this.workspace);
       sessionStorage.setItem(TAB, id);
-      await this.workspace.start();
+      await this.#start(this.workspace);
+      if (first) await this.workspace?.apply(first);
     } catch (error) {
       const reason = /** @type {Error} */ (error).message;
       notify(error instanceof OpenError ? `${name}: ${reason}` : reason, "error");
     } finally {
       document.body.classList.remove("opening");
       this.render();
+    }
+  }
+
+  /** @param {Workspace} workspace */
+  async #start(workspace) {
+    try {
+      await workspace.start();
+    } catch (error) {
+      if (/** @type {any} */ (error).kind === "Closed") return; // another picture was given
+      await workspace.abandon();
+      sessionStorage.removeItem(TAB);
+      this.workspace = null;
+      this.stage.clear();
+      await this.offerRecent();
+      throw new OpenError(/** @type {Error} */ (error).message);
     }
   }
 
@@ -87,8 +108,26 @@ class Page {
 
   render() {
     status.render(this.workspace);
+    repair.render(this.workspace);
     panel.render(element("objects"), this.workspace, (n) => this.stage.colour(n));
     this.stage.redraw();
+  }
+
+  /** Opens the picture that the command named, where there is one. */
+  async given() {
+    const answer = await fetch("picture").catch(() => null);
+    if (answer?.status !== 200) return;
+    const name = decodeURIComponent(answer.headers.get("x-clickcut-name") ?? "picture");
+    await this.open(await answer.blob(), name);
+  }
+
+  /** Offers the picture that was worked on last. */
+  async offerRecent() {
+    const [last] = await store.recent();
+    button("again").hidden = !last;
+    if (!last) return;
+    button("again").textContent = `Continue with ${last.name}`;
+    button("again").onclick = () => this.restore(last.id);
   }
 
   async sample() {
@@ -240,16 +279,6 @@ function fillHelp() {
   }
 }
 
-/** @param {Page} page */
-async function offerRecent(page) {
-  const [last] = await store.recent();
-  if (!last) return;
-  const again = button("again");
-  again.hidden = false;
-  again.textContent = `Continue with ${last.name}`;
-  again.onclick = () => page.restore(last.id);
-}
-
 const page = new Page();
 theme.apply();
 join(page);
@@ -258,6 +287,7 @@ fillHelp();
 prepareSaving(() => page.workspace);
 page.render();
 const last = sessionStorage.getItem(TAB);
-if (last) await page.restore(last);
-if (!page.workspace) await offerRecent(page);
+if (!(await repair.start(page)) && last) await page.restore(last);
+if (!page.workspace) await page.given();
+if (!page.workspace) await page.offerRecent();
 document.body.classList.add("ready");

@@ -55,7 +55,7 @@ function build(workspace, index) {
 /**
  * @param {HTMLLIElement} row
  * @param {import("./workspace.js").Workspace} workspace
- * @param {import("./workspace.js").Item} item
+ * @param {import("./objects.js").Item} item
  * @param {string} colour
  */
 function update(row, workspace, item, colour) {

@@ -75,6 +75,16 @@ export class PictureView {
     this.view.fit();
   }
 
+  /** No picture is open. */
+  clear() {
+    this.workspace?.picture.remove();
+    this.preview?.close();
+    this.workspace = this.preview = null;
+    const { canvas, context } = this.drawing;
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, canvas.width, canvas.height);
+  }
+
   /** @param {boolean} on */
   setPreview(on) {
     this.wantsPreview = on;

@@ -37,7 +37,10 @@ export class Preview {
   enable(on) {
     this.enabled = on;
     this.times = [];
-    if (!on) this.clear();
+    if (on) return;
+    this.clear();
+    this.session?.close();
+    this.session = null;
   }
 
   /** The pointer is at a place of the image. @param {number} x @param {number} y @param {boolean} negative */
@@ -56,9 +59,7 @@ export class Preview {
   }
 
   close() {
-    this.enabled = false;
-    this.clear();
-    this.session?.close();
+    this.enable(false);
   }
 
   get p95() {

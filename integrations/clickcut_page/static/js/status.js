@@ -34,6 +34,7 @@ function renderConnection(workspace) {
     offline: "Engine not reachable",
     restoring: "Restoring",
     taken: "Open elsewhere",
+    full: "Engine is full",
   }[state];
   element("connection").dataset.state = state;
   set("connection-text", words);
@@ -46,6 +47,8 @@ function renderConnection(workspace) {
       label: "Try now",
       act,
     });
+  } else if (state === "full") {
+    banner(`${workspace?.message}. The page keeps trying; nothing is lost.`);
   } else if (state === "restoring") {
     banner(`The engine was restarted; your work is being restored: ${workspace?.message}`);
   } else {

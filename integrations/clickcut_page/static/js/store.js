@@ -30,8 +30,9 @@ async function run(stores, mode, work) {
   const db = await database();
   if (!db) return undefined;
   return new Promise((resolve) => {
-    const transaction = db.transaction(stores, mode);
+    const transaction = db.transaction(stores, mode, { durability: "relaxed" });
     const request = work(transaction);
+    transaction.commit(); // at once: a page that goes away now must not take it along
     transaction.oncomplete = () => resolve(request.result);
     transaction.onerror = transaction.onabort = () => resolve(undefined);
   });
@@ -59,12 +60,15 @@ export function save(record) {
  */
 export async function saveImage(id, file) {
   await run(["images"], "readwrite", (t) => t.objectStore("images").put(file, id));
-  for (const old of (await recent()).slice(KEPT)) {
-    await run(["workspaces", "images"], "readwrite", (t) => {
-      t.objectStore("images").delete(old.id);
-      return t.objectStore("workspaces").delete(old.id);
-    });
-  }
+  for (const old of (await recent()).slice(KEPT)) await remove(old.id);
+}
+
+/** Forgets a workspace and its image. @param {string} id */
+export function remove(id) {
+  return run(["workspaces", "images"], "readwrite", (t) => {
+    t.objectStore("images").delete(id);
+    return t.objectStore("workspaces").delete(id);
+  });
 }
 
 /** @returns {Promise<any[]>} records, newest first */

@@ -16,7 +16,8 @@ export class MaskBuffer {
   }
 
   clear() {
-    this.data.fill(0);
+    const [, y0, , y1] = this.box;
+    if (y1 > y0) this.data.fill(0, (y0 + 1) * this.stride, (y1 + 1) * this.stride);
     this.box = [this.width, this.height, 0, 0];
   }
 
@@ -29,12 +30,20 @@ export class MaskBuffer {
     const { data, stride } = this;
     const { height } = at;
     const origin = (at.y + 1) * stride + at.x + 1;
-    let position = 0;
-    let value = 0;
+    let [position, value] = [0, 0];
+    let [minX, minY, maxX, maxY] = this.box;
     for (const run of runLengths(counts)) {
       let column = Math.floor(position / height);
       let row = position - column * height;
       let left = run;
+      if (value && run) {
+        const last = Math.floor((position + run - 1) / height);
+        const rows = last > column ? [0, height] : [row, row + run]; // over a column's end: all
+        minX = Math.min(minX, at.x + column);
+        maxX = Math.max(maxX, at.x + last + 1);
+        minY = Math.min(minY, at.y + rows[0]);
+        maxY = Math.max(maxY, at.y + rows[1]);
+      }
       while (left > 0) {
         const rows = Math.min(left, height - row);
         let i = origin + row * stride + column;
@@ -46,13 +55,7 @@ export class MaskBuffer {
       position += run;
       value ^= 1;
     }
-    const box = this.box;
-    this.box = [
-      Math.min(box[0], at.x),
-      Math.min(box[1], at.y),
-      Math.max(box[2], at.x + at.width),
-      Math.max(box[3], at.y + at.height),
-    ];
+    this.box = [minX, minY, maxX, maxY];
   }
 
   /**

@@ -2,22 +2,14 @@
 //
 // Actions run one after the other. An action that the engine refuses leaves everything as it was.
 
-import { boxOf, marksOf, toBytes, toEvent, toText } from "./edits.js";
+import { toBytes, toEvent, toText } from "./edits.js";
 import { EngineSession } from "./engine_session.js";
 import { NOTHING } from "./masks.js";
+import { Objects } from "./objects.js";
 import * as store from "./store.js";
 import { MASK_RLE } from "./wire.js";
 
-/**
- * An object of the image. `index` is its number in the engine's session.
- * @typedef {{index: number, name: string, colour: number, hidden: boolean, deleted: boolean,
- *   counts: string | null, area: number, undone: import("./edits.js").Edit[]}} Item
- * @typedef {{object: number, edit: import("./edits.js").Edit}} Entry
- */
-
-export const COLOURS = 8;
-
-export class Workspace extends EventTarget {
+export class Workspace extends Objects {
   /**
    * @param {object} parts
    * @param {string} parts.id
@@ -30,23 +22,15 @@ export class Workspace extends EventTarget {
    * @param {any} [parts.record] of an earlier page
    */
   constructor({ id, file, name, picture, wire, masks, digest, record }) {
-    super();
+    super(wire, record);
     this.id = id;
     this.file = file;
     this.name = name;
     this.picture = picture;
     this.size = { width: picture.naturalWidth, height: picture.naturalHeight };
-    this.wire = wire;
     this.masks = masks;
-    /** @type {Item[]} */
-    this.items = record?.items ?? [];
-    /** @type {Entry[]} */
-    this.log = record?.log ?? [];
-    this.current = record?.current ?? 0;
-    /** An event that was sent and not answered. @type {{sequence: number, entry: Entry} | null} */
+    /** An event that was sent and not answered. @type {{sequence: number, entry: import("./objects.js").Entry} | null} */
     this.unanswered = record?.unanswered ?? null;
-    /** @type {import("./edits.js").Edit | null} an edit that is shown before it is answered */
-    this.pending = null;
     /** @type {Map<number, import("./masks.js").Outline>} */
     this.outlines = new Map();
     /** @type {import("./masks.js").Outline} */
@@ -74,13 +58,11 @@ export class Workspace extends EventTarget {
         this.#changed();
       },
     });
-    if (!this.items.length) this.#add();
     // An undo that an earlier page sent and saw no answer to is settled by our own list.
     if (!this.unanswered) this.session.memo.sequence = this.session.memo.acked;
-    this.excludes = wire.has("nextObject.excludeFinished");
   }
 
-  /** Reaches the engine, and settles what an earlier page left open. */
+  /** Reaches the engine, and settles what an earlier page left open; throws what it refuses. */
   async start() {
     for (const item of this.items) {
       if (item.index !== this.current && item.counts) {
@@ -90,75 +72,30 @@ export class Workspace extends EventTarget {
     }
     await store.saveImage(this.id, this.file);
     const left = this.unanswered;
+    /** @type {unknown} */
+    let refusal = null;
     await this.#act(async () => {
-      await this.session.reach();
-      if (!left) return;
+      try {
+        await this.session.reach();
+      } catch (error) {
+        refusal = error;
+      }
+      if (refusal || !left) return;
       if (this.session.memo.acked < left.sequence) {
         await this.session.exchange(toEvent(left.entry.edit), { sequence: left.sequence });
       }
-      this.#record(left.entry);
+      this.log.push(left.entry);
       this.unanswered = null;
       await this.#show(await this.#ask("show"));
     });
+    if (refusal) throw refusal;
   }
 
-  /** @returns {Item} */
-  get item() {
-    return this.items[this.current];
-  }
-
-  /** Edits of an object, in order. @param {number} index */
-  edits(index) {
-    return this.log.filter((entry) => entry.object === index).map((entry) => entry.edit);
-  }
-
-  /** Clicks and strokes in force of the present object, the one on its way included. */
-  get marks() {
-    const edits = this.edits(this.current);
-    return marksOf(this.pending ? [...edits, this.pending] : edits);
-  }
-
-  /** The box in force of the present object. */
-  get box() {
-    const edits = this.edits(this.current);
-    return boxOf(this.pending ? [...edits, this.pending] : edits);
-  }
-
-  get canUndo() {
-    return this.log.some((entry) => entry.object === this.current);
-  }
-
-  get canRedo() {
-    return this.item.undone.length > 0;
-  }
-
-  /** Objects to be saved. */
-  get kept() {
-    return this.items.filter((item) => !item.deleted && item.area > 0);
-  }
-
-  /** All events since the image was opened, in the engine's words. */
-  history() {
-    /** @type {{case: string, value: any}[]} */
-    const events = [];
-    let at = 0;
-    let count = 1;
-    const go = (/** @type {number} */ index) => {
-      while (count <= index) {
-        events.push(this.#next());
-        at = count++;
-      }
-      if (at !== index) {
-        events.push(this.#again(index));
-        at = index;
-      }
-    };
-    for (const { object, edit } of this.log) {
-      go(object);
-      events.push(toEvent(edit));
-    }
-    go(this.current);
-    return events;
+  /** Forgets a picture that the engine does not take. */
+  async abandon() {
+    this.session.close();
+    await this.queue;
+    await store.remove(this.id);
   }
 
   // ---- what a person does
@@ -171,7 +108,7 @@ export class Workspace extends EventTarget {
       this.#changed();
       try {
         const reply = await this.#send(toEvent(edit), entry);
-        this.#record(entry);
+        this.log.push(entry);
         this.item.undone = [];
         await this.#show(reply);
       } finally {
@@ -194,9 +131,12 @@ export class Workspace extends EventTarget {
   redo() {
     return this.#act(async () => {
       if (!this.canRedo) return;
-      const reply = await this.#send({ case: "redo", value: {} });
-      const edit = /** @type {import("./edits.js").Edit} */ (this.item.undone.pop());
-      this.#record({ object: this.current, edit });
+      const edit = /** @type {import("./edits.js").Edit} */ (this.item.undone.at(-1));
+      await this.session.reach(); // what it knows is only certain now
+      const known = !this.session.memo.replayed;
+      const reply = await this.#send(known ? { case: "redo", value: {} } : toEvent(edit));
+      this.item.undone.pop();
+      this.log.push({ object: this.current, edit });
       await this.#show(reply);
     });
   }
@@ -205,8 +145,8 @@ export class Workspace extends EventTarget {
     return this.#act(async () => {
       if (!this.item.area) throw new Error("Select something first, then go on to the next object.");
       await this.#finish();
-      const reply = await this.#send(this.#next());
-      this.#add();
+      const reply = await this.#send(this.next());
+      this.add();
       this.current = this.items.length - 1;
       await this.#show(reply);
     });
@@ -217,7 +157,7 @@ export class Workspace extends EventTarget {
     return this.#act(async () => {
       if (index === this.current) return;
       await this.#finish();
-      const reply = await this.#send(this.#again(index));
+      const reply = await this.#send(this.again(index));
       this.current = index;
       await this.#show(reply);
     });
@@ -251,11 +191,7 @@ export class Workspace extends EventTarget {
     });
   }
 
-  get canEditEarlier() {
-    return this.wire.has("editObject");
-  }
-
-  /** @param {number} index @param {Partial<Item>} change */
+  /** @param {number} index @param {Partial<import("./objects.js").Item>} change */
   change(index, change) {
     Object.assign(this.items[index], change);
     this.#save();
@@ -278,25 +214,6 @@ export class Workspace extends EventTarget {
 
   // ---- within
 
-  #add() {
-    const index = this.items.length;
-    this.items.push({
-      index,
-      name: `Object ${index + 1}`,
-      colour: index % COLOURS,
-      hidden: false,
-      deleted: false,
-      counts: null,
-      area: 0,
-      undone: [],
-    });
-  }
-
-  /** @param {Entry} entry */
-  #record(entry) {
-    this.log.push(entry);
-  }
-
   /** Gets the whole mask of the present object, to be kept. */
   async #finish() {
     const reply = await this.#ask("show", { mask: MASK_RLE });
@@ -306,15 +223,6 @@ export class Workspace extends EventTarget {
     this.outlines.set(this.current, this.outline);
   }
 
-  #next() {
-    return { case: "nextObject", value: this.excludes ? { excludeFinished: true } : {} };
-  }
-
-  /** @param {number} index */
-  #again(index) {
-    return { case: "editObject", value: this.excludes ? { index, excludeFinished: true } : { index } };
-  }
-
   /**
    * Does something to another object and comes back, where the engine can.
    * @param {number} index @param {() => Promise<void>} work
@@ -322,9 +230,14 @@ export class Workspace extends EventTarget {
   async #elsewhere(index, work) {
     if (!this.canEditEarlier) return;
     await this.#finish();
-    await this.#send(this.#again(index));
-    await work();
-    await this.#show(await this.#send(this.#again(this.current)));
+    this.visited = index;
+    try {
+      await this.#send(this.again(index));
+      await work();
+    } finally {
+      this.visited = null;
+      await this.#show(await this.#send(this.again(this.current)));
+    }
   }
 
   /** @param {string} kind @param {any} [output] */
@@ -334,7 +247,7 @@ export class Workspace extends EventTarget {
 
   /**
    * @param {{case: string, value: any}} event
-   * @param {Entry | null} [entry] what is to be settled if the page goes away now
+   * @param {import("./objects.js").Entry | null} [entry] what is to be settled if the page goes away now
    */
   async #send(event, entry = null) {
     const sequence = this.session.nextSequence();

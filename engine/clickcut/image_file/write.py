@@ -1,4 +1,4 @@
-"""Pictures -> files. OpenCV encodes in memory, Python writes.
+"""Write pictures to files. OpenCV encodes in memory, Python writes.
 
 A path never reaches OpenCV: a name that is not valid Unicode ends the process inside its bindings.
 """
@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 from clickcut.errors import ImageError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-"""Endings of file names that can be written."""
+"""Supported suffixes."""
 
 
 def write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write a picture to a file; the name's ending says in which format.
+    """Write a picture to a file in the format of its suffix.
 
     Args:
-        path: any name that the file system takes.
+        path: of the file.
         pixels: (H, W, 3) uint8 RGB, or (H, W) uint8 grey.
 
     Raises:
-        ImageError: another ending, or the file cannot be written.
+        ImageError: unknown suffix, or the file cannot be written.
     """
     check_name(path)
     ordered = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
@@ -39,10 +39,10 @@ def write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
 
 
 def check_name(path: Path) -> None:
-    """Check that a picture could be written under this name, before the work is done.
+    """Check the suffix of a file name, before any work is done.
 
     Raises:
-        ImageError: its ending is of no known format.
+        ImageError: unknown suffix.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise ImageError(f"{path}: the name must end in one of {' '.join(SUFFIXES)}")

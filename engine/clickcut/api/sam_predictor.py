@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clickcut.api.protocols import Session
 from clickcut.errors import EventError, ImageError
-from clickcut.protocols import Session
 
 if TYPE_CHECKING:
     from clickcut.client import Client
@@ -33,10 +33,10 @@ class _Prompts:
 
 
 class SamPredictor:
-    """Selects objects in an image from points, a box or a mask.
+    """Select objects in an image by points, a box or a mask.
 
-    Points that extend those of the last call go on from its result, as clicks of a session do: the
-    network sees its previous answer, and only the new points cost time.
+    Points that extend those of the last call continue from its result, like clicks of a session:
+    the network sees its previous output, and only the new points cost time.
 
     Args:
         model: a name from `clickcut models`, or the path of a bundle; "" for the default.
@@ -103,14 +103,14 @@ class SamPredictor:
         multimask_output: bool = True,
         return_logits: bool = False,
     ) -> tuple[NDArray[np.bool_] | NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """The mask for some prompts.
+        """Return the mask for the given prompts.
 
         Args:
             point_coords: (N, 2), x and y in pixels of the image.
             point_labels: (N,): 1 object, 0 background, -1 not a point.
             box: (4,), x0, y0, x1, y1.
             mask_input: (1, 256, 256) logits of an earlier call, to start from.
-            multimask_output: taken for compatibility; there is always one mask.
+            multimask_output: accepted for compatibility; there is always one mask.
             return_logits: logits of the network, without the graph cut, in place of the mask.
 
         Returns:
@@ -153,7 +153,7 @@ class SamPredictor:
             return prompts, None
         if self._low_res is not None and np.array_equal(low_res, self._low_res[0]):
             onward = replace(prompts, initial=self._last.initial)
-            if self._extends(onward):  # a session goes on from its last answer anyway
+            if self._extends(onward):  # a session continues from its last result anyway
                 return onward, None
         return prompts, _from_low_res(low_res, self.original_size)
 
@@ -163,9 +163,9 @@ class SamPredictor:
         return same and prompts.points[: len(last.points)] == last.points
 
     def _continued(self, prompts: _Prompts, initial: NDArray[np.bool_] | None) -> Session:
-        """The session after all prompts: the present one with those that are new, or a new one."""
+        """Return the session after all prompts: the present one, extended, or a new one."""
         session, done = self._session, len(self._last.points)
-        self._session = None  # until all is applied, so that an error half way leaves nothing
+        self._session = None  # until all is applied, so that an error halfway leaves no session
         if session is None or not self._extends(prompts):
             if session is not None:
                 session.close()
@@ -203,8 +203,9 @@ class SamPredictor:
 
             data, model = Picture.of(pixels).data, self._model
             return lambda: client.open(data, model=model)
+        from clickcut.api.local_session import LocalSession
+        from clickcut.api.opening import predictor_of
         from clickcut.images import prepare_pixels
-        from clickcut.local import LocalSession, predictor_of
         from clickcut.session import ClickSession
 
         predictor = predictor_of(self._model)
@@ -252,7 +253,7 @@ def _logits(probability: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _low_res_size(height: int, width: int) -> tuple[int, int]:
-    """Rows and columns that an image fills of the low-resolution square."""
+    """Return rows and columns that an image fills of the low-resolution square."""
     scale = LOW_RES / max(height, width)
     return max(1, round(height * scale)), max(1, round(width * scale))
 

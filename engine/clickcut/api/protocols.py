@@ -1,4 +1,4 @@
-"""The surface that all sessions share: in this process, on a server, and with `await`."""
+"""The interface that all sessions share: in this process, on a server, and with `await`."""
 
 from __future__ import annotations
 
@@ -32,37 +32,37 @@ class AnySession(Protocol[M_co, P_co, L_co]):
     """
 
     def click(self, x: float, y: float, positive: bool = True) -> M_co:
-        """Say that the pixel at (x, y) is object, or background when not `positive`."""
+        """Mark the pixel at (x, y) as object, or as background if not `positive`."""
 
     def stroke(self, points: ArrayLike, positive: bool = True) -> M_co:
-        """Say the same of all pixels on a polyline: (N, 2), x and y of its corners."""
+        """Mark all pixels on a polyline: (N, 2), x and y of its corners, image pixels."""
 
     def box(self, x0: float, y0: float, x1: float, y1: float) -> M_co:
-        """Say that the object lies in a box, in place of an earlier one."""
+        """Set the box around the object, image pixels; it replaces an earlier one."""
 
     def move_click(self, index: int, x: float, y: float) -> M_co:
-        """Make a click, by its index in `clicks`, at (x, y), as if it had been made there."""
+        """Move a click, by its index in `clicks`, to (x, y), as if it had been made there."""
 
     def remove_click(self, index: int) -> M_co:
-        """Take a click or stroke away, by its index in `clicks`, as if it had not been made."""
+        """Remove a click or stroke, by its index in `clicks`, as if it had not been made."""
 
     def start_from(self, mask: Mask) -> M_co:
-        """Start from an existing mask, (H, W) bool, which clicks then repair."""
+        """Start from an initial mask, (H, W) bool, which clicks then correct."""
 
     def undo(self) -> M_co:
-        """Take back the last click, stroke, change of a click, box, initial mask or reset."""
+        """Undo the last click, stroke, change of a click, box, initial mask or reset."""
 
     def redo(self) -> M_co:
-        """Apply again what the last undo took back."""
+        """Redo what the last undo took back."""
 
     def reset(self) -> M_co:
-        """Take away everything done for the current object."""
+        """Remove all clicks, box and initial mask of the current object."""
 
     def next_object(self, exclude_finished: bool = False) -> M_co:
         """Start a new object on the same image, with no clicks."""
 
     def edit_object(self, index: int, exclude_finished: bool = False) -> M_co:
-        """Go back to an object, by its `object_index`, with its clicks, undo and redo."""
+        """Edit an earlier object again, by its `object_index`, with its clicks, undo and redo."""
 
     def set_parameters(
         self,
@@ -77,16 +77,16 @@ class AnySession(Protocol[M_co, P_co, L_co]):
 
     @property
     def mask(self) -> Mask:
-        """The present mask, (H, W) bool, read-only."""
+        """The current mask, (H, W) bool, read-only."""
 
-    def polygons(self, tolerance: float = 0.0) -> list[Polygon]:
-        """The outlines of the present mask; see `clickcut.polygons.to_polygons`."""
+    def polygons(self, tolerance: float = 0.0, *, valid: bool = False) -> list[Polygon]:
+        """Return the outlines of the current mask; see `clickcut.polygons.to_polygons`."""
 
     def probability(self) -> P_co:
-        """The network's output per image pixel, (H, W) float32; 0 where it did not look."""
+        """Return the probability of object, (H, W) float32; 0 outside the network's region."""
 
     def objects(self) -> L_co:
-        """All objects on the image, the current one included, by their index."""
+        """Return all objects on the image, the current one included, by index."""
 
     @property
     def clicks(self) -> list[PlacedClick]:
@@ -94,31 +94,31 @@ class AnySession(Protocol[M_co, P_co, L_co]):
 
     @property
     def num_clicks(self) -> int:
-        """How many clicks and strokes of the current object are in force."""
+        """Number of clicks and strokes of the current object in force."""
 
     @property
     def can_undo(self) -> bool:
-        """Whether `undo` has something to take back."""
+        """Whether there is something to undo."""
 
     @property
     def can_redo(self) -> bool:
-        """Whether `redo` has something to apply."""
+        """Whether there is something to redo."""
 
     @property
     def object_index(self) -> int:
-        """Of the current object: 0 for the first one on the image, then 1, ..."""
+        """Index of the current object: 0 for the first one on the image."""
 
     @property
     def num_objects(self) -> int:
-        """How many objects there are on the image, the current one included."""
+        """Number of objects on the image, the current one included."""
 
     @property
     def width(self) -> int:
-        """Of the image, pixels."""
+        """Columns of the image."""
 
     @property
     def height(self) -> int:
-        """Of the image, pixels."""
+        """Rows of the image."""
 
     @property
     def digest(self) -> str:
@@ -142,20 +142,20 @@ class AnySession(Protocol[M_co, P_co, L_co]):
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes that the session holds, the image not counted."""
+        """Memory of the session in bytes, without the image."""
 
     @property
     def timings(self) -> dict[str, float]:
         """Milliseconds of the last event, by stage; see `Timings` of the wire contract."""
 
     def close(self) -> Any:
-        """End the session and free its memory."""
+        """Close the session and free its memory."""
 
 
 Session = AnySession[Mask, Probability, Objects]
-"""A session whose methods return their results."""
+"""A session whose methods return results."""
 
 AsyncSession = AnySession[
     Coroutine[Any, Any, Mask], Coroutine[Any, Any, Probability], Coroutine[Any, Any, Objects]
 ]
-"""A session whose methods are awaited."""
+"""A session whose methods return awaitables."""

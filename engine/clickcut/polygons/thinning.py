@@ -75,7 +75,7 @@ def thin(
 def _is_near(
     points: NDArray[np.int32], first: int, end: int, a: int, c: int, tolerance: float
 ) -> bool:
-    """Whether all points of an outline from a to c lie near the segment a c."""
+    """Return whether all points of an outline from a to c lie near the segment a c."""
     xa, ya = float(points[a, 0]), float(points[a, 1])
     dx, dy = points[c, 0] - xa, points[c, 1] - ya
     length = dx * dx + dy * dy
@@ -106,7 +106,7 @@ def _is_empty(
     b: int,
     c: int,
 ) -> bool:
-    """Whether no other point that is kept lies in the triangle a b c or on its sides."""
+    """Return whether no other point that is kept lies in the triangle a b c or on its sides."""
     xs = (int(points[a, 0]), int(points[b, 0]), int(points[c, 0]))
     ys = (int(points[a, 1]), int(points[b, 1]), int(points[c, 1]))
     turn = _side(xs[0], ys[0], xs[1], ys[1], xs[2], ys[2])

@@ -1,4 +1,4 @@
-"""Masks -> polygons along the edges between pixels."""
+"""Trace the outlines of a mask along the edges between pixels."""
 
 from __future__ import annotations
 
@@ -11,119 +11,7 @@ from numpy.typing import NDArray
 from clickcut.errors import EventError
 
 MAX_CORNERS = 1_000_000
-"""Corners of all outlines of a mask, at most, before they are simplified."""
-
-MAX_OUTLINES = 10_000
-"""Outlines of a mask that are given, at most."""
-
-_PIECE = 4096
-"""Points of an outline that are simplified together; between pieces one is kept."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Polygon:
-    """A closed outline along the edges between pixels.
-
-    Attributes:
-        points: (N, 2) float32, x and y in image pixels, at half integers when exact; the last joins
-            the first. Clockwise as displayed, a hole counter-clockwise.
-        hole: whether it lies inside another outline and cuts a hole.
-        parent: of a hole of valid polygons: the index of the outline that it lies in; else -1.
-    """
-
-    points: NDArray[np.float32]
-    hole: bool
-    parent: int = -1
-
-
-def to_polygons(
-    mask: NDArray[np.bool_],
-    tolerance: float = 0.0,
-    x0: int = 0,
-    y0: int = 0,
-    valid: bool = False,
-) -> list[Polygon]:
-    """The outlines of a mask.
-
-    With tolerance 0 a pixel is selected exactly when its centre lies inside an odd number of the
-    polygons. Pixels that touch at a corner are joined.
-
-    Args:
-        mask: (h, w) bool; the bounding box of the selection is enough.
-        tolerance: largest distance in pixels from the exact outline (Douglas-Peucker).
-        x0: image column of the mask's first column.
-        y0: image row of the mask's first row.
-        valid: make polygons that are valid in the sense of OGC simple features: pixels that touch
-            at a corner are not joined, no outline crosses or touches itself at any tolerance, two
-            outlines meet in single corners at most, and each hole names its outline.
-
-    Returns:
-        From top to bottom. An outline that keeps fewer than three points at this tolerance is left
-        out, except the one with the largest area; of valid ones, each with a diagonal of the
-        tolerance or less, and an outline is followed by its holes.
-
-    Raises:
-        EventError: more than `MAX_CORNERS` corners, or more than `MAX_OUTLINES` outlines that are
-            larger than the tolerance; found before they are traced or simplified.
-    """
-    if valid:
-        from clickcut.valid_polygons import valid_polygons
-
-        return valid_polygons(mask, tolerance, x0, y0)
-    rings, _ = Corners.of(mask).rings()
-    if not rings.count:
-        return []
-    large = rings.diagonals > tolerance
-    if tolerance <= 0:
-        large[:] = True
-    check_outlines(rings, large, tolerance)
-    origin = np.array((x0 - 0.5, y0 - 0.5), np.float32)
-    exact = [
-        Polygon(rings.points_of(k) + origin, rings.hole(k)) for k in np.flatnonzero(large).tolist()
-    ]
-    if tolerance <= 0:
-        return exact
-    kept = [p for p in (_simplified(p, tolerance) for p in exact) if len(p.points) >= 3]
-    if kept:
-        return kept
-    largest = int(np.argmax(np.abs(rings.areas)))
-    return [Polygon(rings.points_of(largest) + origin, rings.hole(largest))]
-
-
-def check_outlines(rings: Rings, large: NDArray[np.bool_], tolerance: float) -> None:
-    """Check the number of outlines.
-
-    Args:
-        rings: all of a mask.
-        large: (R,) bool, which of them are to be given.
-        tolerance: at which the others are left out.
-
-    Raises:
-        EventError: more than `MAX_OUTLINES`; says what to do.
-    """
-    if np.count_nonzero(large) <= MAX_OUTLINES:
-        return
-    enough = float(np.sort(rings.diagonals)[-MAX_OUTLINES - 1])
-    raise EventError(
-        f"the mask has more than {MAX_OUTLINES:,} outlines at a polygon tolerance of "
-        f"{tolerance:g}: use a tolerance of at least {np.ceil(enough):g} pixels, which leaves out "
-        "the small ones, or remove specks and holes from the mask first"
-    )
-
-
-def _simplified(polygon: Polygon, tolerance: float) -> Polygon:
-    """Douglas-Peucker, in pieces: its time grows with the square of the points at worst."""
-    points = polygon.points
-    if len(points) <= _PIECE:
-        found = cv2.approxPolyDP(points.reshape(-1, 1, 2), tolerance, True).reshape(-1, 2)
-        return Polygon(np.asarray(found, np.float32), polygon.hole)
-    ring = np.concatenate((points, points[:1]))
-    arcs = []
-    for begin in range(0, len(points), _PIECE):
-        arc = ring[begin : begin + _PIECE + 1].reshape(-1, 1, 2)
-        arcs.append(cv2.approxPolyDP(arc, tolerance, False).reshape(-1, 2)[:-1])
-    return Polygon(np.concatenate(arcs).astype(np.float32), polygon.hole)
-
+"""Maximum number of corners of all outlines of a mask, before they are simplified."""
 
 # Pixels around a corner: 1 top left, 2 top right, 4 bottom left, 8 bottom right.
 _BOTTOM_LEFT, _BOTTOM_RIGHT = 4, 8
@@ -175,7 +63,7 @@ class Rings:
         return self.points[self.starts[ring] : self.starts[ring + 1]].astype(np.float32)
 
     def hole(self, ring: int) -> bool:
-        """Whether one ring is a hole."""
+        """Return whether one ring is a hole."""
         return bool(self.holes[ring])
 
 
@@ -195,7 +83,7 @@ class Corners:
 
     @staticmethod
     def of(mask: NDArray[np.bool_]) -> Corners:
-        """The corners of a mask (h, w) bool.
+        """Return the corners of a mask (h, w) bool.
 
         Raises:
             EventError: more than `MAX_CORNERS`.
@@ -222,7 +110,7 @@ class Corners:
         return np.isin(self.kinds, (_FALLING, _RISING))
 
     def rings(self, joined: bool = True) -> tuple[Rings, NDArray[np.intp]]:
-        """The outlines through the corners, and (N,) which corner each of their points is.
+        """Return the outlines through the corners, and (N,) which corner each of their points is.
 
         Args:
             joined: whether pixels that touch at a corner belong together.
@@ -234,7 +122,7 @@ class Corners:
         return Rings(points, starts, holes), order
 
     def _following(self, joined: bool) -> NDArray[np.intp]:
-        """The corner after each.
+        """Return the corner after each.
 
         Along a line of the grid the turns of all outlines pair up in order: an edge lies between
         the first and the second, and so on. Linking the ends of all edges gives rings.
@@ -261,7 +149,7 @@ class Corners:
 
 
 def _cycles(following: list[int]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The cycles of a permutation, each from its least element on, in their order.
+    """Return the cycles of a permutation, each from its least element on, in their order.
 
     Returns:
         Their elements one after the other, and where each cycle begins, the end included.

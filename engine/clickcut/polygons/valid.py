@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clickcut.polygons import Corners, Polygon, Rings, check_outlines
+from clickcut.polygons.outlines import Corners, Rings
+from clickcut.polygons.polygon import Polygon, check_outlines
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,8 +104,8 @@ def _chosen(loops: _Loops, chosen: NDArray[np.bool_]) -> _Loops:
 
 
 def _thinned(loops: _Loops, tolerance: float) -> Rings:
-    """The loops with fewer points; where two touch, the corners around stay as they are."""
-    from clickcut.thinning import CELL, thin  # Numba, which most clients never need
+    """Return the loops with fewer points; where two touch, the corners around stay as they are."""
+    from clickcut.polygons.thinning import CELL, thin  # Numba, which most clients never need
 
     rings = loops.rings
     starts = rings.starts.astype(np.int64)
@@ -125,7 +126,7 @@ def _thinned(loops: _Loops, tolerance: float) -> Rings:
 
 
 def _polygons(rings: Rings, labels: NDArray[Any], origin: NDArray[np.float32]) -> list[Polygon]:
-    """Each outline, followed by its holes."""
+    """Return each outline, followed by its holes."""
     parts: dict[int, list[int]] = {}
     for ring, label in enumerate(labels.tolist()):
         parts.setdefault(label, []).append(ring)

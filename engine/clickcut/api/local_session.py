@@ -1,122 +1,38 @@
-"""Sessions in this process, with the surface of a client's sessions."""
+"""Sessions in this process, with the interface of a client's sessions."""
 
 from __future__ import annotations
 
-import functools
 import threading
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from clickcut.backends import Predictor, load_predictor
-from clickcut.bundle.repository import find_models
-from clickcut.checks import flag_of, number_of, shown, text_of
+from clickcut.api.protocols import Mask, Objects, Probability
+from clickcut.backends import Predictor
+from clickcut.checks import flag_of, number_of, shown
 from clickcut.clicks import PlacedClick
-from clickcut.client.picture import ImageSource, Picture, WindowLike, window_from
 from clickcut.encoding import full_probability
 from clickcut.errors import EventError, SessionNotFoundError
-from clickcut.images import PreparedImage, prepare, prepare_pixels
-from clickcut.parameters import Parameters
+from clickcut.parameters import checked_values
 from clickcut.polygons import Polygon, to_polygons
-from clickcut.protocols import Mask, Objects, Probability
 from clickcut.session import ClickSession, Step
 
 STAGES = ("decode", "queue", "maps", "network", "cut", "encode", "total")
-"""Names of timings; what does not happen in one process stays 0."""
-
-
-def open(  # a session is opened as a file is
-    image: ImageSource,
-    *,
-    model: str = "",
-    parameters: Mapping[str, float | bool] | None = None,
-    window: WindowLike | None = None,
-) -> LocalSession:
-    """Open a session on an image, in this process. The first one compiles kernels.
-
-    Args:
-        image: path, file content, or (H, W, 3) uint8 RGB.
-        model: a name from `clickcut models`, or the path of a bundle; "" for the default.
-        parameters: other than the model's defaults, by name.
-        window: sample values of the file, low and high, that become 0 and 255; None: see
-            `clickcut.image_file.decode`.
-
-    Raises:
-        ImageError: the image cannot be used.
-        EventError: bad parameters.
-        BundleError: there is no such model, or it cannot be used.
-        BackendError: the model's back-end is not installed.
-    """
-    predictor = predictor_of(model)
-    chosen = chosen_parameters(predictor, parameters)
-    began = time.perf_counter()
-    prepared = prepared_image(image, window)
-    decode = 1e3 * (time.perf_counter() - began)
-    return LocalSession(ClickSession(prepared, predictor, chosen), predictor, decode)
-
-
-def prepared_image(image: ImageSource, window: WindowLike | None = None) -> PreparedImage:
-    """Decode an image, unless it is pixels already.
-
-    Raises:
-        ImageError: it cannot be used.
-    """
-    if isinstance(image, np.ndarray) and window is None:
-        return prepare_pixels(image)
-    ends = None if window is None else window_from(window)
-    return prepare(Picture.of(image).data, window=ends)
-
-
-def predictor_of(model: str) -> Predictor:
-    """The model of a name or path, loaded once per process until its file changes.
-
-    Raises:
-        BundleError: there is none, or it cannot be used.
-        BackendError: its back-end is not installed.
-    """
-    (path,) = find_models([model] if text_of(model, "model") else [])[:1]
-    status = path.stat()
-    return _loaded(path, status.st_mtime_ns, status.st_size)
-
-
-@functools.lru_cache(maxsize=4)
-def _loaded(path: Path, changed: int, size: int) -> Predictor:
-    return load_predictor(path)
-
-
-def chosen_parameters(
-    predictor: Predictor, values: Mapping[str, float | bool] | None
-) -> Parameters:
-    """The model's defaults with some replaced.
-
-    Raises:
-        EventError: an unknown name, a value of a wrong type, or out of range.
-    """
-    if values is not None and not isinstance(values, Mapping):
-        raise EventError(f"parameters are a dict by name, got {shown(values)}")
-    return predictor.metadata.parameters.changed(**_checked(values or {}))
-
-
-def _checked(values: Mapping[str, object]) -> dict[str, float | bool]:
-    return {
-        name: flag_of(value, name) if name == "cut" else number_of(value, name)
-        for name, value in values.items()
-    }
+"""Names of timings; stages that do not occur in this process stay 0."""
 
 
 class LocalSession:
-    """A session of `clickcut.open`; see `clickcut.protocols.AnySession`.
+    """A session of `clickcut.open`; see `clickcut.api.protocols.AnySession`.
 
     Closes when used in `with`. Several threads may use it: events go one after the other.
 
     Args:
-        session: computes.
+        session: does the computation.
         predictor: of the session.
-        decode: milliseconds that its image took.
+        decode: milliseconds for decoding the image.
     """
 
     def __init__(self, session: ClickSession, predictor: Predictor, decode: float = 0.0) -> None:
@@ -130,48 +46,48 @@ class LocalSession:
     # ---- events
 
     def click(self, x: float, y: float, positive: bool = True) -> Mask:
-        """Say that the pixel at (x, y) is object, or background when not `positive`."""
+        """Mark the pixel at (x, y) as object, or as background if not `positive`."""
         column, row = number_of(x, "x of a click"), number_of(y, "y of a click")
         sign = flag_of(positive, "positive")
         return self._apply(lambda session: session.click(column, row, sign))
 
     def stroke(self, points: ArrayLike, positive: bool = True) -> Mask:
-        """Say the same of all pixels on a polyline: (N, 2), x and y of its corners."""
+        """Mark all pixels on a polyline: (N, 2), x and y of its corners, image pixels."""
         sign = flag_of(positive, "positive")
         return self._apply(lambda session: session.stroke(points, sign))
 
     def box(self, x0: float, y0: float, x1: float, y1: float) -> Mask:
-        """Say that the object lies in a box, in place of an earlier one."""
+        """Set the box around the object, image pixels; it replaces an earlier one."""
         named = {"x0": x0, "y0": y0, "x1": x1, "y1": y1}
         corners = [number_of(value, f"{name} of a box") for name, value in named.items()]
         return self._apply(lambda session: session.box(*corners))
 
     def move_click(self, index: int, x: float, y: float) -> Mask:
-        """Make a click, by its index in `clicks`, at (x, y), as if it had been made there."""
+        """Move a click, by its index in `clicks`, to (x, y), as if it had been made there."""
         column, row = number_of(x, "x of a click"), number_of(y, "y of a click")
         return self._apply(lambda session: session.move_click(index, column, row))
 
     def remove_click(self, index: int) -> Mask:
-        """Take a click or stroke away, by its index in `clicks`, as if it had not been made."""
+        """Remove a click or stroke, by its index in `clicks`, as if it had not been made."""
         return self._apply(lambda session: session.remove_click(index))
 
     def start_from(self, mask: Mask) -> Mask:
-        """Start from an existing mask, (H, W) bool, which clicks then repair."""
+        """Start from an initial mask, (H, W) bool, which clicks then correct."""
         array = np.asarray(mask)
         if array.dtype.kind not in "biuf":
             raise EventError(f"a mask is an (H, W) array of bool, got {shown(mask)}")
         return self._apply(lambda session: session.start_from(array != 0))
 
     def undo(self) -> Mask:
-        """Take back the last click, stroke, change of a click, box, initial mask or reset."""
+        """Undo the last click, stroke, change of a click, box, initial mask or reset."""
         return self._apply(lambda session: session.undo())
 
     def redo(self) -> Mask:
-        """Apply again what the last undo took back."""
+        """Redo what the last undo took back."""
         return self._apply(lambda session: session.redo())
 
     def reset(self) -> Mask:
-        """Take away everything done for the current object."""
+        """Remove all clicks, box and initial mask of the current object."""
         return self._apply(lambda session: session.reset())
 
     def next_object(self, exclude_finished: bool = False) -> Mask:
@@ -183,7 +99,7 @@ class LocalSession:
         return self._apply(lambda session: session.next_object(excluding))
 
     def edit_object(self, index: int, exclude_finished: bool = False) -> Mask:
-        """Go back to an object, by its `object_index`, with its clicks, undo and redo."""
+        """Edit an earlier object again, by its `object_index`, with its clicks, undo and redo."""
         excluding = flag_of(exclude_finished, "exclude_finished")
         return self._apply(lambda session: session.edit_object(index, excluding))
 
@@ -204,7 +120,8 @@ class LocalSession:
             "cut": cut,
             "threshold": threshold,
         }
-        changes = _checked({name: value for name, value in values.items() if value is not None})
+        given = {name: value for name, value in values.items() if value is not None}
+        changes = checked_values(given)
         return self._apply(lambda session: session.set_parameters(**changes))
 
     def _apply(self, event: Callable[[ClickSession], Step]) -> Mask:
@@ -222,20 +139,20 @@ class LocalSession:
 
     @property
     def mask(self) -> Mask:
-        """The present mask, (H, W) bool, read-only."""
+        """The current mask, (H, W) bool, read-only."""
         return self._mask
 
-    def polygons(self, tolerance: float = 0.0) -> list[Polygon]:
-        """The outlines of the present mask; see `clickcut.polygons.to_polygons`."""
+    def polygons(self, tolerance: float = 0.0, *, valid: bool = False) -> list[Polygon]:
+        """Return the outlines of the current mask; see `clickcut.polygons.to_polygons`."""
         with self._lock:
             selection = self._open.selection
             if selection.box is None:
                 return []
             box = selection.box
-            return to_polygons(selection.cropped(), tolerance, box.x0, box.y0)
+            return to_polygons(selection.cropped(), tolerance, box.x0, box.y0, valid=valid)
 
     def probability(self) -> Probability:
-        """The network's output per image pixel, (H, W) float32; 0 where it did not look."""
+        """Return the probability of object, (H, W) float32; 0 outside the network's region."""
         with self._lock:
             found = self._open.probability
         if found is None:
@@ -244,7 +161,7 @@ class LocalSession:
         return full_probability(region, values, self.height, self.width)
 
     def objects(self) -> Objects:
-        """All objects on the image, the current one included, by their index."""
+        """Return all objects on the image, the current one included, by index."""
         with self._lock:
             return self._open.objects()
 
@@ -255,32 +172,32 @@ class LocalSession:
 
     @property
     def num_clicks(self) -> int:
-        """How many clicks and strokes of the current object are in force."""
+        """Number of clicks and strokes of the current object in force."""
         return self._open.num_clicks
 
     @property
     def can_undo(self) -> bool:
-        """Whether `undo` has something to take back."""
+        """Whether there is something to undo."""
         return self._open.can_undo
 
     @property
     def can_redo(self) -> bool:
-        """Whether `redo` has something to apply."""
+        """Whether there is something to redo."""
         return self._open.can_redo
 
     @property
     def object_index(self) -> int:
-        """Of the current object: 0 for the first one on the image, then 1, ..."""
+        """Index of the current object: 0 for the first one on the image."""
         return self._open.object_index
 
     @property
     def num_objects(self) -> int:
-        """How many objects there are on the image, the current one included."""
+        """Number of objects on the image, the current one included."""
         return self._open.num_objects
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes that the session holds, the image not counted."""
+        """Memory of the session in bytes, without the image."""
         return self._open.nbytes
 
     @property
@@ -290,12 +207,12 @@ class LocalSession:
 
     @property
     def width(self) -> int:
-        """Of the image, pixels."""
+        """Columns of the image."""
         return self._image.width
 
     @property
     def height(self) -> int:
-        """Of the image, pixels."""
+        """Rows of the image."""
         return self._image.height
 
     @property
@@ -333,7 +250,7 @@ class LocalSession:
         return self._session
 
     def close(self) -> None:
-        """End the session and free its memory; the last mask stays."""
+        """Close the session and free its memory; `mask` stays readable."""
         with self._lock:
             self._session = None
 
@@ -350,7 +267,7 @@ class LocalSession:
 
 
 def _kept(mask: Mask) -> Mask:
-    """A read-only copy."""
+    """Return a read-only copy."""
     copy = mask.copy()
     copy.flags.writeable = False
     return copy

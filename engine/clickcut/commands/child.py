@@ -1,8 +1,8 @@
-"""Processes that end with the one that started them, whatever way that one ends.
+"""Run the command line in a process that ends with its parent, however the parent ends.
 
-`python -m clickcut.child WORDS` is `clickcut WORDS`, watched: its standard input is a pipe whose
-other end only the parent holds. When the parent ends, killed or not, the pipe closes, and the child
-is told to stop; when it does not stop in time it is ended.
+`python -m clickcut.commands.child WORDS` is `clickcut WORDS`, watched: its standard input is a pipe
+whose other end only the parent holds. When the parent ends, killed or not, the pipe closes, and the
+child gets SIGTERM; if it does not stop in time, it is killed.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 GRACE_SECONDS = 15.0
-"""For how long a child may take to stop before it is killed."""
+"""Seconds that a child may take to stop before it is killed."""
 
 
 @contextmanager
 def child(words: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
-    """Run `clickcut WORDS` as a process of its own; stop it at the end.
+    """Run `clickcut WORDS` in a child process and stop it at the end.
 
     Args:
-        words: of the command line.
+        words: arguments of the command line.
 
     Yields:
         The process; its output and errors come through its `stdout`.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", "clickcut.child", *words],
+        [sys.executable, "-m", "clickcut.commands.child", *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

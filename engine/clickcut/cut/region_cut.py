@@ -17,17 +17,15 @@ becomes f lambda.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clickcut.cut import Cut, EdgeWeights
-from clickcut.cut.cut import NOT_FINITE, check_problem
+from clickcut.cut.cut import NOT_FINITE, Cut, CutProblem
 from clickcut.cut.problem import LIMIT, LOGIT_LIMIT, SCALE
+from clickcut.cut.pyramid import EdgePyramid
 from clickcut.errors import CutError
-from clickcut.images import PreparedImage
 from clickcut.region import Region
 from clickcut.resample import move
 
@@ -67,73 +65,60 @@ def reduction_factor(region: Region) -> int:
     return math.ceil(math.sqrt(region.area / MAX_PIXELS))
 
 
-class Task(NamedTuple):
-    """What to cut, in the coordinates of the image or of one reduced by a whole factor.
+def reduced_problem(problem: CutProblem, factor: int) -> CutProblem:
+    """A problem on the image reduced by `factor`; its region covers at least as much.
 
-    The fields are the arguments of `clickcut.cut.Cut.solve`.
+    Raises:
+        CutError: a logit is not finite; it could be one that no reduced sample is taken from.
     """
+    if factor == 1:
+        return problem
+    logits, region = problem.logits, problem.region
+    if not math.isfinite(float(logits.sum(dtype=np.float64))):
+        raise CutError(NOT_FINITE)
+    reduced = Region(
+        region.x0 // factor, region.y0 // factor, -(-region.x1 // factor), -(-region.y1 // factor)
+    )
+    seeds = problem.seeds.copy()
+    seeds[:, :2] //= factor
+    shape = min(logits.shape[0], reduced.height), min(logits.shape[1], reduced.width)
+    return CutProblem(
+        move(_clipped(logits), region, reduced.scaled(factor), None, shape),
+        reduced,
+        seeds,
+        problem.cut_lambda * factor,
+        problem.seed_radius / factor,
+    )
 
-    logits: NDArray[np.float32]
-    region: Region
-    seeds: NDArray[np.int32]
-    cut_lambda: float
-    seed_radius: float
 
-    def reduced(self, factor: int) -> Task:
-        """The same on the image reduced by `factor`; its region covers at least as much.
-
-        Raises:
-            CutError: a logit is not finite; it could be one that no reduced sample is taken from.
-        """
-        if factor == 1:
-            return self
-        if not math.isfinite(float(self.logits.sum(dtype=np.float64))):
-            raise CutError(NOT_FINITE)
-        x0, y0, x1, y1 = self.region.x0, self.region.y0, self.region.x1, self.region.y1
-        region = Region(x0 // factor, y0 // factor, -(-x1 // factor), -(-y1 // factor))
-        seeds = self.seeds.copy()
-        seeds[:, :2] //= factor
-        rows, columns = self.logits.shape
-        shape = min(rows, region.height), min(columns, region.width)
-        return Task(
-            move(_clipped(self.logits), self.region, region.scaled(factor), None, shape),
-            region,
-            seeds,
-            self.cut_lambda * factor,
-            self.seed_radius / factor,
-        )
-
-    def coarse_factor(self) -> int:
-        """By how much to reduce further for a coarse cut first; 1 = none is needed."""
-        factor = round(math.sqrt(self.region.area / COARSE_PIXELS))
-        limit = WEAK_UNARY / self.cut_lambda if self.cut_lambda > 0 else math.inf
-        weak = np.count_nonzero(np.abs(self.logits) < np.float32(limit))
-        pixels = weak * self.region.area / self.logits.size
-        return factor if factor > 1 and pixels > WEAK_PIXELS else 1
+def coarse_factor(problem: CutProblem) -> int:
+    """By how much to reduce a problem further for a coarse cut first; 1 = none is needed."""
+    area, logits, cut_lambda = problem.region.area, problem.logits, problem.cut_lambda
+    factor = round(math.sqrt(area / COARSE_PIXELS))
+    limit = WEAK_UNARY / cut_lambda if cut_lambda > 0 else math.inf
+    weak = np.count_nonzero(np.abs(logits) < np.float32(limit))
+    pixels = weak * area / logits.size
+    return factor if factor > 1 and pixels > WEAK_PIXELS else 1
 
 
 class RegionCut:
     """Cuts of one object at the resolution that each region allows; one thread at a time.
 
     Args:
-        image: shared between sessions, with its edge weights.
-        sigma: of the contrast term; 0 = estimated from the image.
+        edges: of the image; shared between sessions.
         solver: one of `clickcut.cut.SOLVERS`.
     """
 
-    def __init__(self, image: PreparedImage, sigma: float, solver: str) -> None:
-        self._image = image
-        self._sigma = sigma
+    def __init__(self, edges: EdgePyramid, solver: str) -> None:
+        self._edges = edges
         self._solver = solver
         self._cuts: dict[tuple[int, int], Cut] = {}
-        self._own_edges: dict[tuple[int, int], EdgeWeights] = {}
         self._cut(1)  # an unknown solver is an error now, not at the first click
 
     @property
     def nbytes(self) -> int:
-        """Bytes held, what belongs to the image not counted."""
-        cuts = sum(cut.nbytes for cut in self._cuts.values())
-        return cuts + sum(edges.nbytes for edges in self._own_edges.values())
+        """Bytes held, the edge weights not counted."""
+        return sum(cut.nbytes for cut in self._cuts.values())
 
     def reset(self) -> None:
         """Forget the warm state."""
@@ -149,46 +134,39 @@ class RegionCut:
         seed_radius: float,
     ) -> NDArray[np.bool_]:
         """The mask inside `region`; arguments, result and errors as of `clickcut.cut.Cut.solve`."""
-        check_problem(
-            self._image.width, self._image.height, logits, region, seeds, cut_lambda, seed_radius
-        )
+        problem = CutProblem(logits, region, seeds, cut_lambda, seed_radius)
+        height, width = self._edges.at(1).image.shape[:2]
+        problem.check(width, height)
         if 0 < cut_lambda < LEAST_LAMBDA:
             cut_lambda = 0.0
         seed_radius *= min(1.0, math.sqrt(region.area) / SEED_SIDE)
-        whole = Task(logits, region, seeds, cut_lambda, seed_radius)
+        whole = problem._replace(cut_lambda=cut_lambda, seed_radius=seed_radius)
         factor = reduction_factor(region)
-        task = whole.reduced(factor)
-        coarser = task.coarse_factor()
+        fine = reduced_problem(whole, factor)
+        coarser = coarse_factor(fine)
         if coarser > 1:
-            coarse = whole.reduced(factor * coarser)
+            coarse = reduced_problem(whole, factor * coarser)
             coarse = coarse._replace(cut_lambda=COARSE_LAMBDA * coarse.cut_lambda)
-            mask = self._cut(factor, coarser).solve(*coarse)
-            task = _in_band(task, mask, coarse.region, coarser)
-        mask = self._cut(factor).solve(*task)
-        return mask if factor == 1 else _enlarged(mask, task.region, region, factor, seeds)
+            mask = self._cut(factor, coarser).solve_checked(coarse)
+            fine = _in_band(fine, mask, coarse.region, coarser)
+        mask = self._cut(factor).solve_checked(fine)
+        return mask if factor == 1 else _enlarged(mask, fine.region, region, factor, seeds)
 
     def _cut(self, factor: int, coarser: int = 1) -> Cut:
         # A cut goes on from its last solution, so those of one kind of problem stay together.
         key = factor, coarser
         if key not in self._cuts:
-            self._cuts[key] = Cut(self._edges(factor, coarser), self._solver)
+            self._cuts[key] = Cut(self._edges.at(factor, coarser), self._solver)
         return self._cuts[key]
 
-    def _edges(self, factor: int, coarser: int) -> EdgeWeights:
-        edges = self._image.edges_at(factor, coarser)
-        if not self._sigma:
-            return edges
-        key = factor, coarser
-        if key not in self._own_edges:
-            self._own_edges[key] = EdgeWeights(edges.image, self._sigma)
-        return self._own_edges[key]
 
-
-def _in_band(task: Task, mask: NDArray[np.bool_], covered: Region, factor: int) -> Task:
-    """The task with its labels fixed but for a band around the outline of a coarse mask.
+def _in_band(
+    problem: CutProblem, mask: NDArray[np.bool_], covered: Region, factor: int
+) -> CutProblem:
+    """A problem with its labels fixed but for a band around the outline of a coarse mask.
 
     Args:
-        task: at the finer resolution.
+        problem: at the finer resolution.
         mask: (h, w) bool, of a cut on the image reduced by `factor` more.
         covered: its region, in pixels of that image.
         factor: 2 or more.
@@ -198,8 +176,8 @@ def _in_band(task: Task, mask: NDArray[np.bool_], covered: Region, factor: int) 
         +-`LOGIT_LIMIT`, and lambda is at least so large that these outweigh all edges of a pixel;
         logits in the band are smaller by as much.
     """
-    height, width = task.logits.shape
-    region = task.region
+    height, width = problem.logits.shape
+    region = problem.region
     rows = _coarse_places(height, region.y0, region.height, factor) - covered.y0
     columns = _coarse_places(width, region.x0, region.width, factor) - covered.x0
     label = mask.take(rows, axis=0).take(columns, axis=1)
@@ -207,11 +185,11 @@ def _in_band(task: Task, mask: NDArray[np.bool_], covered: Region, factor: int) 
     reach_y = max(1, round(BAND * factor * height / region.height))
     around = np.ones((2 * reach_y + 1, 2 * reach_x + 1), np.uint8)
     within = cv2.morphologyEx(label.view(np.uint8), cv2.MORPH_GRADIENT, around)
-    cut_lambda = max(task.cut_lambda, LIMIT / SCALE / LOGIT_LIMIT)
+    cut_lambda = max(problem.cut_lambda, LIMIT / SCALE / LOGIT_LIMIT)
     logits = label * np.float32(2 * LOGIT_LIMIT) - np.float32(LOGIT_LIMIT)
-    scale = np.float32(task.cut_lambda / cut_lambda)
-    cv2.copyTo(_clipped(task.logits) * scale, within, logits)
-    return task._replace(logits=logits, cut_lambda=cut_lambda)
+    scale = np.float32(problem.cut_lambda / cut_lambda)
+    cv2.copyTo(_clipped(problem.logits) * scale, within, logits)
+    return problem._replace(logits=logits, cut_lambda=cut_lambda)
 
 
 def _clipped(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,0 +1,214 @@
+"""Perform the actions of conversations on an event loop, for the asyncio client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import grpc
+
+from clickcut.client.channel import Channels, Lease, Target
+from clickcut.client.failures import UnreachableError, connection_broke, error_of_rpc, not_sent
+from clickcut.client.protocol import (
+    CLOSE_SECONDS,
+    Action,
+    Call,
+    Connect,
+    Deadline,
+    Disconnect,
+    Exchange,
+    Sleep,
+    Talk,
+    Upload,
+)
+from clickcut.errors import ClickcutError, UsageError
+from clickcut.v1 import clickcut_pb2 as pb
+
+T = TypeVar("T")
+
+
+class Home:
+    """The process and the event loop in which a client is used."""
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def check(self) -> None:
+        """Bind to the running loop, or check that it is the bound one.
+
+        Raises:
+            UsageError: this is another loop, or a forked process.
+        """
+        if self._process != os.getpid():
+            raise UsageError(
+                "this client was created in the parent of this forked process; create one here"
+            )
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        if self._loop is not loop:
+            raise UsageError(
+                "this AsyncClient is in use in another event loop; create one for this loop "
+                "(each asyncio.run has a loop of its own)"
+            )
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop; None if it is closed."""
+        usable = self._loop is not None and self._loop.is_running()
+        return self._loop if usable and self._process == os.getpid() else None
+
+
+class Driver:
+    """Performs the actions of conversations on the event loop; holds at most one stream."""
+
+    def __init__(self, target: Target, channels: Channels[grpc.aio.Channel], home: Home) -> None:
+        self._target = target
+        self._channels = channels
+        self._home = home
+        self._stream: Any = None
+        self._lease: Lease[grpc.aio.Channel] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def another(self) -> Driver:
+        """Return a driver over the same channels with a stream of its own."""
+        self.check_home()
+        return Driver(self._target, self._channels, self._home)
+
+    def check_home(self) -> None:
+        """Check that the client may be used here; see `Home.check`."""
+        self._home.check()
+
+    async def run(self, talk: Talk[T]) -> T:
+        """Run a conversation to its end.
+
+        Raises:
+            UsageError: in another loop or process.
+            ClickcutError: what the conversation raises.
+        """
+        self.check_home()
+        try:
+            action = next(talk)
+            while True:
+                try:
+                    result = await self._do(action)
+                except ClickcutError as error:
+                    action = talk.throw(error)
+                else:
+                    action = talk.send(result)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        except ClickcutError:
+            raise
+        except BaseException:
+            self._disconnect()
+            talk.close()
+            raise
+
+    def finish(self) -> None:
+        """Close the session without waiting; for one that is garbage-collected unclosed."""
+        stream, self._stream = self._stream, None
+        if stream is not None and (loop := self._home.loop) is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
+                loop.call_soon_threadsafe(self._start, self._finish(stream))
+
+    async def close(self) -> None:
+        """Close the channel."""
+        self.check_home()
+        if (channel := self._channels.close()) is not None:
+            await channel.close()
+
+    # ---- actions
+
+    async def _do(self, action: Action) -> Any:
+        try:
+            match action:
+                case Connect():
+                    self._disconnect()
+                    self._lease = self._channels.take()
+                    self._stream = self._lease.stub.Session()
+                case Exchange(request, deadline):
+                    return await self._exchange(request, deadline)
+                case Disconnect():
+                    self._disconnect()
+                case Call(method, request, deadline):
+                    return await self._call(method, request, deadline)
+                case Upload(requests, deadline):
+                    return await self._call("UploadImage", iter(requests), deadline)
+                case Sleep(seconds):
+                    await asyncio.sleep(seconds)
+        except grpc.aio.UsageError as error:  # the channel was closed
+            raise UsageError("the client is closed; create a new one") from error
+        return None
+
+    async def _call(self, method: str, request: Any, deadline: Deadline) -> Any:
+        lease = self._channels.take()
+        try:
+            return await getattr(lease.stub, method)(request, timeout=deadline.left)
+        except grpc.aio.AioRpcError as error:
+            if not deadline.left:
+                self._channels.abandon(lease)
+                raise deadline.error() from error
+            raise error_of_rpc(error, self._target) from error
+        finally:
+            self._release(lease)
+
+    async def _exchange(self, request: pb.SessionRequest, deadline: Deadline) -> pb.SessionReply:
+        if self._stream is None or self._lease is None:
+            raise UnreachableError("the stream has ended")
+        ended = self._stream.done()
+        try:
+            async with asyncio.timeout(deadline.left):
+                if not ended:
+                    await self._stream.write(request)
+                reply = await self._stream.read()
+        except TimeoutError:
+            self._channels.abandon(self._lease)
+            self._disconnect()
+            raise deadline.error() from None
+        except asyncio.InvalidStateError as error:  # written to a stream that has ended
+            self._disconnect()
+            raise connection_broke("the stream has ended") from error
+        except grpc.aio.AioRpcError as error:
+            self._disconnect()
+            known = error_of_rpc(error, self._target)
+            raise (not_sent(known) if ended else known) from error
+        except BaseException:
+            self._disconnect()
+            raise
+        if reply is grpc.aio.EOF:
+            self._disconnect()
+            raise connection_broke("the server ended the stream")
+        found: pb.SessionReply = reply
+        return found
+
+    async def _finish(self, stream: Any) -> None:
+        with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError, TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await stream.write(pb.SessionRequest(close=pb.Close()))
+                await stream.done_writing()
+                await stream.read()
+        stream.cancel()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        if self._stream is not None:
+            self._stream.cancel()
+            self._stream = None
+        if self._lease is not None:
+            self._release(self._lease)
+            self._lease = None
+
+    def _release(self, lease: Lease[grpc.aio.Channel]) -> None:
+        if (channel := self._channels.release(lease)) is not None:
+            self._start(channel.close())
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)

@@ -1,0 +1,239 @@
+"""Perform the actions of conversations over blocking channels, for the synchronous client.
+
+A session costs one thread, in which gRPC sends. Replies are read by the waiting thread; a watchdog
+shared by all sessions ends the wait at its deadline.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import queue
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import grpc
+
+from clickcut.client.channel import Channels, Lease, Target
+from clickcut.client.failures import UnreachableError, connection_broke, error_of_rpc, not_sent
+from clickcut.client.protocol import (
+    Action,
+    Call,
+    Connect,
+    Deadline,
+    Disconnect,
+    Exchange,
+    Sleep,
+    Talk,
+    Upload,
+)
+from clickcut.client.watchdog import watchdog
+from clickcut.errors import ClickcutError, UsageError
+from clickcut.v1 import clickcut_pb2 as pb
+
+T = TypeVar("T")
+
+EXIT_SECONDS = 0.5
+"""Maximum seconds that a program waits at exit for its sessions to be closed."""
+
+
+class Driver:
+    """Performs the actions of conversations over blocking channels; holds at most one stream."""
+
+    def __init__(self, target: Target, channels: Channels[grpc.Channel]) -> None:
+        self._target = target
+        self._channels = channels
+        self._process = os.getpid()
+        self._stream: _Stream | None = None
+        self._lease: Lease[grpc.Channel] | None = None
+
+    def another(self) -> Driver:
+        """Return a driver over the same channels with a stream of its own."""
+        self._check_process()
+        return Driver(self._target, self._channels)
+
+    def run(self, talk: Talk[T]) -> T:
+        """Run a conversation to its end.
+
+        Raises:
+            UsageError: in a forked process.
+            ClickcutError: what the conversation raises.
+        """
+        self._check_process()
+        try:
+            action = next(talk)
+            while True:
+                try:
+                    result = self._do(action)
+                except ClickcutError as error:
+                    action = talk.throw(error)
+                else:
+                    action = talk.send(result)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        except ClickcutError:
+            raise
+        except BaseException:
+            self._disconnect()
+            talk.close()
+            raise
+
+    def finish(self) -> _Stream | None:
+        """Close the session without waiting; for one that is garbage-collected unclosed.
+
+        Returns:
+            The stream that is ending.
+        """
+        stream, self._stream = self._stream, None
+        if stream is None or self._process != os.getpid():
+            return None
+        stream.finish()
+        return stream
+
+    def close(self) -> None:
+        """Close the channel."""
+        if self._process == os.getpid() and (channel := self._channels.close()) is not None:
+            channel.close()
+
+    def _check_process(self) -> None:
+        if self._process != os.getpid():
+            raise UsageError(
+                "this client was created in the parent of this forked process; create one here"
+            )
+
+    # ---- actions
+
+    def _do(self, action: Action) -> Any:
+        try:
+            match action:
+                case Connect():
+                    self._disconnect()
+                    self._lease = self._channels.take()
+                    self._stream = _Stream(self._lease.stub)
+                case Exchange(request, deadline):
+                    return self._exchange(request, deadline)
+                case Disconnect():
+                    self._disconnect()
+                case Call(method, request, deadline):
+                    return self._call(method, request, deadline)
+                case Upload(requests, deadline):
+                    return self._call("UploadImage", iter(requests), deadline)
+                case Sleep(seconds):
+                    time.sleep(seconds)
+        except ValueError as error:  # of gRPC: the channel was closed
+            raise UsageError("the client is closed; create a new one") from error
+        return None
+
+    def _call(self, method: str, request: Any, deadline: Deadline) -> Any:
+        lease = self._channels.take()
+        try:
+            return getattr(lease.stub, method)(request, timeout=deadline.left)
+        except grpc.RpcError as error:
+            if not deadline.left:
+                self._channels.abandon(lease)
+                raise deadline.error() from error
+            raise error_of_rpc(error, self._target) from error
+        finally:
+            self._release(lease)
+
+    def _exchange(self, request: pb.SessionRequest, deadline: Deadline) -> pb.SessionReply:
+        if self._stream is None or self._lease is None:
+            raise UnreachableError("the stream has ended")
+        ended = self._stream.ended
+        try:
+            return self._stream.exchange(request, deadline)
+        except grpc.RpcError as error:
+            if not deadline.left:
+                self._channels.abandon(self._lease)
+                self._disconnect()
+                raise deadline.error() from error
+            self._disconnect()
+            known = error_of_rpc(error, self._target)
+            raise (not_sent(known) if ended else known) from error
+        except BaseException:
+            self._disconnect()
+            raise
+
+    def _disconnect(self) -> None:
+        if self._stream is not None:
+            self._stream.cancel()
+            self._stream = None
+        if self._lease is not None:
+            self._release(self._lease)
+            self._lease = None
+
+    def _release(self, lease: Lease[grpc.Channel]) -> None:
+        if (channel := self._channels.release(lease)) is not None:
+            channel.close()
+
+
+class _Stream:
+    """A session stream. One thread at a time waits for replies."""
+
+    def __init__(self, stub: Any) -> None:
+        self._requests: queue.SimpleQueue[pb.SessionRequest | None] = queue.SimpleQueue()
+        self._last = threading.Event()
+        self._call: Any = stub.Session(self._outgoing())
+
+    @property
+    def ended(self) -> bool:
+        """Whether the stream has ended."""
+        return not self._call.is_active()
+
+    def exchange(self, request: pb.SessionRequest, deadline: Deadline) -> pb.SessionReply:
+        """Send a request, wait for its reply.
+
+        Raises:
+            grpc.RpcError: the stream ended, or the deadline is over, which ends it.
+            UnreachableError: the server ended the stream.
+        """
+        self._requests.put(request)
+        with watchdog.calling(self._call.cancel, deadline.left):
+            try:
+                reply: pb.SessionReply = next(self._call)
+            except StopIteration:
+                raise connection_broke("the server ended the stream") from None
+        return reply
+
+    def cancel(self) -> None:
+        """End the stream."""
+        self._requests.put(None)
+        with contextlib.suppress(RuntimeError):
+            self._call.cancel()
+
+    def finish(self) -> None:
+        """Close the session and end the stream, in gRPC's thread."""
+        self._requests.put(pb.SessionRequest(close=pb.Close()))
+        self._requests.put(None)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until nothing is left to send."""
+        self._last.wait(seconds)
+
+    def _outgoing(self) -> Iterator[pb.SessionRequest]:
+        closing = False
+        while (request := self._requests.get()) is not None:
+            closing = request.HasField("close")
+            yield request
+        if closing:
+            with contextlib.suppress(grpc.RpcError):
+                for _ in self._call:  # unread replies would keep the stream open
+                    pass
+        self._last.set()
+
+
+open_drivers: weakref.WeakSet[Driver] = weakref.WeakSet()
+"""Drivers that may hold a session at exit."""
+
+
+@atexit.register
+def _finish_all() -> None:
+    streams = [s for driver in list(open_drivers) if (s := driver.finish()) is not None]
+    end = time.monotonic() + EXIT_SECONDS
+    for stream in streams:
+        stream.wait(max(0.0, end - time.monotonic()))

@@ -1,0 +1,55 @@
+"""`clickcut repair`: go through the objects of an annotation file and mend their masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def repair(
+    file: Annotated[Path, typer.Argument(help="Annotation file: COCO or labelme JSON.")],
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the images. Without it: that of the file.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write. Without it: NAME.repaired.json beside it.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+    server: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Engine to use. Without it, one is started.")
+    ] = "",
+    tls: Annotated[bool, typer.Option("--tls", help="Speak TLS to that engine.")] = False,
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Certificates of the authorities to trust, PEM; with TLS. Without it: those "
+            "that gRPC brings.",
+        ),
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port; 0 for a free one.", min=0, max=65535)] = 8321,
+    open_browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = False,
+) -> None:
+    """Open each object of an annotation file in the page, to be repaired by clicks.
+
+    Every repaired object is written at once; the rest of the file stays as it is.
+    """
+    from clickcut.client.channel import tls_credentials
+    from clickcut_page.repair import RepairList
+    from clickcut_page.serving import serve
+    from clickcut_page.settings import PageSettings
+
+    target = out or file.with_name(f"{file.stem}.repaired.json")
+    tasks = RepairList(file, images or file.parent, target, overwrite)
+    print(f"repair    {len(tasks.tasks)} objects, written to {tasks.out}", flush=True)
+    settings = PageSettings(server=server, credentials=tls_credentials(tls, ca))
+    raise typer.Exit(serve(settings, port, open_browser, tasks))
+
+
+if __name__ == "__main__":
+    app()
