@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from train_cases import config
 
 from clickcut.backends.load import load_predictor
 from clickcut.bundle import bundled_models
-from clickcut_train.errors import WeightsError
+from clickcut_train.average import average
+from clickcut_train.checkpoint import Checkpoint, load_state, write_checkpoint
+from clickcut_train.errors import CheckpointError, WeightsError
 from clickcut_train.models import ModelConfig, build
 from clickcut_train.models.batchnorm import restore_batchnorm
 from clickcut_train.weights import load_initial
@@ -46,6 +49,30 @@ def test_the_network_says_what_the_shipped_bundle_says_before_and_after_restorin
     ]
     assert variances
     assert min(variances) > 0.9
+
+
+def test_a_bundle_and_a_checkpoint_are_averaged_with_their_batchnorms_folded(tmp_path):
+    torch.manual_seed(0)
+    settings = config(model={"width": 1.0, "head_channels": 96})
+    network = build(settings.model)
+    load_initial(network, settings.model, "bundle", DEFAULT)
+    restore_batchnorm(network, torch.from_numpy(inputs(2, 64)))
+    with torch.no_grad():
+        network.head.score.bias.add_(2.0)  # a difference that adds up
+    state = network.state_dict()
+    write_checkpoint(tmp_path / "new.pt", Checkpoint(settings, 100, state, state))
+    mean = average([DEFAULT, tmp_path / "new.pt"], [1, 3])
+    averaged = build(settings.model)
+    load_state(averaged, mean.ema_state, "mean")
+    x = inputs(1, 384)
+    expected = load_predictor(DEFAULT).predict(x) + 1.5
+    with torch.inference_mode():
+        got = averaged.eval()(torch.from_numpy(x))[:, 0].numpy()
+    assert np.abs(got - expected).max() < 2e-3
+    files = [(p["file"], p["share"]) for p in mean.provenance["average"]]
+    assert files == [("default.onnx", 0.25), ("new.pt", 0.75)]
+    with pytest.raises(CheckpointError, match="give a checkpoint"):
+        average([DEFAULT, DEFAULT])
 
 
 def test_a_bundle_of_another_network_is_refused_and_the_network_is_as_it_was(tmp_path):

@@ -158,8 +158,8 @@ from clickcut_train.signals import stop_on_signals
 from clickcut_train.trainer import Trainer
 settings = config(schedule={{"samples": 10**6}}, output={{"checkpoint_seconds": 1e-6}})
 run = Trainer(settings, Path({folder!r}), data(), ALONE)
-print("ready", flush=True)
 with stop_on_signals() as stop:
+    print("ready", flush=True)  # from here on, SIGTERM is a request
     print(run.train(stop), flush=True)
 run.close()
 """

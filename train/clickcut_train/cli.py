@@ -76,7 +76,9 @@ def list_recipes(
 
 @app.command()
 def average(
-    checkpoints: Annotated[list[Path], typer.Argument(help="Two or more, of one architecture.")],
+    checkpoints: Annotated[
+        list[Path], typer.Argument(help="Two or more, of one architecture; float bundles too.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The new checkpoint.")],
     share: Annotated[
         list[float] | None,
@@ -95,5 +97,6 @@ def average(
     except OSError as error:
         raise CheckpointError(f"{output}: cannot be written ({error.strerror})") from error
     for parent in result.provenance["average"]:
-        print(f"{parent['share']:.3f} of {parent['file']} ({parent['seen']} samples)")
+        samples = f" ({parent['seen']} samples)" if "seen" in parent else ""
+        print(f"{parent['share']:.3f} of {parent['file']}{samples}")
     print(output)

@@ -89,6 +89,28 @@ def pairs(network: nn.Module) -> list[Pair]:
 
 
 @torch.no_grad()
+def fold_batchnorm(network: nn.Module) -> None:
+    """Fold every BatchNorm into the convolution before it, leaving the function as it was.
+
+    The BatchNorms stay, as the identity plus a bias. Weights of networks whose BatchNorms have
+    different statistics can be averaged in this form.
+
+    Args:
+        network: changed in place.
+    """
+    for p in pairs(network):
+        mean, var = p.norm.running_mean, p.norm.running_var
+        if mean is None or var is None or p.conv.bias is not None:
+            raise TypeError(f"{p.norm_name} cannot be folded into {p.conv_name}")
+        scale = p.norm.weight * torch.rsqrt(var + p.norm.eps)
+        p.conv.weight.mul_(scale[:, None, None, None])
+        p.norm.bias.sub_(mean * scale)
+        p.norm.weight.fill_(1.0)
+        mean.zero_()
+        var.fill_(1.0 - p.norm.eps)
+
+
+@torch.no_grad()
 def restore_batchnorm(network: nn.Module, batch: Tensor) -> None:
     """Give folded BatchNorm layers their statistics back, leaving the function as it was.
 
