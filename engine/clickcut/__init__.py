@@ -3,7 +3,7 @@
     import clickcut
 
     session = clickcut.open("photo.jpg")
-    mask = session.click(320, 200)      # (H, W) bool
+    mask = session.click(190, 330)  # (H, W) bool
 
 `clickcut.open` computes in this process; `clickcut.Client` and `clickcut.AsyncClient` have the same
 sessions on a server. `clickcut.SamPredictor` is for code that calls `set_image` and `predict`.

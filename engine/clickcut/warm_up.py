@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -52,15 +53,27 @@ def warm_up(predictor: Predictor, solver: str = "grid") -> None:
 
 
 def warm_up_all(predictors: Sequence[Predictor], solver: str, say: Callable[[str], None]) -> None:
-    """Warm up several models and report progress, at most once per `SAY_EVERY` seconds.
+    """Warm up several models and report progress.
 
     Args:
         predictors: to warm up.
         solver: of the cut.
-        say: called with a progress message; never if everything is ready at once.
+        say: see `reported`.
 
     Raises:
         BundleError, CutError: as `warm_up`.
+    """
+    with reported(say):
+        for predictor in predictors:
+            warm_up(predictor, solver)
+
+
+@contextmanager
+def reported(say: Callable[[str], None]) -> Iterator[None]:
+    """Report how many kernels are ready, at most once per `SAY_EVERY` seconds.
+
+    Args:
+        say: called with a progress message; never if everything is ready at once.
     """
     said = time.monotonic()
 
@@ -72,5 +85,4 @@ def warm_up_all(predictors: Sequence[Predictor], solver: str, say: Callable[[str
             say(f"warming up: {done} of at most {total} kernels are ready")
 
     with kernels.watched(tell):
-        for predictor in predictors:
-            warm_up(predictor, solver)
+        yield

@@ -103,6 +103,8 @@ def test_a_bad_argument_is_refused_before_anything_is_sent() -> None:
         {"address": None},
         {"address": ""},
         {"address": "a\nb:1"},
+        {"address": "localhost"},
+        {"address": "http://localhost:50051"},
         {"timeout": 0},
         {"timeout": float("nan")},
         {"timeout": "5"},

@@ -28,7 +28,7 @@ def test_code_of_a_page_runs(
     with resources.as_file(picture) as path:
         shutil.copy(path, tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"ADDRESS": server.address}
+    names: dict[str, object] = {}
     for block in blocks:
-        code = block.replace('"localhost:50051"', "ADDRESS")
+        code = block.replace("localhost:50051", server.address)
         exec(compile(code, str(page), "exec"), names)

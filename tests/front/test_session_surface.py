@@ -65,6 +65,10 @@ REFUSED: list[Callable[[Any], Any]] = [
     lambda s: s.redo(),
     lambda s: s.set_parameters(threshold=7),
     lambda s: s.set_parameters(cut="no"),
+    lambda s: s.polygons(-1),
+    lambda s: s.polygons(float("nan")),
+    lambda s: s.polygons("1"),
+    lambda s: s.polygons(valid="no"),
 ]
 
 

@@ -17,7 +17,7 @@ from clickcut.clicks import PlacedClick
 from clickcut.encoding import full_probability
 from clickcut.errors import EventError, SessionNotFoundError
 from clickcut.parameters import checked_values
-from clickcut.polygons import Polygon, to_polygons
+from clickcut.polygons import Polygon, to_polygons, tolerance_of
 from clickcut.session import ClickSession, Step
 from clickcut.timings import STAGES
 
@@ -141,7 +141,12 @@ class LocalSession:
         return self._mask
 
     def polygons(self, tolerance: float = 0.0, *, valid: bool = False) -> list[Polygon]:
-        """Return the outlines of the current mask; see `clickcut.polygons.to_polygons`."""
+        """Return the outlines of the current mask; see `clickcut.polygons.to_polygons`.
+
+        Raises:
+            EventError: an impossible tolerance, or too many outlines for it.
+        """
+        tolerance, valid = tolerance_of(tolerance), flag_of(valid, "valid")
         with self._lock:
             selection = self._open.selection
             if selection.box is None:

@@ -3,7 +3,7 @@
     from clickcut.client import Client
 
     with Client("localhost:50051") as client, client.open("photo.jpg") as session:
-        mask = session.click(320, 200)                  # (H, W) bool
+        mask = session.click(190, 330)                  # (H, W) bool
         mask = session.click(40, 30, positive=False)
 
 `AsyncClient` is the same with `await`. After a broken connection or a restart of the server the

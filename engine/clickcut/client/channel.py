@@ -28,6 +28,13 @@ _NO_PROXY_VARIABLES = ("no_grpc_proxy", "no_proxy")
 """Environment variables that gRPC reads; the first that is set counts."""
 
 
+def _is_address(value: object) -> bool:
+    """Return whether gRPC can take a value; it would look up a URL or a bare word as a host."""
+    if not isinstance(value, str) or not value.isprintable():
+        return False
+    return ":" in value and not value.lower().startswith(("http:", "https:"))
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """A server and how to reach it.
@@ -43,7 +50,7 @@ class Endpoint:
     keepalive_seconds: float = KEEPALIVE_SECONDS
 
     def __post_init__(self) -> None:
-        if not isinstance(self.address, str) or not self.address.isprintable() or not self.address:
+        if not _is_address(self.address):
             raise EventError(f"an address is HOST:PORT or unix:PATH, got {self.address!r}")
         seconds = self.keepalive_seconds
         if not isinstance(seconds, int | float) or not 0.1 <= seconds <= 86_400:

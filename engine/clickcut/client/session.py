@@ -20,7 +20,7 @@ from clickcut.client.arguments import (
 from clickcut.client.conversation import Conversation
 from clickcut.client.protocol import Talk
 from clickcut.client.replies import Mask, Objects, Probability, objects_of, probability_of
-from clickcut.polygons import Polygon, to_polygons
+from clickcut.polygons import Polygon, to_polygons, tolerance_of
 from clickcut.selection import bounding_box
 from clickcut.timings import STAGES
 from clickcut.v1 import clickcut_pb2 as pb
@@ -154,7 +154,12 @@ class SessionBase(Generic[M, P, L]):
         return self._conversation.mask
 
     def polygons(self, tolerance: float = 0.0, *, valid: bool = False) -> list[Polygon]:
-        """Return the outlines of the current mask; see `clickcut.polygons.to_polygons`."""
+        """Return the outlines of the current mask; see `clickcut.polygons.to_polygons`.
+
+        Raises:
+            EventError: an impossible tolerance, or too many outlines for it.
+        """
+        tolerance, valid = tolerance_of(tolerance), flag_of(valid, "valid")
         box = bounding_box(self.mask)
         if box is None:
             return []

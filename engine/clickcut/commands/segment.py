@@ -97,7 +97,7 @@ def segment(
 ) -> None:
     """Select an object in one image, or objects in a folder of images, and write the masks.
 
-    Example: clickcut segment photo.jpg --click 320,200 --click 40,30,- --out mask.png
+    Example: clickcut segment photo.jpg --click 190,330 --click 400,60,- --out mask.png
 
     Example: clickcut segment photos --clicks clicks.csv --format coco --out annotations
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -103,18 +104,20 @@ class Segmenter:
         from clickcut.backends import load_predictor
         from clickcut.bundle.repository import find_models
         from clickcut.session import ClickSession
+        from clickcut.warm_up import reported
 
         predictor = load_predictor(find_models([self.model] if self.model else [])[0])
         parameters = predictor.metadata.parameters.changed(cut=self.cut)
 
         def select(image: PreparedImage, clicks: Sequence[Click], initial: Mask | None) -> Mask:
             session = ClickSession(image, predictor, parameters)
-            if initial is not None:
-                session.start_from(initial)
-            if self.box is not None:
-                session.box(*self.box)
-            for x, y, positive in clicks:
-                session.click(x, y, positive)
+            with reported(lambda line: print(line, file=sys.stderr, flush=True)):
+                if initial is not None:
+                    session.start_from(initial)
+                if self.box is not None:
+                    session.box(*self.box)
+                for x, y, positive in clicks:
+                    session.click(x, y, positive)
             return session.mask
 
         return select

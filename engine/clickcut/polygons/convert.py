@@ -5,9 +5,28 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut.checks import number_of
+from clickcut.errors import EventError
 from clickcut.polygons.joined import joined_polygons
 from clickcut.polygons.polygon import Polygon
 from clickcut.polygons.valid import valid_polygons
+
+MAX_TOLERANCE = 10_000
+"""Largest tolerance of polygons, pixels; beyond it every outline is a point."""
+
+
+def tolerance_of(value: object) -> float:
+    """Return a tolerance of polygons from a user.
+
+    Raises:
+        EventError: not a number from 0 to `MAX_TOLERANCE`.
+    """
+    tolerance = number_of(value, "the polygon tolerance")
+    if not 0 <= tolerance <= MAX_TOLERANCE:
+        raise EventError(
+            f"the polygon tolerance must be 0 to {MAX_TOLERANCE} pixels, got {tolerance:g}"
+        )
+    return tolerance
 
 
 def to_polygons(

@@ -10,11 +10,9 @@ from clickcut.encoding import from_png, from_rle
 from clickcut.errors import EventError
 from clickcut.image_file import Window
 from clickcut.parameters import Parameters
+from clickcut.polygons import tolerance_of
 from clickcut.session import ClickSession, Step
 from clickcut.v1 import clickcut_pb2 as pb
-
-MAX_TOLERANCE = 10_000
-"""Maximum tolerance of polygons, pixels; beyond it every outline is a point."""
 
 
 def apply_event(session: ClickSession, request: pb.SessionRequest) -> Step | None:
@@ -142,8 +140,4 @@ def check_output(output: pb.Output) -> None:
     """
     if output.mask not in pb.Output.MaskFormat.values():
         raise EventError(f"unknown mask format {output.mask}")
-    if not 0 <= output.polygon_tolerance <= MAX_TOLERANCE:  # NaN fails as well
-        raise EventError(
-            f"the polygon tolerance must be 0 to {MAX_TOLERANCE} pixels, got "
-            f"{output.polygon_tolerance}"
-        )
+    tolerance_of(output.polygon_tolerance)
