@@ -138,7 +138,7 @@ def test_recipes_are_found_by_name_and_listed_with_a_line_each(tmp_path):
     assert find_config("tiny").read_text().startswith("# A first run")
     assert find_config("some/tiny") == Path("some/tiny")
     assert find_config("tiny.toml") == Path("tiny.toml")
-    with pytest.raises(ConfigError, match="no such recipe; there are default, "):
+    with pytest.raises(ConfigError, match="no such recipe; there are default"):
         find_config("huge")
     listed = CliRunner().invoke(app, ["recipes"]).output.splitlines()
     assert [line.split()[0] for line in listed] == [r.name for r in recipes()]
