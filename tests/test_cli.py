@@ -404,6 +404,23 @@ def test_a_broken_package_does_not_break_help(
     assert "no_such_package" in capsys.readouterr().out
 
 
+def test_help_says_what_a_command_of_another_package_does(
+    application: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    package = tmp_path / "lazy_package"
+    package.mkdir()
+    (package / "cli.py").write_text(
+        '"""`clickcut extra0`: count sheep. More."""\nraise SystemExit\n'
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with_entry_points(monkeypatch, "lazy_package.cli:app")
+    assert application("--help") == 0
+    assert "Count sheep." in capsys.readouterr().out
+
+
 def test_a_broken_package_says_so_when_it_is_called(
     application: Callable[..., int],
     monkeypatch: pytest.MonkeyPatch,

@@ -1,4 +1,4 @@
-"""`clickcut bench`: how fast this machine is. How good a model is: `clickcut eval`."""
+"""`clickcut bench`: measure speed on this machine. How good a model is: `clickcut eval`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ import typer
 
 from clickcut.installation import require
 
-app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Measure speed on this machine.",
+)
 
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")]
 Plot = Annotated[Path | None, typer.Option("--plot", help="Also draw them to this PNG.")]

@@ -1,4 +1,4 @@
-"""`clickcut eval`: clicks per object of every compared method."""
+"""`clickcut eval`: measure how many clicks each method needs."""
 
 from __future__ import annotations
 

@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import io
+import re
 import signal
 import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +22,9 @@ from clickcut.commands.segment import segment
 
 COMMANDS = "clickcut.commands"
 """Entry-point group of further commands."""
+
+_SUMMARY = re.compile(r'"""`clickcut [\w-]+`: ([^.]+\.)')
+"""First line of such a command's module, up to the end of the sentence."""
 
 app = typer.Typer(
     name="clickcut",
@@ -101,8 +106,24 @@ def add_commands() -> None:
     for point in sorted(entry_points(group=COMMANDS), key=lambda p: p.name):
         if point.name not in taken:
             taken.add(point.name)
-            package = point.module.partition(".")[0]
-            _hand_on(point.name, f"Commands of the package {package}.", point.load)
+            _hand_on(point.name, _summary(point.module), point.load)
+
+
+def _summary(module: str) -> str:
+    """Return what the docstring of a command's module says first, without importing it."""
+    package, *names = module.split(".")
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError):  # ValueError: loaded, but without a specification
+        spec = None
+    for folder in (spec and spec.submodule_search_locations) or ():
+        file = Path(folder, *names).with_suffix(".py")
+        if names and file.is_file():
+            with file.open(encoding="utf-8", errors="replace") as lines:
+                found = _SUMMARY.match(lines.readline())
+            if found:
+                return found[1][0].upper() + found[1][1:]
+    return f"Commands of the package {package}."
 
 
 def _load_serve() -> Any:

@@ -1,4 +1,4 @@
-"""`clickcut export`: a checkpoint becomes a bundle, a bundle becomes smaller or a TensorRT plan.
+"""`clickcut export`: turn checkpoints into bundles and TensorRT plans.
 
     clickcut export onnx runs/mine/last.pt -o mine.onnx
     clickcut export quantize mine.onnx -o mine.int8.onnx --data voc:DATA/voc:train

@@ -1,4 +1,4 @@
-"""`clickcut page`: serve the page, with an engine of its own unless one is named."""
+"""`clickcut page`: select objects in the browser."""
 
 from __future__ import annotations
 

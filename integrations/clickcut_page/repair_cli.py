@@ -1,4 +1,4 @@
-"""`clickcut repair`: go through the objects of an annotation file and mend their masks."""
+"""`clickcut repair`: repair the masks of an annotation file by clicks."""
 
 from __future__ import annotations
 

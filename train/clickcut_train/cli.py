@@ -1,4 +1,4 @@
-"""`clickcut train`: data, training runs, averages of checkpoints."""
+"""`clickcut train`: pack data, train networks, average checkpoints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ import typer
 from clickcut_train.data_cli import pack, preview
 from clickcut_train.extras import require
 
-app = typer.Typer(no_args_is_help=True, help="Train networks on photographs with object masks.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Train networks on photographs with object masks.",
+)
 app.command()(pack)
 app.command()(preview)
 

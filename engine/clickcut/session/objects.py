@@ -9,7 +9,7 @@ from clickcut.errors import LimitError
 from clickcut.selection import Selection
 from clickcut.session.history import History
 
-MAX_OBJECTS = 10_000
+MAX_OBJECTS = 2_000
 """Maximum number of objects in a session."""
 
 MAX_OBJECT_BYTES = 64 * 2**20
