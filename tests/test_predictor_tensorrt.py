@@ -88,7 +88,7 @@ BAD_DESCRIPTIONS: dict[str, tuple[Edit, str]] = {
     "no hash": (lambda d: d["tensorrt"].pop("plan_sha256"), "plan_sha256"),
     "a profile upside down": (
         lambda d: d["tensorrt"]["profile"].update(batch=[4, 2, 1]),
-        "least <= best <= largest",
+        "min <= opt <= max",
     ),
     "a profile for another size": (
         lambda d: d["tensorrt"]["profile"].update(size=[96, 128, 256]),
