@@ -148,7 +148,8 @@ def test_behind_a_proxy_under_another_name(toy_engine: ServerProcess) -> None:
                 page, "POST", "/images", image_file(), Host=host, Origin="https://labels.example"
             )
             assert answer.status == 200
-        joined(page, "https://labels.example").close()
+        with joined(page, "https://labels.example"):
+            pass
         answer, _ = ask(page, "POST", "/images", image_file(), Origin="https://evil.example")
         assert answer.status == 403
 

@@ -389,9 +389,11 @@ def test_sessions_fill_their_memory(bundle: Path) -> None:
 
 
 def test_images_not_in_use_give_way_and_others_do_not(bundle: Path) -> None:
-    files = [image_file(500, 500, seed) for seed in range(4)]  # 0.75 MB each, and what it grows
+    files = [image_file(500, 500, seed) for seed in range(20)]  # 0.75 MB each, 5 MB in use
     with (
-        ServerProcess(bundle, image_memory_mib=2, max_image_megapixels=1, metrics_port=0) as server,
+        ServerProcess(
+            bundle, image_memory_mib=12, max_image_megapixels=1, metrics_port=0
+        ) as server,
         channel_to(server) as channel,
         RawStream(server.address) as raw,
     ):
@@ -399,7 +401,7 @@ def test_images_not_in_use_give_way_and_others_do_not(bundle: Path) -> None:
         upload = clickcut_pb2_grpc.ClickcutStub(channel).UploadImage
         for data in files[1:]:
             upload(iter([pb.UploadImageRequest(chunk=data)]), timeout=DEADLINE)
-            assert gauge(server, "clickcut_image_bytes") <= 2 * 2**20
+            assert gauge(server, "clickcut_image_bytes") <= 12 * 2**20
         asking = pb.UploadImageRequest(digest=digest_of(files[0]))
         assert upload(iter([asking]), timeout=DEADLINE).already_known  # in use
         with RawStream(server.address) as second, RawStream(server.address) as third:
