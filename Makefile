@@ -13,7 +13,7 @@ test: .venv/dev.done  ## install what the tests need and run them all
 	$(BIN)/python -m pytest
 
 test-fast: .venv/dev.done  ## without the slow tests: under a minute
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto
 
 test-without-jit: .venv/dev.done  ## every kernel as plain Python, against the slow code
 	NUMBA_DISABLE_JIT=1 PYTHONPATH=tests $(BIN)/python -m pytest -p without_jit -m kernels \

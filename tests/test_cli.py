@@ -23,6 +23,8 @@ from clickcut.bundle import bundled_models
 from clickcut.images import prepare
 from clickcut.session import ClickSession
 
+pytestmark = pytest.mark.slow  # each starts the command line as a process of its own
+
 
 def run(*words: object, prelude: str = "") -> subprocess.CompletedProcess[str]:
     code = f"{prelude}\nfrom clickcut.cli import main; main()"

@@ -749,6 +749,7 @@ def test_a_model_without_previous_probability_and_zoom():
     assert session.mask[BOX[1], BOX[0]]
 
 
+@pytest.mark.slow
 def test_a_thousand_clicks():
     session = start()
     rng = np.random.default_rng(0)

@@ -109,6 +109,7 @@ def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path, folder: Path) -> None:
     model = write_bundle(tmp_path / "toy.onnx")
     out = tmp_path / "out"
