@@ -65,7 +65,7 @@ def fresh_samples(
 
 
 @dataclass
-class Session:
+class SimulatedSession:
     """A sample with clicks in progress; `k` says which fresh sample of its lane it was."""
 
     k: int
@@ -85,7 +85,7 @@ class Lane:
     def __init__(self, index: int, seed: int, fresh: Fresh, threads: Executor) -> None:
         self.index = index
         self.rng = np.random.default_rng([seed, index])
-        self.sessions: list[Session] = []
+        self.sessions: list[SimulatedSession] = []
         self._fresh, self._threads = fresh, threads
         self._chosen = 0
         self._ahead: Future[tuple[int, Sample]]
@@ -96,11 +96,11 @@ class Lane:
         self._next = k
         self._ahead = self._threads.submit(self._fresh, self.index, k)
 
-    def take(self) -> Session:
+    def take(self) -> SimulatedSession:
         """The next fresh sample."""
         k, sample = self._ahead.result()
         self.draw_ahead(k + 1)
-        return Session(k, sample)
+        return SimulatedSession(k, sample)
 
     def choose(self) -> Sample:
         """Pick the session that takes part in this step."""
@@ -155,7 +155,7 @@ class Lane:
             sample.positive = [(x, y) for x, y in state["positive"][i]]
             sample.negative = [(x, y) for x, y in state["negative"][i]]
             sample.probability = _unpacked(state["probability"][i], sample.probability.shape)
-            self.sessions.append(Session(k, sample))
+            self.sessions.append(SimulatedSession(k, sample))
         self.draw_ahead(state["next"])
 
 

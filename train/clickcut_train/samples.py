@@ -15,7 +15,7 @@ from clickcut_train import clicks
 from clickcut_train.augment import damage, damaged_mask
 from clickcut_train.clicks import Click
 from clickcut_train.data.photo import Photo
-from clickcut_train.target import Target, choose_target
+from clickcut_train.target import ChosenObject, choose_target
 
 
 class SampleOptions(BaseModel):
@@ -247,7 +247,11 @@ def _choose_region(
 
 
 def _paper_clicks(
-    sample: Sample, target: Target, crop: Crop, options: SampleOptions, rng: np.random.Generator
+    sample: Sample,
+    target: ChosenObject,
+    crop: Crop,
+    options: SampleOptions,
+    rng: np.random.Generator,
 ) -> None:
     """Positive clicks, and negative ones by one of the three strategies (section 3.2)."""
     count = int(rng.integers(1, options.max_positive + 1))
@@ -262,7 +266,7 @@ def _paper_clicks(
 def negatives(
     strategy: int,
     sample: Sample,
-    target: Target,
+    target: ChosenObject,
     crop: Crop,
     options: SampleOptions,
     rng: np.random.Generator,
@@ -281,7 +285,11 @@ def negatives(
 
 
 def _mixed_clicks(
-    sample: Sample, target: Target, crop: Crop, options: SampleOptions, rng: np.random.Generator
+    sample: Sample,
+    target: ChosenObject,
+    crop: Crop,
+    options: SampleOptions,
+    rng: np.random.Generator,
 ) -> None:
     """Mostly one positive click; sometimes the paper's, fewer of them or none on the background."""
     if rng.random() < 0.7:

@@ -23,7 +23,7 @@ Mask = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Target:
+class ChosenObject:
     """The object to select on a photo.
 
     Attributes:
@@ -55,7 +55,7 @@ def choose_target(
     area_exponent: float = 0.0,
     merge: float = 0.0,
     part: float = 0.0,
-) -> Target:
+) -> ChosenObject:
     """Draw the object to select.
 
     Args:
@@ -71,8 +71,8 @@ def choose_target(
     if part and rng.random() < part and (found := _part(photo, index, mask, rng)) is not None:
         return found
     if merge and rng.random() < merge and (other := _touching(photo, index, mask, rng)) is not None:
-        return Target(photo, mask | photo.mask(other), (index, other))
-    return Target(photo, mask, (index,))
+        return ChosenObject(photo, mask | photo.mask(other), (index, other))
+    return ChosenObject(photo, mask, (index,))
 
 
 def _instance(photo: Photo, rng: np.random.Generator, area_exponent: float) -> int:
@@ -98,7 +98,7 @@ def _touching(photo: Photo, index: int, mask: Mask, rng: np.random.Generator) ->
     return None
 
 
-def _part(photo: Photo, index: int, mask: Mask, rng: np.random.Generator) -> Target | None:
+def _part(photo: Photo, index: int, mask: Mask, rng: np.random.Generator) -> ChosenObject | None:
     """A piece of the instance, or a smaller instance on it, that is selectable by itself."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA]
@@ -112,9 +112,9 @@ def _part(photo: Photo, index: int, mask: Mask, rng: np.random.Generator) -> Tar
     kind, which = options[int(rng.integers(len(options)))]
     if kind == "piece":
         piece = (labels == which).astype(np.uint8)
-        return Target(photo, piece, (index,), mask & (1 - piece))
+        return ChosenObject(photo, piece, (index,), mask & (1 - piece))
     smaller = photo.mask(which)
-    return Target(photo, smaller, (index, which), mask & (1 - smaller))
+    return ChosenObject(photo, smaller, (index, which), mask & (1 - smaller))
 
 
 def _instances_on(photo: Photo, index: int) -> list[int]:
