@@ -41,7 +41,7 @@ class World:
         return values or []
 
     def share(self, value: Any) -> Any:
-        """The leading process' value, for everybody."""
+        """The leading process' value, on every process."""
         if self.size == 1:
             return value
         box = [value]
@@ -85,7 +85,7 @@ def world(device: str) -> Iterator[World]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if here.type == "cuda" else "gloo")
     try:
         yield World(dist.get_rank(), dist.get_world_size(), here)
-        dist.barrier()  # nobody leaves while others still talk to it
+        dist.barrier()  # no process leaves while others still talk to it
     finally:
         dist.destroy_process_group()
 

@@ -67,13 +67,13 @@ class Segmenter:
         canvas[: size[1], : size[0]] = small / np.float32(127.5) - 1
         with torch.inference_mode():
             x = torch.from_numpy(canvas.transpose(2, 0, 1)[None].copy())
-            scores = self._head(self._trunk(x))[0].numpy()
+            scores = self._head(self._backbone(x))[0].numpy()
         full = _resized(np.ascontiguousarray(scores.transpose(1, 2, 0)), (SIDE, SIDE))
         full = _resized(full[: size[1], : size[0]], (width, height))
         raised = np.exp(full - full.max(axis=2, keepdims=True))
         return np.asarray(raised / raised.sum(axis=2, keepdims=True), np.float32)
 
-    def _trunk(self, x: Tensor) -> Tensor:
+    def _backbone(self, x: Tensor) -> Tensor:
         x = self._unit(x, "features.0", 0, stride=2)
         for block in range(1, 18):
             stride, dilation = _STRIDES.get(block, 1), _DILATIONS[block]

@@ -83,7 +83,7 @@ export class Preview {
       this.#count(performance.now() - began);
       if (this.wanted === wanted && this.enabled && !workspace.busy) this.show(outline); // else late
     } catch {
-      this.session?.close(); // the next one begins anew
+      this.session?.close(); // the next one starts over
       this.session = null;
     } finally {
       this.running = false;
@@ -112,7 +112,7 @@ export class Preview {
     let same = 0;
     while (same < this.told.length && same < wanted.length && this.told[same] === wanted[same]) same++;
     for (let n = this.told.length; n > same; n--) {
-      if (!isEdit(this.told[n - 1])) throw new Error("other objects: the preview begins anew");
+      if (!isEdit(this.told[n - 1])) throw new Error("other objects: the preview starts over");
       await this.#tell({ case: "undo", value: {} });
       this.told.pop();
     }
