@@ -117,7 +117,7 @@ class Driver:
         stream, self._stream = self._stream, None
         if stream is not None and (loop := self._home.loop) is not None:
             with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
-                loop.call_soon_threadsafe(self._start, self._finish(stream))
+                loop.call_soon_threadsafe(self._start, self._end_stream(stream))
 
     async def close(self) -> None:
         """Close the channel."""
@@ -189,7 +189,7 @@ class Driver:
         found: pb.SessionReply = reply
         return found
 
-    async def _finish(self, stream: Any) -> None:
+    async def _end_stream(self, stream: Any) -> None:
         with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError, TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await stream.write(pb.SessionRequest(close=pb.Close()))

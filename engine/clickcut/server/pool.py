@@ -205,9 +205,9 @@ class ComputePool:
         try:
             next(job.steps)
         except StopIteration as stop:
-            self._finish(job, stop.value, None)
+            self._retire(job, stop.value, None)
         except BaseException as raised:  # passed to the caller
-            self._finish(job, None, raised)
+            self._retire(job, None, raised)
         else:
             self._go_on(job)
         finally:
@@ -221,9 +221,9 @@ class ComputePool:
                 self._enqueue(job)
                 return
         job.steps.close()
-        self._finish(job, None, _too_late(job))
+        self._retire(job, None, _too_late(job))
 
-    def _finish(self, job: _Job[Any], result: Any, error: BaseException | None) -> None:
+    def _retire(self, job: _Job[Any], result: Any, error: BaseException | None) -> None:
         with self._lock:
             self._unfinished -= 1
             self.finished += 1

@@ -115,7 +115,7 @@ class SessionStream:
         reply.sequence = request.sequence
         reply.applied_sequence = held.applied
         reply.image.CopyFrom(replies.image_info(held.session.image, held.model))
-        self._finish(reply, "resume" if resumes else "open", arrived)
+        self._count_request(reply, "resume" if resumes else "open", arrived)
         try:
             await self._context.write(reply)
         except BaseException:
@@ -128,7 +128,7 @@ class SessionStream:
         held = self._core.sessions.find(request.open.session_id)
         self._attach(held)
         async with held.lock:  # an event of the broken stream may still be running
-            reply = await self._compute(lambda: self._show(held.session, request, None))
+            reply = await self._compute(lambda: self._state_reply(held.session, request, None))
         return held, reply
 
     async def _open_new(self, request: pb.SessionRequest) -> tuple[HeldSession, pb.SessionReply]:
@@ -147,7 +147,7 @@ class SessionStream:
             def create() -> tuple[ClickSession, pb.SessionReply]:
                 solver = core.settings.cut_solver
                 session = ClickSession(image, predictor, parameters, solver)
-                return session, self._show(session, request, None)
+                return session, self._state_reply(session, request, None)
 
             (session, reply), queue = await core.pool.run(
                 create, self._context.peer, core.settings.request_seconds
@@ -191,7 +191,7 @@ class SessionStream:
                 else:
                     if kind not in _FREEING:
                         self._core.check_growth(held)
-                    reply = await self._compute(lambda: self._step(held, request))
+                    reply = await self._compute(lambda: self._apply_and_show(held, request))
             except Exception as raised:  # an error of one event must not end the session
                 reply = self._refusal(raised)
                 replies.add_state(reply, session)
@@ -199,7 +199,7 @@ class SessionStream:
             reply.session_id = held.id
             reply.sequence = request.sequence
             reply.applied_sequence = held.applied
-        self._finish(reply, kind, arrived)
+        self._count_request(reply, kind, arrived)
         return reply
 
     def _refusal(self, raised: Exception) -> pb.SessionReply:
@@ -209,16 +209,16 @@ class SessionStream:
             error=pb.Error(code=number_of(error), message=str(error), retry=retry)
         )
 
-    def _step(self, held: HeldSession, request: pb.SessionRequest) -> pb.SessionReply:
+    def _apply_and_show(self, held: HeldSession, request: pb.SessionRequest) -> pb.SessionReply:
         """In a thread: apply an event that is new, show the state."""
         step = None
         if request.sequence == 0 or request.sequence > held.applied:
             step = apply_event(held.session, request)
             if step is not None and request.sequence:
                 held.applied = request.sequence
-        return self._show(held.session, request, step)
+        return self._state_reply(held.session, request, step)
 
-    def _show(
+    def _state_reply(
         self, session: ClickSession, request: pb.SessionRequest, step: Step | None
     ) -> pb.SessionReply:
         """In a thread: the reply that shows a state."""
@@ -243,7 +243,7 @@ class SessionStream:
         reply.timings.queue = queue
         return reply
 
-    def _finish(self, reply: pb.SessionReply, kind: str, arrived: float) -> None:
+    def _count_request(self, reply: pb.SessionReply, kind: str, arrived: float) -> None:
         reply.timings.total = 1e3 * (time.perf_counter() - arrived)
         if not reply.HasField("error"):
             self._core.metrics.count(kind, reply.timings)

@@ -103,7 +103,7 @@ class Pipeline:
         if isinstance(event, Reset | InitialMask):
             state = self._start(prompts)
         elif isinstance(event, Click):
-            state = self._step(state, prompts, parameters, timings)
+            state = self._click_and_look(state, prompts, parameters, timings)
         elif isinstance(event, BoxPrompt | MoveClick | RemoveClick):
             state = self._replay(prompts, parameters, known, timings)
         else:
@@ -143,13 +143,15 @@ class Pipeline:
         if not made:
             made, state = max(0, count - MAX_REPLAYED), self._start(prompts)
             for _ in range(BOX_PASSES if prompts.box is not None else 0):
-                state = self._step(state, replace(prompts, clicks=()), parameters, timings)
+                state = self._click_and_look(
+                    state, replace(prompts, clicks=()), parameters, timings
+                )
         for end in range(made + 1, count + 1):
             so_far = replace(prompts, clicks=prompts.clicks[:end])
-            state = self._step(state, so_far, parameters, timings)
+            state = self._click_and_look(state, so_far, parameters, timings)
         return state
 
-    def _step(
+    def _click_and_look(
         self, state: State, prompts: Prompts, parameters: Parameters, timings: Timings
     ) -> State:
         """Return the state after the last of the prompts.
