@@ -25,15 +25,18 @@ CODES: tuple[tuple[type[ClickcutError], StatusCode], ...] = (
     (errors.DroppedEventError, StatusCode.INVALID_ARGUMENT),
     (errors.ImageError, StatusCode.INVALID_ARGUMENT),
     (errors.BusyError, StatusCode.RESOURCE_EXHAUSTED),
+    (errors.StoreFullError, StatusCode.RESOURCE_EXHAUSTED),
     (errors.LimitError, StatusCode.RESOURCE_EXHAUSTED),
     (errors.SessionNotFoundError, StatusCode.NOT_FOUND),
     (errors.ImageNotFoundError, StatusCode.NOT_FOUND),
     (errors.UnavailableError, StatusCode.UNAVAILABLE),
+    (errors.StoreUnavailableError, StatusCode.UNAVAILABLE),
     (errors.TakenOverError, StatusCode.ABORTED),
     (errors.StalledError, StatusCode.DEADLINE_EXCEEDED),
     (errors.CutError, StatusCode.INTERNAL),
     (errors.BundleError, StatusCode.FAILED_PRECONDITION),
     (errors.BackendError, StatusCode.FAILED_PRECONDITION),
+    (errors.StoreError, StatusCode.FAILED_PRECONDITION),
     (errors.ServerError, StatusCode.INTERNAL),
 )
 

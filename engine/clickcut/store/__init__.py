@@ -1,0 +1,28 @@
+"""Stores of sessions: their events and images, kept outside of the process that serves them."""
+
+from clickcut.store.base import (
+    Append,
+    ConflictError,
+    Create,
+    Drop,
+    Limits,
+    Opening,
+    Store,
+    Stored,
+    Write,
+)
+from clickcut.store.opening import check_url, open_store
+
+__all__ = [
+    "Append",
+    "ConflictError",
+    "Create",
+    "Drop",
+    "Limits",
+    "Opening",
+    "Store",
+    "Stored",
+    "Write",
+    "check_url",
+    "open_store",
+]
