@@ -22,8 +22,10 @@ from clickcut.server.memory import (
 from clickcut.server.metrics import Metrics
 from clickcut.server.model_registry import Models
 from clickcut.server.pool import ComputePool
+from clickcut.server.quotas import Quotas
 from clickcut.server.session_store import HeldSession, SessionStore
 from clickcut.server.settings import MIB, Settings
+from clickcut.server.tokens import Tokens
 
 T = TypeVar("T")
 
@@ -37,7 +39,15 @@ _TIGHT, _CRITICAL = 0.8, 0.9
 class Core:
     """The state of a server. Used from the event loop only, except work in the pool.
 
+    Args:
+        settings: of the server.
+        models: to serve.
+        workers: threads of the compute pool.
+        tokens: of clients; None: those that the settings name.
+
     Attributes:
+        tokens: that clients may use.
+        quotas: what the clients of each token use.
         ready: set when warm; until then nothing is computed.
         draining: set at shutdown; no new work begins.
         budgets: of memory.
@@ -47,8 +57,12 @@ class Core:
         on_shortage: called when memory is nearly exhausted; ends streams, which clients reopen.
     """
 
-    def __init__(self, settings: Settings, models: Models, workers: int) -> None:
+    def __init__(
+        self, settings: Settings, models: Models, workers: int, tokens: Tokens | None = None
+    ) -> None:
         self.settings = settings
+        self.tokens = tokens or Tokens.of(settings)
+        self.quotas = Quotas(self.tokens.limits_of)
         self.budgets = Budgets.of(settings, resident())
         self.models = models
         self.pool = ComputePool(workers, settings.queue)
@@ -63,9 +77,11 @@ class Core:
         self.computing = Allowance(total, "computing", total)
         self._decoding = Allowance(self.budgets.decoding, "decoding", total)
         self.images = ImageStore(
-            self.budgets.images, limits, self.pool, self.decoder, self._decoding
+            self.budgets.images, limits, self.pool, self.decoder, self._decoding, self.quotas
         )
-        self.sessions = SessionStore(self.images, settings, self.budgets.sessions)
+        self.sessions = SessionStore(
+            self.images, settings, self.budgets.sessions, self.tokens.limits_of
+        )
         self.metrics = Metrics(self.pool, self.images, self.sessions)
         self.ready = False
         self.draining = False

@@ -21,6 +21,7 @@ from clickcut.server.edge import Call
 from clickcut.server.image_store import Found
 from clickcut.server.requests import apply_event, check_output, parameters_of, window_of
 from clickcut.server.session_store import HeldSession
+from clickcut.server.tokens import Credential
 from clickcut.session import ClickSession, Step
 from clickcut.v1 import clickcut_pb2 as pb
 
@@ -45,6 +46,11 @@ class SessionStream:
         self._whole_sent = False
         self._unseen: Region | None = None
         """Where the mask changed since it was sent last."""
+
+    @property
+    def credential(self) -> Credential:
+        """The token that its client presented."""
+        return self._context.credential
 
     def end(self, error: ClickcutError) -> None:
         """End the stream with an error after its running request."""
@@ -107,10 +113,11 @@ class SessionStream:
             check_output(request.output)
         self._output = opening.output
         resumes = opening.WhichOneof("source") == "session_id"
-        if resumes:
-            held, reply = await self._resume(request)
-        else:
-            held, reply = await self._open_new(request)
+        with self._core.quotas.request(self._context.peer.owner):
+            if resumes:
+                held, reply = await self._resume(request)
+            else:
+                held, reply = await self._open_new(request)
         reply.session_id = held.id
         reply.sequence = request.sequence
         reply.applied_sequence = held.applied
@@ -125,7 +132,7 @@ class SessionStream:
         return held
 
     async def _resume(self, request: pb.SessionRequest) -> tuple[HeldSession, pb.SessionReply]:
-        held = self._core.sessions.find(request.open.session_id)
+        held = self._core.sessions.find(request.open.session_id, self._context.peer.owner)
         self._attach(held)
         async with held.lock:  # an event of the broken stream may still be running
             reply = await self._compute(lambda: self._state_reply(held.session, request, None))
@@ -169,7 +176,8 @@ class SessionStream:
                 opening.image, peer=self._context.peer, window=window
             )
         if source == "image_digest":
-            return Found(self._core.images.find(opening.image_digest, window), True)
+            owner = self._context.peer.owner
+            return Found(self._core.images.find(opening.image_digest, window, owner), True)
         raise EventError("`open` needs an image, an image_digest or a session_id")
 
     # ---- events
@@ -189,11 +197,8 @@ class SessionStream:
                     reply = pb.SessionReply()
                     replies.add_state(reply, session)
                 else:
-                    if kind in _FREEING:
-                        reply = await self._compute(lambda: self._apply_and_show(held, request))
-                    else:
-                        self._core.check_growth(held)
-                        reply = await self._compute(lambda: self._grow_and_show(held, request))
+                    with self._core.quotas.request(self._context.peer.owner):
+                        reply = await self._change(held, request, kind in _FREEING)
             except Exception as raised:  # an error of one event must not end the session
                 reply = self._refusal(raised)
                 replies.add_state(reply, session)
@@ -203,6 +208,15 @@ class SessionStream:
             reply.applied_sequence = held.applied
         self._count_request(reply, kind, arrived)
         return reply
+
+    async def _change(
+        self, held: HeldSession, request: pb.SessionRequest, frees: bool
+    ) -> pb.SessionReply:
+        """Apply an event and build its reply."""
+        if frees:
+            return await self._compute(lambda: self._apply_and_show(held, request))
+        self._core.check_growth(held)
+        return await self._compute(lambda: self._grow_and_show(held, request))
 
     def _refusal(self, raised: Exception) -> pb.SessionReply:
         error = self._core.known_error(raised)
