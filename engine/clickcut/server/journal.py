@@ -75,7 +75,7 @@ class Journal:
 
     # ---- images
 
-    async def put_image(self, owner: str, digest: str, data: bytes) -> None:
+    async def put_image(self, owner: str, digest: str, data: bytes | bytearray) -> None:
         """See `Store.put_image`."""
         await self._run(lambda: self._store.put_image(owner, digest, data))
         self._metrics.count_write("image", len(data))
@@ -139,13 +139,13 @@ class Journal:
             unknown = StoreUnavailableError("the store failed; the server's log has the details")
             outcomes = [unknown] * len(batch)
         self._metrics.observe_commit(time.perf_counter() - began)
-        for (write, future), error in zip(batch, outcomes, strict=True):
-            if error is None:
+        for (write, future), outcome in zip(batch, outcomes, strict=True):
+            if outcome is None:
                 self._metrics.count_write(type(write).__name__.lower(), write.nbytes)
             else:
-                self._metrics.count_error(error)
+                self._metrics.count_error(outcome)
             if not future.done():
-                future.set_result(None) if error is None else future.set_exception(error)
+                future.set_result(None) if outcome is None else future.set_exception(outcome)
 
     async def _run(self, work: Callable[[], T]) -> T:
         try:

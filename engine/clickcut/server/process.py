@@ -161,6 +161,8 @@ class Server:
         port = self._bind(server)
         await server.start()
         self._describe(port, core.budgets)
+        for line in await core.durability.describe():
+            _say(line)
 
     async def _start_admin(self, core: Core, reloader: Reloader) -> Callable[[], Awaitable[None]]:
         """Start the admin service if it has an address; return a function that ends it."""
@@ -280,6 +282,7 @@ class Server:
     async def _end(self, core: Core, server: grpc.aio.Server) -> None:
         """End all calls, after --stop-seconds by force."""
         await server.stop(0 if self._hurry.is_set() else self._settings.stop_seconds)
+        await core.durability.close()
         core.pool.close()
         core.decoder.close()
         running = core.pool.running

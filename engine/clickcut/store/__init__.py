@@ -1,6 +1,7 @@
 """Stores of sessions: their events and images, kept outside of the process that serves them."""
 
 from clickcut.store.base import (
+    NO_EVENTS,
     Append,
     ConflictError,
     Create,
@@ -14,6 +15,7 @@ from clickcut.store.base import (
 from clickcut.store.opening import check_url, open_store
 
 __all__ = [
+    "NO_EVENTS",
     "Append",
     "ConflictError",
     "Create",

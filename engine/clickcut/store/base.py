@@ -30,6 +30,10 @@ FORMAT = 1
 """Version of what is stored. Stores of another version are refused, or not seen."""
 
 
+NO_EVENTS = 2**31
+"""A position after all events, to load a session without them."""
+
+
 class ConflictError(UnavailableError):
     """A session in the store has other events than expected; load them, then try again."""
 
@@ -169,7 +173,7 @@ class Store(Protocol):
             take: begin a new epoch, so that no other process can append to it any more.
         """
 
-    def put_image(self, owner: str, digest: str, data: bytes) -> None:
+    def put_image(self, owner: str, digest: str, data: bytes | bytearray) -> None:
         """Keep an image file; prune the longest unused ones to make room.
 
         Raises:

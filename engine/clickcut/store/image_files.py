@@ -34,7 +34,7 @@ class ImageFiles:
         """Return whether there is a file."""
         return self.path(owner, digest).is_file()
 
-    def write(self, owner: str, digest: str, data: bytes) -> None:
+    def write(self, owner: str, digest: str, data: bytes | bytearray) -> None:
         """Write a file; it appears as a whole, and survives a power failure.
 
         Raises:

@@ -154,7 +154,7 @@ class RedisStore:
 
     # ---- images
 
-    def put_image(self, owner: str, digest: str, data: bytes) -> None:
+    def put_image(self, owner: str, digest: str, data: bytes | bytearray) -> None:
         """See `Store.put_image`."""
         if self.touch_image(owner, digest):
             return
@@ -168,7 +168,7 @@ class RedisStore:
                     f"{_PREFIX}images",
                     f"{_PREFIX}sizes",
                     name,
-                    data,
+                    memoryview(data),
                     limit,
                 )
             if answer == b"ok":

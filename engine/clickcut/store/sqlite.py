@@ -141,7 +141,7 @@ class SqliteStore:
 
     # ---- images
 
-    def put_image(self, owner: str, digest: str, data: bytes) -> None:
+    def put_image(self, owner: str, digest: str, data: bytes | bytearray) -> None:
         """See `Store.put_image`."""
         with self._writing() as db:
             known = db.execute(

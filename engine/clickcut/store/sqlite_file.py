@@ -29,8 +29,8 @@ _MAGIC = b"SQLite format 3\0"
 _ID_AT = 68
 """Offset of the application id in the file's header: https://www.sqlite.org/fileformat.html."""
 
-_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
-"""Codes of a damaged file; the last one is that of a table that is missing."""
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_TABLES = ("clock", "sessions", "events", "images")
 
 _SCHEMA = (
     "CREATE TABLE clock (seconds REAL NOT NULL)",
@@ -120,7 +120,8 @@ class SqliteFile:
                 found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if found != "ok":
                     raise _DamagedError(str(found).splitlines()[-1])
-                connection.execute("SELECT seconds FROM clock").fetchone()[0]
+                if not all(self._has(connection, table) for table in _TABLES):
+                    raise _DamagedError("a table is missing")
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -193,6 +194,12 @@ class SqliteFile:
                 f"format {FORMAT}; it was left alone: use the version that wrote it, or give "
                 "another path"
             )
+
+    def _has(self, connection: sqlite3.Connection, table: str) -> bool:
+        found = connection.execute(
+            "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)
+        )
+        return bool(found.fetchone()[0])
 
     def _move_aside(self, damage: str) -> None:
         """Rename a damaged file and those that belong to it.
