@@ -133,7 +133,7 @@ class Driver:
                 case Connect():
                     self._disconnect()
                     self._lease = self._channels.take()
-                    self._stream = self._lease.stub.Session()
+                    self._stream = self._lease.stub.Session(metadata=self._endpoint.metadata)
                 case Exchange(request, deadline):
                     return await self._exchange(request, deadline)
                 case Disconnect():
@@ -151,7 +151,8 @@ class Driver:
     async def _call(self, method: str, request: Any, deadline: Deadline) -> Any:
         lease = self._channels.take()
         try:
-            return await getattr(lease.stub, method)(request, timeout=deadline.left)
+            call = getattr(lease.stub, method)
+            return await call(request, timeout=deadline.left, metadata=self._endpoint.metadata)
         except grpc.aio.AioRpcError as error:
             if not deadline.left:
                 self._channels.abandon(lease)

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from clickcut.client.channel import Channels, Endpoint, Lease
+from clickcut.client.channel import Channels, Endpoint, Lease, Metadata
 from clickcut.client.failures import UnreachableError, connection_broke, error_of_rpc, not_sent
 from clickcut.client.protocol import (
     Action,
@@ -114,7 +114,7 @@ class Driver:
                 case Connect():
                     self._disconnect()
                     self._lease = self._channels.take()
-                    self._stream = _Stream(self._lease.stub)
+                    self._stream = _Stream(self._lease.stub, self._endpoint.metadata)
                 case Exchange(request, deadline):
                     return self._exchange(request, deadline)
                 case Disconnect():
@@ -132,7 +132,8 @@ class Driver:
     def _call(self, method: str, request: Any, deadline: Deadline) -> Any:
         lease = self._channels.take()
         try:
-            return getattr(lease.stub, method)(request, timeout=deadline.left)
+            call = getattr(lease.stub, method)
+            return call(request, timeout=deadline.left, metadata=self._endpoint.metadata)
         except grpc.RpcError as error:
             if not deadline.left:
                 self._channels.abandon(lease)
@@ -175,10 +176,10 @@ class Driver:
 class _Stream:
     """A session stream. One thread at a time waits for replies."""
 
-    def __init__(self, stub: Any) -> None:
+    def __init__(self, stub: Any, metadata: Metadata) -> None:
         self._requests: queue.SimpleQueue[pb.SessionRequest | None] = queue.SimpleQueue()
         self._last = threading.Event()
-        self._call: Any = stub.Session(self._outgoing())
+        self._call: Any = stub.Session(self._outgoing(), metadata=metadata)
 
     @property
     def ended(self) -> bool:

@@ -29,6 +29,7 @@ from clickcut.server.memory import Budgets, tune_allocator
 from clickcut.server.model_registry import GPU_BATCH, Models
 from clickcut.server.service import NAME, ClickcutService
 from clickcut.server.settings import MIB, Settings
+from clickcut.server.tokens import Tokens
 from clickcut.v1 import admin_pb2_grpc, clickcut_pb2_grpc
 from clickcut.warm_up import warm_up_all
 
@@ -49,13 +50,14 @@ def run(settings: Settings) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    # SIGHUP means "reload the models", which are being loaded; its default action ends the process.
+    # SIGHUP means "reload", while all is being loaded; its default action ends the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     tune_allocator()
     allow_connections()
     try:
+        tokens = Tokens.of(settings)  # before the models, which take longer
         models = Models(settings)
-        server = Server(settings, models, _workers(settings, models))
+        server = Server(settings, models, _workers(settings, models), tokens)
         return asyncio.run(server.run())
     except ClickcutError as error:
         print(f"clickcut: {error}", file=sys.stderr)
@@ -81,10 +83,12 @@ class Server:
         settings: see there.
         models: loaded, not yet warm.
         workers: threads of the compute pool.
+        tokens: that clients may use.
     """
 
-    def __init__(self, settings: Settings, models: Models, workers: int) -> None:
+    def __init__(self, settings: Settings, models: Models, workers: int, tokens: Tokens) -> None:
         self._settings = settings
+        self._tokens = tokens
         self._models = models
         self._workers = workers
         self._health = health.aio.HealthServicer()
@@ -101,7 +105,7 @@ class Server:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop_signal)
-        core = Core(self._settings, self._models, self._workers)
+        core = Core(self._settings, self._models, self._workers, self._tokens)
         service = ClickcutService(core)
         reloader = Reloader(core)
         loop.add_signal_handler(signal.SIGHUP, self._on_reload_signal, core, reloader)
@@ -157,6 +161,8 @@ class Server:
         port = self._bind(server)
         await server.start()
         self._describe(port, core.budgets)
+        for line in await core.durability.describe():
+            _say(line)
 
     async def _start_admin(self, core: Core, reloader: Reloader) -> Callable[[], Awaitable[None]]:
         """Start the admin service if it has an address; return a function that ends it."""
@@ -212,6 +218,8 @@ class Server:
         s = self._settings
         tls = "TLS" if s.tls_cert else "no TLS"
         _say(f"address   {s.host}:{port} ({tls})")
+        if self._tokens.required:
+            _say(f"tokens    {len(self._tokens)}")
         for arm in self._models:
             m = arm.predictor.metadata
             share = f", {arm.share:.0%} of {m.name}" if arm.share < 1 else ""
@@ -248,6 +256,7 @@ class Server:
     # ---- while it runs
 
     def _on_reload_signal(self, core: Core, reloader: Reloader) -> None:
+        core.tokens.reload()
         core.start(reloader.reload_quietly())
 
     # ---- stop
@@ -273,6 +282,7 @@ class Server:
     async def _end(self, core: Core, server: grpc.aio.Server) -> None:
         """End all calls, after --stop-seconds by force."""
         await server.stop(0 if self._hurry.is_set() else self._settings.stop_seconds)
+        await core.durability.close()
         core.pool.close()
         core.decoder.close()
         running = core.pool.running
