@@ -113,10 +113,10 @@ class SessionStream:
             check_output(request.output)
         self._output = opening.output
         resumes = opening.WhichOneof("source") == "session_id"
-        with self._core.quotas.request(self._context.peer.owner):
-            if resumes:
-                held, reply = await self._resume(request)
-            else:
+        if resumes:
+            held, reply = await self._resume(request)
+        else:
+            with self._core.quotas.request(self._context.peer.owner):
                 held, reply = await self._open_new(request)
         reply.session_id = held.id
         reply.sequence = request.sequence
@@ -197,10 +197,11 @@ class SessionStream:
                     reply = pb.SessionReply()
                     replies.add_state(reply, session)
                 else:
-                    if kind not in _FREEING:
-                        self._core.check_growth(held)
-                    with self._core.quotas.request(self._context.peer.owner):
+                    if kind in _FREEING:
                         reply = await self._compute(lambda: self._apply_and_show(held, request))
+                    else:
+                        self._core.check_growth(held)
+                        reply = await self._compute(lambda: self._grow_and_show(held, request))
             except Exception as raised:  # an error of one event must not end the session
                 reply = self._refusal(raised)
                 replies.add_state(reply, session)
@@ -217,6 +218,11 @@ class SessionStream:
         return pb.SessionReply(
             error=pb.Error(code=number_of(error), message=str(error), retry=retry)
         )
+
+    def _grow_and_show(self, held: HeldSession, request: pb.SessionRequest) -> pb.SessionReply:
+        """In a thread: `_apply_and_show` if there is memory for it."""
+        with self._core.computing_on(held.session.image):
+            return self._apply_and_show(held, request)
 
     def _apply_and_show(self, held: HeldSession, request: pb.SessionRequest) -> pb.SessionReply:
         """In a thread: apply an event that is new, show the state."""
@@ -248,7 +254,8 @@ class SessionStream:
 
     async def _compute(self, work: Callable[[], pb.SessionReply]) -> pb.SessionReply:
         seconds = self._core.settings.request_seconds
-        reply, queue = await self._core.pool.run(work, self._context.peer, seconds)
+        with self._core.quotas.request(self._context.peer.owner):
+            reply, queue = await self._core.pool.run(work, self._context.peer, seconds)
         reply.timings.queue = queue
         return reply
 
