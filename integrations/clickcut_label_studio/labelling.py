@@ -114,6 +114,8 @@ class Labelling:
                 raise TaskError(
                     f"the labelling configuration has no tool {name!r} on an image for clicks"
                 )
+        if len({self.prompts[name].image for name in names}) > 1:
+            raise TaskError("clicks on several images at once; accept the object first")
         return self.prompts[min(names)]
 
     def answer(self, image: str, label: str, shape: Shape) -> Tool:
