@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -29,6 +30,10 @@ SERVICES = (
 """What the proxy of Ray Serve must know to parse requests."""
 
 
+_OF_A_SERVER = frozenset({"address", "tls_cert", "tls_key", "metrics_port", "admin_address"})
+"""Settings that concern addresses, which a replica does not have."""
+
+
 class Arguments(BaseModel):
     """Arguments of the application, `args` of its entry in a Serve configuration."""
 
@@ -36,11 +41,6 @@ class Arguments(BaseModel):
 
     settings: dict[str, Any] = Field(
         default={}, description="Settings of each replica, as of `clickcut serve`."
-    )
-    models: dict[str, Any] = Field(
-        default={},
-        description="Which models: `model`, `models`, `split` as of `clickcut serve`. A change is "
-        "taken over without a restart.",
     )
     replicas: int | None = Field(
         default=None, ge=1, le=1000, description="Number of replicas; None to scale with the load."
@@ -70,12 +70,14 @@ class Arguments(BaseModel):
                 f"min_replicas ({self.min_replicas}) is larger than max_replicas "
                 f"({self.max_replicas})"
             )
-        known = {"model", "models", "split", "revision"}
-        if unknown := sorted(self.models.keys() - known):
-            raise ValueError(f"models: unknown fields {', '.join(unknown)}; there are {known}")
         if unknown := sorted(self.settings.keys() - Settings.model_fields.keys()):
-            raise ValueError(f"settings: unknown fields {', '.join(unknown)}")
-        Settings(**self.settings | self.models)
+            raise ValueError(f"settings: `clickcut serve` has no {', '.join(unknown)}")
+        if foreign := sorted(self.settings.keys() & _OF_A_SERVER):
+            raise ValueError(
+                f"settings: {', '.join(foreign)} cannot be used, since replicas have no address of "
+                "their own: TLS, ports and addresses are those of Ray Serve's proxy"
+            )
+        Settings(**self.settings)
         return self
 
 
@@ -110,7 +112,7 @@ def deployment(args: Arguments) -> serve.Deployment:
         }
     decorate = serve.deployment(
         name=DEPLOYMENT,
-        user_config=dict(args.models),
+        user_config={},  # Ray Serve calls `reconfigure` only where there is one
         # Uploads and stateless requests beside the sessions.
         max_ongoing_requests=2 * most,
         max_queued_requests=most,
@@ -130,6 +132,26 @@ def deployment(args: Arguments) -> serve.Deployment:
         **scaling,
     )
     return decorate(Replica)
+
+
+def configuration(args: Arguments, models: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the Serve configuration of the application: what KubeRay calls `serveConfigV2`.
+
+    Args:
+        args: a change of them restarts the replicas, one after the other.
+        models: which models, see `Replica.reconfigure`; a change is taken over without a restart.
+    """
+    return {
+        "applications": [
+            {
+                "name": NAME,
+                "route_prefix": f"/{NAME}",
+                "import_path": "clickcut_scale.application:build",
+                "args": args.model_dump(),
+                "deployments": [{"name": DEPLOYMENT, "user_config": dict(models)}],
+            }
+        ]
+    }
 
 
 def grpc_options(port: int) -> gRPCOptions:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import sys
 import threading
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from clickcut_scale.application import Arguments
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -59,37 +63,58 @@ def up(
 def _run(replicas: int, port: int, models: dict[str, Any]) -> None:
     from pydantic import ValidationError
 
+    from clickcut.errors import ClickcutError
     from clickcut_scale.application import Arguments
-    from clickcut_scale.local import DeployError, cluster, deploy, shares
+    from clickcut_scale.local import cluster, deploy, shares
 
+    reload = threading.Event()
+    signal.signal(signal.SIGHUP, lambda *_: reload.set())
+    settings = shares(replicas)
     try:
-        args = Arguments(
-            settings=shares(replicas), models=models, replicas=replicas, cpus=1, drain_seconds=5
-        )
+        args = Arguments(settings=settings, replicas=replicas, cpus=1, drain_seconds=5)
+        _check(settings, models)
+        _say("starting Ray")
+        with cluster(replicas, port) as port:
+            _say(f"address   127.0.0.1:{port} (every interface, no TLS)")
+            deploy(args, models, _say)
+            _say("serving")
+            for revision in itertools.count(1):
+                reload.wait()
+                reload.clear()
+                _reload(args, {**models, "revision": revision})
     except ValidationError as error:
         for fault in error.errors():
             print(f"clickcut scale: {fault['msg'].removeprefix('Value error, ')}", file=sys.stderr)
         raise typer.Exit(2) from error
-    reload = threading.Event()
-    signal.signal(signal.SIGHUP, lambda *_: reload.set())
-    _say("starting Ray")
-    try:
-        with cluster(replicas, port) as port:
-            _say(f"address   127.0.0.1:{port} (every interface, no TLS)")
-            deploy(args, _say)
-            _say("serving")
-            revision = 0
-            while True:
-                reload.wait()
-                reload.clear()
-                revision += 1
-                deploy(args.model_copy(update={"models": {**models, "revision": revision}}))
-                _say("models read again; the log of a replica says if that failed")
-    except DeployError as error:
+    except ClickcutError as error:
         print(f"clickcut scale: {error}", file=sys.stderr)
         raise typer.Exit(2) from error
     except KeyboardInterrupt:
         _say("stopped")
+
+
+def _reload(args: Arguments, models: dict[str, Any]) -> None:
+    from clickcut.errors import ClickcutError
+    from clickcut_scale.local import deploy
+
+    try:
+        _check(args.settings, models)
+        deploy(args, models)
+        _say("models reloaded")
+    except ClickcutError as error:
+        print(f"clickcut scale: models not reloaded: {error}", file=sys.stderr, flush=True)
+
+
+def _check(settings: dict[str, Any], models: dict[str, Any]) -> None:
+    """Load the models here first: an error is named at once, and no replica has to start for it.
+
+    Raises:
+        ClickcutError: they cannot be used.
+    """
+    from clickcut.server.model_registry import Models
+    from clickcut_scale.replica import settings_with
+
+    Models(settings_with(settings, models))
 
 
 def _say(text: str) -> None:

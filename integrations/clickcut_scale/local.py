@@ -6,25 +6,27 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import ray
 from ray import serve
-from ray.serve.schema import ApplicationStatus
+from ray.serve.context import _get_global_client
+from ray.serve.schema import ApplicationStatus, ServeDeploySchema
 
 from clickcut.errors import ClickcutError
 from clickcut.processor import available_cpus
 from clickcut.server.memory import memory_limit
 from clickcut.server.settings import MIB
-from clickcut_scale.application import DEPLOYMENT, NAME, Arguments, build, grpc_options
+from clickcut_scale.application import DEPLOYMENT, NAME, Arguments, configuration, grpc_options
 
 _POLL_SECONDS = 0.25
 _OBJECT_STORE = 128 * MIB
 """Bytes for images on their way through Ray; messages below 100 kB do not use it."""
 _RAY_MIB = 1536
 """Memory that Ray itself takes on one machine: node, controller, proxy."""
+_FAILED = (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY)
 _MESSAGE = 600
 """Maximum length of a reason that Ray gives, characters."""
 
@@ -82,28 +84,35 @@ def cluster(cpus: int, port: int) -> Iterator[int]:
         ray.shutdown()
 
 
-def deploy(args: Arguments, say: Callable[[str], None] = lambda _: None) -> None:
+def deploy(
+    args: Arguments, models: Mapping[str, Any], say: Callable[[str], None] = lambda _: None
+) -> None:
     """Start the application, or change it, and wait until it runs as described.
 
     Args:
         args: of the application.
+        models: which models, see `Replica.reconfigure`.
         say: called with a message when the number of running replicas changes.
 
     Raises:
         DeployError: a replica does not start. After a change the replicas of before go on.
     """
-    target = serve.RunTarget(build(args), name=NAME, route_prefix=f"/{NAME}")
-    serve.run_many([target], wait_for_applications_running=False)
+    wanted = ServeDeploySchema.model_validate(configuration(args, models))
+    # What `serve deploy` does. `serve.run` would restart replicas when only the models change.
+    client = _get_global_client()
+    if client is None:
+        raise DeployError("Ray Serve is not running here")
+    client.deploy_apps(wanted)
     said = ""
     while True:
-        status = serve.status().applications[NAME]
-        running = _running(status)
+        status = serve.status().applications.get(NAME)
+        running = _running(status) if status is not None else ""
         if running != said:
             said = running
             say(f"replicas  {running}")
-        if status.status == ApplicationStatus.RUNNING:
+        if status is not None and status.status == ApplicationStatus.RUNNING:
             return
-        if status.status in (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY):
+        if status is not None and status.status in _FAILED:
             raise DeployError(f"a replica does not start: {_reason(status)}")
         time.sleep(_POLL_SECONDS)
 
@@ -118,6 +127,11 @@ def _reason(status: Any) -> str:
     """Return the last line of the error of a replica, or else what Ray says."""
     engine = status.deployments.get(DEPLOYMENT)
     text = (engine.message if engine is not None else "") or status.message
+    if "ActorDiedError" in text:
+        return (
+            "its process died while it started, each time: was it killed, for its memory perhaps? "
+            "Ray's logs have more (/tmp/ray/session_latest/logs/serve)"
+        )
     lines = [line.strip() for line in text.splitlines()]
     named = [line for line in lines if line.startswith("clickcut.") or "Error: " in line]
     return _short(named[-1] if named else " ".join(lines))

@@ -31,6 +31,28 @@ _CLICKCUT = "/clickcut.v1.Clickcut/"
 _HEALTH = "/grpc.health.v1.Health/"
 
 
+_MODELS = ("model", "models", "split")
+
+
+def settings_with(fields: Mapping[str, Any], models: Mapping[str, Any]) -> Settings:
+    """Return the settings of a replica.
+
+    Args:
+        fields: of `Settings` by name.
+        models: `model`, `models` and `split` as of `Settings`, and `revision`, any value: another
+            one has the same files read again.
+
+    Raises:
+        ValueError: a field is unknown or has an impossible value.
+    """
+    if unknown := sorted(models.keys() - {*_MODELS, "revision"}):
+        raise ValueError(
+            f"user_config: no field {', '.join(unknown)}; there are model, models, split"
+        )
+    chosen = {name: models[name] for name in _MODELS if models.get(name)}
+    return Settings(**dict(fields) | chosen)
+
+
 class Replica:
     """Answers the RPCs of `clickcut.v1.Clickcut` and health checks; Ray Serve calls its methods.
 
@@ -54,17 +76,17 @@ class Replica:
         an error here would make Ray Serve end the replica, and its sessions with it.
 
         Args:
-            models: fields of `Settings` that say which models; `revision` and other unknown ones
-                are ignored, so that the same models can be read again.
+            models: see `settings_with`.
 
         Raises:
-            ClickcutError: the replica cannot start with them.
+            ValueError: a field is unknown or has an impossible value; at the first call only.
+            ClickcutError: the replica cannot start with these models.
         """
         if self._reloader is None:
-            await self._start(Settings(**self._fields | dict(models)))
+            await self._start(settings_with(self._fields, models))
             return
         try:
-            await self._reloader.reload(Settings(**self._fields | dict(models)))
+            await self._reloader.reload(settings_with(self._fields, models))
         except (ClickcutError, ValueError) as error:
             _log.error("the models stay as they were: %s", error)
 

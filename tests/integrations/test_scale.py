@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import grpc
 import numpy as np
@@ -146,7 +144,7 @@ def test_a_new_model_takes_over_and_open_sessions_keep_theirs(scaled: Scaled, mo
         session.click(*CLICKS[0])
         write_bundle(models / "toy" / "2.onnx", version="2", radius=5)
         scaled.hang_up()
-        scaled.wait_for("models read again")
+        scaled.wait_for("models reloaded")
 
         def all_new() -> bool:
             return all("2" in {m.version for m in client.models()} for _ in range(8))
@@ -165,9 +163,8 @@ def test_a_model_that_cannot_be_read_changes_nothing(scaled: Scaled, models: Pat
     broken = models / "toy" / "3.onnx"
     broken.write_bytes(b"not a model")
     try:
-        scaled.lines.clear()
         scaled.hang_up()
-        scaled.wait_for("models read again")
+        wait_until(lambda: any("3.onnx" in line for line in scaled.errors), "it is named")
         with Client(scaled.address) as client, client.open(image_file()) as session:
             assert session.click(*CLICKS[0]).any()
             assert "3" not in {m.version for m in client.models()}
@@ -179,16 +176,6 @@ def test_a_model_that_cannot_be_read_changes_nothing(scaled: Scaled, models: Pat
 # ---- that do not start
 
 
-def test_a_replica_that_cannot_start_is_named_and_given_up(tmp_path: Path) -> None:
-    bundle = tmp_path / "broken.onnx"
-    bundle.write_bytes(b"not a model")
-    with Scaled("--replicas", 1, "--model", bundle, wait=False) as scaled:
-        assert scaled.process.returncode == 2
-    (line,) = [x for x in scaled.errors if x.startswith("clickcut scale:")]
-    assert "a replica does not start" in line
-    assert "broken.onnx" in line
-
-
 def test_a_replica_that_dies_while_it_starts_is_named_and_given_up(
     bundle: Path, tmp_path: Path
 ) -> None:
@@ -198,14 +185,3 @@ def test_a_replica_that_dies_while_it_starts_is_named_and_given_up(
     (line,) = [x for x in scaled.errors if x.startswith("clickcut scale:")]
     assert "a replica does not start" in line
     assert "died" in line
-
-
-def test_a_port_in_use_is_named(bundle: Path) -> None:
-    import socket
-
-    from clickcut_scale.local import DeployError, _checked_port
-
-    with socket.create_server(("", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(DeployError, match=f"port {port}"):
-            _checked_port(port)

@@ -126,10 +126,21 @@ class Recovery:
             yield from self._recover()
 
     def _open_new(self) -> Talk[None]:
-        """Open a session; send the image only if the server does not have it."""
+        """Open a session, one that is restored with the version of its model if it is there."""
+        if self._restoring and self.image.model_version:
+            try:
+                yield from self._open_with(f"{self.image.model}@{self.image.model_version}")
+                return
+            except EventError:
+                if self._connected:
+                    raise
+        yield from self._open_with(self._model)
+
+    def _open_with(self, model: str) -> Talk[None]:
+        """Open a session with a model; send the image only if the server does not have it."""
         opening = pb.Open(
             image_digest=self._picture.digest,
-            model=self._model,
+            model=model,
             parameters=self._parameters,
             output=_DELTA,
             window=self._picture.window,
