@@ -68,6 +68,10 @@ class CutError(ClickcutError):
     """The graph cut got an impossible problem: values that are not finite, a bad shape."""
 
 
+class AuthenticationError(ClickcutError):
+    """The server accepts calls with a valid token only: it is missing, wrong or revoked."""
+
+
 class SessionNotFoundError(ClickcutError):
     """No session has this id: it was closed, evicted, or never existed."""
 

@@ -26,6 +26,7 @@ CODES: tuple[tuple[type[ClickcutError], StatusCode], ...] = (
     (errors.ImageError, StatusCode.INVALID_ARGUMENT),
     (errors.BusyError, StatusCode.RESOURCE_EXHAUSTED),
     (errors.LimitError, StatusCode.RESOURCE_EXHAUSTED),
+    (errors.AuthenticationError, StatusCode.UNAUTHENTICATED),
     (errors.SessionNotFoundError, StatusCode.NOT_FOUND),
     (errors.ImageNotFoundError, StatusCode.NOT_FOUND),
     (errors.UnavailableError, StatusCode.UNAVAILABLE),

@@ -30,8 +30,8 @@ SERVICES = (
 """What the proxy of Ray Serve must know to parse requests."""
 
 
-_OF_A_SERVER = frozenset({"address", "tls_cert", "tls_key", "metrics_port", "admin_address"})
-"""Settings that concern addresses, which a replica does not have."""
+_OF_AN_ADDRESS = ("address", "tls_", "metrics_", "admin_")
+"""Beginnings of the names of settings that concern addresses, which a replica does not have."""
 
 
 class Arguments(BaseModel):
@@ -72,7 +72,7 @@ class Arguments(BaseModel):
             )
         if unknown := sorted(self.settings.keys() - Settings.model_fields.keys()):
             raise ValueError(f"settings: `clickcut serve` has no {', '.join(unknown)}")
-        if foreign := sorted(self.settings.keys() & _OF_A_SERVER):
+        if foreign := sorted(s for s in self.settings if s.startswith(_OF_AN_ADDRESS)):
             raise ValueError(
                 f"settings: {', '.join(foreign)} cannot be used, since replicas have no address of "
                 "their own: TLS, ports and addresses are those of Ray Serve's proxy"

@@ -69,7 +69,7 @@ class Replica:
         self._background: list[asyncio.Task[None]] = []
 
     async def reconfigure(self, models: Mapping[str, Any]) -> None:
-        """Start with these models, or change to them.
+        """Start with these models, or change to them and read the tokens again.
 
         Ray Serve calls it before the first request, and in every replica when `user_config`
         changes. Open sessions keep their model. A change that fails is logged and changes nothing:
@@ -85,6 +85,7 @@ class Replica:
         if self._reloader is None:
             await self._start(settings_with(self._fields, models))
             return
+        self._edge.core.tokens.reload()
         try:
             await self._reloader.reload(settings_with(self._fields, models))
         except (ClickcutError, ValueError) as error:

@@ -168,7 +168,7 @@ class ServerProcess:
             for name, value in settings.items()
             for single in (value if isinstance(value, list) else [value])
             if single is not None
-            for word in (f"--{name.replace('_', '-')}", str(single))
+            for word in (f"--{name.replace('_', '-')}", *([] if single is True else [str(single)]))
         ]
         self.process = subprocess.Popen(
             [sys.executable, "-c", f"{prelude}\n{_MAIN}", "serve", *words],

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from clickcut.client.channel import Channels, Endpoint, Lease
+from clickcut.client.channel import Channels, Endpoint, Lease, Metadata
 from clickcut.client.failures import UnreachableError, connection_broke, error_of_rpc, not_sent
 from clickcut.client.protocol import (
     CLOSE_SECONDS,
@@ -134,7 +134,7 @@ class Driver:
                 case Connect(routing_key):
                     self._disconnect()
                     self._lease = self._channels.take()
-                    self._stream = self._lease.stub.Session(metadata=routing_metadata(routing_key))
+                    self._stream = self._lease.stub.Session(metadata=self._metadata(routing_key))
                 case Exchange(request, deadline):
                     return await self._exchange(request, deadline)
                 case Disconnect():
@@ -149,12 +149,15 @@ class Driver:
             raise UsageError("the client is closed; create a new one") from error
         return None
 
+    def _metadata(self, routing_key: str) -> Metadata:
+        return self._endpoint.metadata + routing_metadata(routing_key)
+
     async def _call(self, method: str, request: Any, deadline: Deadline, routing_key: str) -> Any:
         lease = self._channels.take()
         try:
-            metadata = routing_metadata(routing_key)
-            call = getattr(lease.stub, method)(request, timeout=deadline.left, metadata=metadata)
-            return await call
+            call = getattr(lease.stub, method)
+            metadata = self._metadata(routing_key)
+            return await call(request, timeout=deadline.left, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             if not deadline.left:
                 self._channels.abandon(lease)

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from clickcut.client.channel import Channels, Endpoint, Lease
+from clickcut.client.channel import Channels, Endpoint, Lease, Metadata
 from clickcut.client.failures import UnreachableError, connection_broke, error_of_rpc, not_sent
 from clickcut.client.protocol import (
     Action,
@@ -31,7 +31,7 @@ from clickcut.client.protocol import (
     Talk,
     Upload,
 )
-from clickcut.client.routing import Metadata, routing_metadata
+from clickcut.client.routing import routing_metadata
 from clickcut.client.watchdog import watchdog
 from clickcut.errors import ClickcutError, UsageError
 from clickcut.v1 import clickcut_pb2 as pb
@@ -115,7 +115,7 @@ class Driver:
                 case Connect(routing_key):
                     self._disconnect()
                     self._lease = self._channels.take()
-                    self._stream = _Stream(self._lease.stub, routing_metadata(routing_key))
+                    self._stream = _Stream(self._lease.stub, self._metadata(routing_key))
                 case Exchange(request, deadline):
                     return self._exchange(request, deadline)
                 case Disconnect():
@@ -130,11 +130,15 @@ class Driver:
             raise UsageError("the client is closed; create a new one") from error
         return None
 
+    def _metadata(self, routing_key: str) -> Metadata:
+        return self._endpoint.metadata + routing_metadata(routing_key)
+
     def _call(self, method: str, request: Any, deadline: Deadline, routing_key: str) -> Any:
         lease = self._channels.take()
         try:
-            metadata = routing_metadata(routing_key)
-            return getattr(lease.stub, method)(request, timeout=deadline.left, metadata=metadata)
+            call = getattr(lease.stub, method)
+            metadata = self._metadata(routing_key)
+            return call(request, timeout=deadline.left, metadata=metadata)
         except grpc.RpcError as error:
             if not deadline.left:
                 self._channels.abandon(lease)

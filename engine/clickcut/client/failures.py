@@ -31,6 +31,9 @@ _NO_TLS_THERE = re.compile(r"WRONG_VERSION_NUMBER|wrong version number|PACKET_LE
 _TLS_REFUSED = re.compile(r"CERTIFICATE_VERIFY_FAILED|certificate|Peer name|handshake", re.I)
 """... that the two ends could not agree on TLS."""
 
+_ENDED = re.compile(r"Socket closed|connection reset", re.I)
+"""... that the server ended the connection, as one does that asks for a client certificate."""
+
 _BODY_LIMIT = re.compile(r"status: 413|HTTP status code 413|Request Entity Too Large", re.I)
 """... that a proxy answered with HTTP 413."""
 
@@ -127,6 +130,11 @@ def _reason(endpoint: Endpoint, details: str) -> str:
         return (
             "TLS failed: its certificate is not signed by the authority given, or is for another "
             "host name"
+        )
+    if endpoint.credentials is not None and _ENDED.search(details):
+        return (
+            "it ended the TLS handshake: it asks for a client certificate of its authority "
+            "(--cert and --key), or does not accept this one"
         )
     reason = "is it running (clickcut serve)?"
     if not _NOT_THERE.search(details):

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import secrets
 
+from clickcut.client.channel import Metadata
+
 APPLICATION = "clickcut"
 """Name of the application in Ray Serve."""
 
 APPLICATION_KEY, ROUTING_KEY = "application", "session_id"
 """Names of the metadata entries; Ray Serve defines them."""
-
-Metadata = tuple[tuple[str, str], ...]
 
 
 def new_routing_key() -> str:

@@ -7,10 +7,8 @@ import contextlib
 import logging
 import os
 import signal
-import ssl
 import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -22,6 +20,7 @@ from clickcut.processor import available_cores, available_cpus
 from clickcut.server.admin import NAME as ADMIN_NAME
 from clickcut.server.admin import AdminService, Reloader
 from clickcut.server.background import in_background
+from clickcut.server.certificates import Certificates
 from clickcut.server.connections import allow_connections
 from clickcut.server.core import Core
 from clickcut.server.edge import Edge
@@ -29,6 +28,7 @@ from clickcut.server.memory import Budgets, tune_allocator
 from clickcut.server.model_registry import GPU_BATCH, Models
 from clickcut.server.service import NAME, ClickcutService
 from clickcut.server.settings import MIB, Settings
+from clickcut.server.tokens import Tokens
 from clickcut.v1 import admin_pb2_grpc, clickcut_pb2_grpc
 from clickcut.warm_up import warm_up_all
 
@@ -49,13 +49,15 @@ def run(settings: Settings) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    # SIGHUP means "reload the models", which are being loaded; its default action ends the process.
+    # SIGHUP means "reload", while all is being loaded; its default action ends the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     tune_allocator()
     allow_connections()
     try:
+        tokens, certificates = Tokens.of(settings), Certificates.of(settings)
         models = Models(settings)
-        server = Server(settings, models, worker_threads(settings, models))
+        workers = worker_threads(settings, models)
+        server = Server(settings, models, workers, tokens, certificates)
         return asyncio.run(server.run())
     except ClickcutError as error:
         print(f"clickcut: {error}", file=sys.stderr)
@@ -84,10 +86,21 @@ class Server:
         settings: see there.
         models: loaded, not yet warm.
         workers: threads of the compute pool.
+        tokens: that clients may use.
+        certificates: for TLS; None for plain text.
     """
 
-    def __init__(self, settings: Settings, models: Models, workers: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        models: Models,
+        workers: int,
+        tokens: Tokens,
+        certificates: Certificates | None,
+    ) -> None:
         self._settings = settings
+        self._tokens = tokens
+        self._certificates = certificates
         self._models = models
         self._workers = workers
         self._health = health.aio.HealthServicer()
@@ -104,7 +117,7 @@ class Server:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop_signal)
-        core = Core(self._settings, self._models, self._workers)
+        core = Core(self._settings, self._models, self._workers, self._tokens)
         service = ClickcutService(core)
         reloader = Reloader(core)
         loop.add_signal_handler(signal.SIGHUP, self._on_reload_signal, core, reloader)
@@ -114,7 +127,8 @@ class Server:
             await self._start(server, core)
             at_end.push_async_callback(await self._serve_metrics(core))
             at_end.push_async_callback(await self._start_admin(core, reloader))
-            for work in (core.sweep(), core.watch_memory()):
+            watching = [self._certificates.watch()] if self._certificates else []
+            for work in (core.sweep(), core.watch_memory(), *watching):
                 at_end.callback(asyncio.create_task(work).cancel)
             _say("warming up")
             if await self._unless_stopped(self._warm_up):
@@ -170,7 +184,11 @@ class Server:
         admin_pb2_grpc.add_AdminServicer_to_server(AdminService(core, reloader), server)
         reflection.enable_server_reflection((ADMIN_NAME, reflection.SERVICE_NAME), server)
         try:
-            port = server.add_insecure_port(address)
+            authority = self._settings.admin_client_ca
+            if self._certificates is None or authority is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, self._certificates.credentials(authority))
         except RuntimeError as error:
             raise StartError(f"cannot listen on {address} (--admin-address): {error}") from error
         await server.start()
@@ -183,14 +201,18 @@ class Server:
         port = self._settings.metrics_port
         if port is None:
             return _nothing
+        context = None
+        if self._certificates is not None and self._settings.metrics_tls:
+            context = self._certificates.context()
         try:
-            server, port = await core.metrics.serve(self._settings.host.strip("[]"), port)
+            server, port = await core.metrics.serve(self._settings.host.strip("[]"), port, context)
         except OSError as error:
             raise StartError(
                 f"cannot offer metrics on port {port}: {error.strerror or error}; give another "
                 "--metrics-port"
             ) from error
-        _say(f"metrics   http://{self._settings.host}:{port}/metrics")
+        scheme = "http" if context is None else "https"
+        _say(f"metrics   {scheme}://{self._settings.host}:{port}/metrics")
 
         async def end() -> None:
             server.close()
@@ -201,20 +223,22 @@ class Server:
         settings = self._settings
         address = settings.address
         try:
-            if settings.tls_cert is None or settings.tls_key is None:
+            if self._certificates is None:
                 return server.add_insecure_port(address)
-            pair = _checked_pair(settings.tls_key, settings.tls_cert)
-            return server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+            credentials = self._certificates.credentials(settings.tls_client_ca)
+            return server.add_secure_port(address, credentials)
         except (RuntimeError, ValueError, OSError) as error:
             raise StartError(
                 f"cannot listen on {address}: is another server running there, or is the address "
-                f"(or the certificate) wrong? ({error})"
+                f"wrong? ({error})"
             ) from error
 
     def _describe(self, port: int, budgets: Budgets) -> None:
         s = self._settings
-        tls = "TLS" if s.tls_cert else "no TLS"
+        tls = "no TLS" if s.tls_cert is None else "mTLS" if s.tls_client_ca else "TLS"
         _say(f"address   {s.host}:{port} ({tls})")
+        if self._tokens.required:
+            _say(f"tokens    {len(self._tokens)}")
         for arm in self._models:
             m = arm.predictor.metadata
             share = f", {arm.share:.0%} of {m.name}" if arm.share < 1 else ""
@@ -251,6 +275,9 @@ class Server:
     # ---- while it runs
 
     def _on_reload_signal(self, core: Core, reloader: Reloader) -> None:
+        core.tokens.reload()
+        if self._certificates is not None:
+            self._certificates.reload()
         core.start(reloader.reload_quietly())
 
     # ---- stop
@@ -286,24 +313,6 @@ class Server:
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for name in ("", NAME):
             await self._health.set(name, status)
-
-
-def _checked_pair(key: Path, certificate: Path) -> tuple[bytes, bytes]:
-    """Read a private key and its certificate chain; gRPC would fail at each handshake instead.
-
-    Raises:
-        StartError: they cannot be read, are encrypted or do not belong together.
-    """
-    try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key, password=lambda: "")  # never ask on the terminal
-        return key.read_bytes(), certificate.read_bytes()
-    except (OSError, ValueError) as error:  # SSLError is an OSError
-        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-        raise StartError(
-            f"cannot use the certificate {certificate} with the key {key}: both must be PEM, not "
-            f"encrypted, and belong together ({reason})"
-        ) from error
 
 
 def _exit_now() -> None:

@@ -18,10 +18,14 @@ from clickcut.bundle import BundleMetadata
 from clickcut.errors import BusyError, ClickcutError, LimitError, SessionNotFoundError
 from clickcut.server.image_store import ImageStore
 from clickcut.server.peers import Peer
+from clickcut.server.quotas import LimitsOf, unlimited
 from clickcut.server.settings import MIB, Settings
 from clickcut.session import ClickSession
 
 _log = logging.getLogger(__name__)
+
+_OF_ONE_CLIENT = ("sessions of a host", "sessions of a token")
+"""Reasons of refusals for which a session of the same client makes room."""
 
 
 class Stream(Protocol):
@@ -65,12 +69,20 @@ class SessionStore:
         images: leases are released to it when sessions end.
         settings: limits.
         budget: bytes for all sessions together.
+        limits_of: limits of a token.
     """
 
-    def __init__(self, images: ImageStore, settings: Settings, budget: int) -> None:
+    def __init__(
+        self,
+        images: ImageStore,
+        settings: Settings,
+        budget: int,
+        limits_of: LimitsOf = unlimited,
+    ) -> None:
         self._images = images
         self._settings = settings
         self._budget = budget
+        self._limits_of = limits_of
         self._warm: OrderedDict[str, HeldSession] = OrderedDict()
         images.make_room = self.evict_one
         self._held: dict[str, HeldSession] = {}
@@ -93,7 +105,7 @@ class SessionStore:
         """
         self.drop_unused()
         while (refusal := self._refusal(peer, wanted)) is not None:
-            spare = self._spare(peer if refusal.reason == "sessions of a host" else None)
+            spare = self._spare(peer if refusal.reason in _OF_ONE_CLIENT else None)
             if spare is None:
                 raise refusal
             self._evict(spare, "the server needed its room")
@@ -109,14 +121,18 @@ class SessionStore:
         self._held[held.id] = held
         return held
 
-    def find(self, session_id: str) -> HeldSession:
+    def find(self, session_id: str, owner: str) -> HeldSession:
         """Return the session with this id.
+
+        Args:
+            session_id: of the session.
+            owner: token of the client; the session of another one is not there for it.
 
         Raises:
             SessionNotFoundError: there is none.
         """
         held = self._held.get(session_id)
-        if held is None:
+        if held is None or held.peer.owner != owner:
             raise SessionNotFoundError(
                 "no session has this id: it was closed or evicted, or the server was restarted; "
                 "open a new one"
@@ -195,24 +211,24 @@ class SessionStore:
     def _spare(self, peer: Peer | None) -> HeldSession | None:
         """Return the session to evict for a new one, None if all are in use.
 
-        Those without a stream come before those that are merely idle, then those of the host that
-        has the most, then the one idle for longest.
+        Those without a stream come before those that are merely idle, then those of the token or
+        host that has the most, then the one idle for longest.
 
         Args:
-            peer: of whose host it must be; None for any.
+            peer: of whose token or host it must be; None for any.
         """
         now = time.monotonic()
-        of_host = Counter(held.peer.host for held in self._held.values())
+        counts = Counter(held.peer.account for held in self._held.values())
         spare = [
             held
             for held in self._held.values()
             if not held.lock.locked()
             and (held.stream is None or now - held.used > self._settings.spare_seconds)
-            and (peer is None or held.peer.host == peer.host)
+            and (peer is None or held.peer.account == peer.account)
         ]
         return min(
             spare,
-            key=lambda held: (held.stream is not None, -of_host[held.peer.host], held.used),
+            key=lambda held: (held.stream is not None, -counts[held.peer.account], held.used),
             default=None,
         )
 
@@ -225,8 +241,14 @@ class SessionStore:
                 "one, try again later, or start it with a larger --max-sessions",
                 reason="sessions",
             )
-        most = settings.max_sessions_per_host or math.ceil(settings.max_sessions * 3 / 4)
-        if sum(held.peer.host == peer.host for held in self._held.values()) >= most:
+        most = self._most_of(peer)
+        if sum(held.peer.account == peer.account for held in self._held.values()) >= most:
+            if peer.owner:
+                return LimitError(
+                    f"your token has {most} sessions open, as many as it may: close one, or have "
+                    "its limit `sessions` raised",
+                    reason="sessions of a token",
+                )
             return LimitError(
                 f"your address has {most} sessions open, as many as one may: close one, or start "
                 "the server with a larger --max-sessions-per-host",
@@ -235,6 +257,13 @@ class SessionStore:
         if self.nbytes + wanted > self._budget:
             return self._full()
         return None
+
+    def _most_of(self, peer: Peer) -> int:
+        """Return how many sessions a client may have."""
+        share = math.ceil(self._settings.max_sessions * 3 / 4)
+        if peer.owner:
+            return self._limits_of(peer.owner).sessions or share
+        return self._settings.max_sessions_per_host or share
 
     def _full(self) -> BusyError:
         return BusyError(

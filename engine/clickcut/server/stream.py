@@ -21,6 +21,7 @@ from clickcut.server.edge import Call
 from clickcut.server.image_store import Found
 from clickcut.server.requests import apply_event, check_output, parameters_of, window_of
 from clickcut.server.session_store import HeldSession
+from clickcut.server.tokens import Credential
 from clickcut.session import ClickSession, Step
 from clickcut.v1 import clickcut_pb2 as pb
 
@@ -45,6 +46,11 @@ class SessionStream:
         self._whole_sent = False
         self._unseen: Region | None = None
         """Where the mask changed since it was sent last."""
+
+    @property
+    def credential(self) -> Credential:
+        """The token that its client presented."""
+        return self._context.credential
 
     def end(self, error: ClickcutError) -> None:
         """End the stream with an error after its running request."""
@@ -110,7 +116,8 @@ class SessionStream:
         if resumes:
             held, reply = await self._resume(request)
         else:
-            held, reply = await self._open_new(request)
+            with self._core.quotas.request(self._context.peer.owner):
+                held, reply = await self._open_new(request)
         reply.session_id = held.id
         reply.sequence = request.sequence
         reply.applied_sequence = held.applied
@@ -125,7 +132,7 @@ class SessionStream:
         return held
 
     async def _resume(self, request: pb.SessionRequest) -> tuple[HeldSession, pb.SessionReply]:
-        held = self._core.sessions.find(request.open.session_id)
+        held = self._core.sessions.find(request.open.session_id, self._context.peer.owner)
         self._attach(held)
         async with held.lock:  # an event of the broken stream may still be running
             reply = await self._compute(lambda: self._state_reply(held.session, request, None))
@@ -169,7 +176,8 @@ class SessionStream:
                 opening.image, peer=self._context.peer, window=window
             )
         if source == "image_digest":
-            return Found(self._core.images.find(opening.image_digest, window), True)
+            owner = self._context.peer.owner
+            return Found(self._core.images.find(opening.image_digest, window, owner), True)
         raise EventError("`open` needs an image, an image_digest or a session_id")
 
     # ---- events
@@ -189,9 +197,11 @@ class SessionStream:
                     reply = pb.SessionReply()
                     replies.add_state(reply, session)
                 else:
-                    if kind not in _FREEING:
+                    if kind in _FREEING:
+                        reply = await self._compute(lambda: self._apply_and_show(held, request))
+                    else:
                         self._core.check_growth(held)
-                    reply = await self._compute(lambda: self._apply_and_show(held, request))
+                        reply = await self._compute(lambda: self._grow_and_show(held, request))
             except Exception as raised:  # an error of one event must not end the session
                 reply = self._refusal(raised)
                 replies.add_state(reply, session)
@@ -208,6 +218,11 @@ class SessionStream:
         return pb.SessionReply(
             error=pb.Error(code=number_of(error), message=str(error), retry=retry)
         )
+
+    def _grow_and_show(self, held: HeldSession, request: pb.SessionRequest) -> pb.SessionReply:
+        """In a thread: `_apply_and_show` if there is memory for it."""
+        with self._core.computing_on(held.session.image):
+            return self._apply_and_show(held, request)
 
     def _apply_and_show(self, held: HeldSession, request: pb.SessionRequest) -> pb.SessionReply:
         """In a thread: apply an event that is new, show the state."""
@@ -239,7 +254,8 @@ class SessionStream:
 
     async def _compute(self, work: Callable[[], pb.SessionReply]) -> pb.SessionReply:
         seconds = self._core.settings.request_seconds
-        reply, queue = await self._core.pool.run(work, self._context.peer, seconds)
+        with self._core.quotas.request(self._context.peer.owner):
+            reply, queue = await self._core.pool.run(work, self._context.peer, seconds)
         reply.timings.queue = queue
         return reply
 

@@ -49,7 +49,7 @@ class Uploads:
         if digest:
             check_digest(digest)
             try:
-                known = self._core.images.find(digest, window)
+                known = self._core.images.find(digest, window, context.peer.owner)
             except ImageNotFoundError:
                 pass
             else:
