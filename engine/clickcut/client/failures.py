@@ -40,6 +40,9 @@ _BODY_LIMIT = re.compile(r"status: 413|HTTP status code 413|Request Entity Too L
 _GATEWAY = re.compile(r"status: 50[234]|HTTP status code 50[234]")
 """... that a proxy could not reach the server behind it."""
 
+_NO_APPLICATION = re.compile(r"^Application ('.*' not found|metadata not set)")
+"""... that Ray Serve answers, and the application does not run there (yet)."""
+
 _TRANSPORT = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -93,9 +96,14 @@ def error_of_rpc(error: grpc.RpcError, endpoint: Endpoint) -> ClickcutError:
     code, details = error.code(), printable(error.details() or "", MAX_MESSAGE)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
         return LimitError(f"a message to or from {endpoint.address} is too large ({details})")
+    address = endpoint.address
+    if not name and code is grpc.StatusCode.NOT_FOUND and _NO_APPLICATION.search(details):
+        return UnavailableError(
+            f"Ray Serve answers at {address}, and the application is not running there (yet): "
+            f"{details}"
+        )
     if name or code not in _TRANSPORT:
         return error_of(code, details, name)
-    address = endpoint.address
     if _BODY_LIMIT.search(details):
         return BodyLimitError(
             f"a proxy in front of {address} refuses messages of this size (HTTP 413): raise its "

@@ -61,15 +61,19 @@ def run(settings: Settings) -> int:
     try:
         tokens, certificates = Tokens.of(settings), Certificates.of(settings)
         models = Models(settings)
-        server = Server(settings, models, _workers(settings, models), tokens, certificates)
+        workers = worker_threads(settings, models)
+        server = Server(settings, models, workers, tokens, certificates)
         return asyncio.run(server.run())
     except ClickcutError as error:
         print(f"clickcut: {error}", file=sys.stderr)
         return 2
 
 
-def _workers(settings: Settings, models: Models) -> int:
-    """Threads of the compute pool; as many as a batch may hold, where batches pay."""
+def worker_threads(settings: Settings, models: Models) -> int:
+    """Return the number of threads of the compute pool.
+
+    As many as a batch may hold, where batches pay.
+    """
     if settings.workers:
         return settings.workers
     most = settings.max_batch or (GPU_BATCH if models.on_gpu else 1)
