@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 import cvat_sdk.auto_annotation as cvataa
+import numpy as np
 from cvat_sdk.masks import encode_mask
 from PIL import Image, ImageOps
 
@@ -103,7 +104,10 @@ def create(
 def _encoded(image: Image.Image) -> bytes:
     """Return an image as a PNG file: as displayed, and with all bits of its samples."""
     upright = ImageOps.exif_transpose(image)
-    deep = upright.mode.startswith("I")  # more than 8 bits: the engine chooses the window
+    if upright.mode.startswith("I"):  # more than 8 bits: the engine chooses the window
+        upright = Image.fromarray(np.clip(np.asarray(upright), 0, 65_535).astype(np.uint16))
+    else:
+        upright = upright.convert("RGB")
     out = io.BytesIO()
-    (upright if deep else upright.convert("RGB")).save(out, "PNG", compress_level=1)
+    upright.save(out, "PNG", compress_level=1)
     return out.getvalue()

@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 from integrations.cvat_packages import make_importable
 from server.harness import ServerProcess, encode, image_file, server_environment
+from typer.testing import CliRunner
 
 from clickcut.client import Client
 from clickcut.errors import EventError
 from clickcut_cvat import serverless
+from clickcut_cvat.cli import app
 from clickcut_cvat.function_files import write_function
 
 make_importable("nuclio_sdk")
@@ -214,6 +216,14 @@ def test_the_files_that_nuclio_deploys(tmp_path: Path) -> None:
     code = f"import {module}; assert callable({module}.{name}) and {module}.init_context"
     environment = server_environment() | {"PYTHONPATH": ":".join(sys.path)}
     subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, check=True)
+
+
+def test_the_command(tmp_path: Path) -> None:
+    folder = tmp_path / "function"
+    words = [str(folder), "--server", "engine:50051", "--package", "clickcut"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert done.output.split() == [str(folder / name) for name in ("main.py", "function.yaml")]
 
 
 def test_existing_files_are_kept(tmp_path: Path) -> None:
