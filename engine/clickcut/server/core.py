@@ -73,7 +73,7 @@ class Core:
         self, settings: Settings, models: Models, workers: int, tokens: Tokens | None = None
     ) -> None:
         self.settings = settings
-        self.tokens = tokens or Tokens.of(settings)
+        self.tokens = Tokens.of(settings) if tokens is None else tokens
         self.quotas = Quotas(self.tokens.limits_of)
         self.budgets = Budgets.of(settings, resident())
         self.models = models

@@ -76,11 +76,18 @@ class Edge(grpc.aio.ServerInterceptor):
         method = str(handler_call_details.method)
 
         async def serve(_: object, context: RawContext) -> None:
-            await self._serve(method, handler, context)
+            await self.serve(method, handler, context)
 
         return grpc.stream_stream_rpc_method_handler(serve)
 
-    async def _serve(self, method: str, handler: Handler, context: RawContext) -> None:
+    async def serve(self, method: str, handler: Handler, context: RawContext) -> None:
+        """Answer one call.
+
+        Args:
+            method: its full name, `/PACKAGE.SERVICE/METHOD`.
+            handler: of the method, with its (de)serializers.
+            context: of the call, in bytes; of gRPC, or of a host that brings calls another way.
+        """
         call = Call(self, handler, context)
         try:
             if method.startswith(_WITH_TOKEN):

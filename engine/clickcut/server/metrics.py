@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -132,11 +133,18 @@ class Metrics:
         if error.reason:
             self._refusals.labels(error.reason).inc()
 
-    async def serve(self, host: str, port: int) -> tuple[asyncio.Server, int]:
+    async def serve(
+        self, host: str, port: int, tls: ssl.SSLContext | None = None
+    ) -> tuple[asyncio.Server, int]:
         """Serve the metrics over HTTP; return the server and its port.
+
+        Args:
+            host: to listen on.
+            port: 0 for a free one.
+            tls: for HTTPS; None for plain text.
 
         Raises:
             OSError: the address cannot be used.
         """
-        server = await serve_metrics(self._registry, host, port)
+        server = await serve_metrics(self._registry, host, port, tls)
         return server, int(server.sockets[0].getsockname()[1])

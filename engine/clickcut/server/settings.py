@@ -256,6 +256,12 @@ class Settings(BaseSettings):
     metrics_tls: bool = Field(
         False, description="Serve the metrics over TLS, with --tls-cert and --tls-key."
     )
+    health_address: str | None = Field(
+        None,
+        description="Address that answers health checks only, HOST:PORT or unix:PATH, without TLS "
+        "and client certificates, as probes need it. Default: none; the main address answers "
+        "health checks as well.",
+    )
     admin_address: str | None = Field(
         None,
         description="Address of the admin service, which reloads models: a loopback HOST:PORT or "
@@ -284,9 +290,9 @@ class Settings(BaseSettings):
             raise ValueError(f"an address is HOST:PORT with a port up to 65535, not {value!r}")
         return value
 
-    @field_validator("admin_address")
+    @field_validator("admin_address", "health_address")
     @classmethod
-    def _check_admin_address(cls, value: str | None) -> str | None:
+    def _check_side_address(cls, value: str | None) -> str | None:
         if value is None or value.startswith("unix:"):
             return value
         return cls._check_address(value)

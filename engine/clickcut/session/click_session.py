@@ -334,9 +334,8 @@ class ClickSession:
 
         None if it has not run since the last reset or initial mask.
         """
-        if self._state.region is None or self._state.logits is None:
-            return None
-        return self._state.region, probability(self._state.logits)
+        output = self._state.output
+        return None if output is None else (output[0], probability(output[1]))
 
     @property
     def nbytes(self) -> int:
