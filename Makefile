@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo page lint-page test test-fast test-without-jit test-oldest lint format stubs site clean
+.PHONY: demo page lint-page test test-fast test-faults test-without-jit test-oldest lint format stubs site clean
 
 demo: .venv/cpu.done  ## select an object on a photograph through the real server; pictures in demo-output/
 	$(BIN)/clickcut demo --out demo-output
@@ -14,6 +14,9 @@ test: .venv/dev.done  ## install what the tests need and run them all
 
 test-fast: .venv/dev.done  ## without the slow tests: under a minute
 	$(BIN)/python -m pytest -m "not slow" -n auto
+
+test-faults: .venv/dev.done  ## nightly: 1,000 cuts, 200 kills, 100,000 damaged messages; an hour or so
+	$(BIN)/python -m pytest --full-faults -s tests/server/test_torture.py tests/server/test_fuzz.py
 
 test-without-jit: .venv/dev.done  ## every kernel as plain Python, against the slow code
 	NUMBA_DISABLE_JIT=1 PYTHONPATH=tests $(BIN)/python -m pytest -p without_jit -m kernels \

@@ -123,6 +123,24 @@ def batching(
     run(call_ms, input_ms, _numbers("--callers", callers), repeats, max_batch)
 
 
+@app.command()
+def store(
+    stores: Annotated[
+        list[str],
+        typer.Argument(metavar="STORE...", help="As of `clickcut serve --store`, not memory."),
+    ],
+    repeats: Annotated[int, typer.Option(min=10, help="Commits and clicks of each.")] = 200,
+    json_path: Json = None,
+) -> None:
+    """Keeping sessions in a store: commits, images, and clicks with and without."""
+    import tempfile
+
+    from clickcut_bench.store import run
+
+    with tempfile.TemporaryDirectory() as folder:
+        run(stores, repeats, Path(folder), json_path)
+
+
 def _numbers(option: str, text: str) -> list[int]:
     """Parse comma-separated positive whole numbers."""
     words = [word.strip() for word in text.split(",") if word.strip()]
