@@ -201,6 +201,8 @@ class ServerProcess:
     def _read(self, pipe: Any, lines: list[str]) -> None:
         for line in pipe:
             lines.append(line.rstrip("\n"))
+            if '"clickcut.server.progress"' in line:  # with --log-format json
+                self.lines.append(json.loads(line)["message"])
 
     def line(self, start: str) -> str:
         return next(line for line in self.lines if line.startswith(start))

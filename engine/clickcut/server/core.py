@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from clickcut.errors import BusyError, ClickcutError, ServerError, UnavailableError
 from clickcut.image_file.process import Decoder
 from clickcut.images import ImageLimits
+from clickcut.server import logs
+from clickcut.server.fault_log import FaultLog
 from clickcut.server.image_store import ImageStore
 from clickcut.server.memory import Allowance, Budgets, give_memory_back, resident
 from clickcut.server.metrics import Metrics
@@ -25,6 +27,8 @@ _log = logging.getLogger(__name__)
 _WATCH_SECONDS = 0.25
 _TIGHT, _CRITICAL = 0.8, 0.9
 """Fractions of the memory limit from which memory is freed, and work is refused."""
+_REFUSALS = 30
+"""Maximum number of refused requests of one host that are logged in a minute."""
 
 
 class Core:
@@ -55,6 +59,7 @@ class Core:
         self.images = ImageStore(self.budgets.images, limits, self.pool, self.decoder, decoding)
         self.sessions = SessionStore(self.images, settings, self.budgets.sessions)
         self.metrics = Metrics(self.pool, self.images, self.sessions)
+        self._refusals = FaultLog(logging.INFO, _REFUSALS)
         self.ready = False
         self.draining = False
         self.on_shortage: list[Callable[[], None]] = []
@@ -113,10 +118,12 @@ class Core:
             task.exception()  # mark as retrieved, even if the caller is gone
 
     def known_error(self, error: Exception) -> ClickcutError:
-        """Return an error for the client; an unexpected one is logged and replaced."""
+        """Return an error for the client and log it; an unexpected one is replaced."""
         if not isinstance(error, ClickcutError):
             _log.error("unexpected error", exc_info=error)
             error = ServerError("internal error; the server's log has the details")
+        elif error.reason != "unreadable":  # which is logged as a warning
+            self._refusals.add(logs.current_peer(), f"{type(error).__name__}: {error}")
         self.metrics.count_error(error)
         return error
 

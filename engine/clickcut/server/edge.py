@@ -10,9 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import logging
-import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -22,12 +19,12 @@ from grpc import StatusCode
 
 from clickcut.errors import ClickcutError, EventError, StalledError
 from clickcut.grpc_status import ERROR_KEY, code_of
+from clickcut.server import logs
 from clickcut.server.core import Core
+from clickcut.server.fault_log import FaultLog
 from clickcut.server.peers import Peer
 from clickcut.server.rooms import Room
 from clickcut.server.wire import check_fields
-
-_log = logging.getLogger(__name__)
 
 _MESSAGE_CHARACTERS = 1000
 """gRPC sends a status in its headers, which are limited."""
@@ -69,11 +66,17 @@ class Edge(grpc.aio.ServerInterceptor):
         method = str(handler_call_details.method)
 
         async def serve(_: object, context: RawContext) -> None:
-            await self._serve(method, handler, context)
+            peer = Peer.of(context.peer())
+            with logs.request(method, peer, context.invocation_metadata()) as request:
+                context.set_trailing_metadata(((logs.REQUEST_ID_KEY, request.request_id),))
+                await self._serve(request, handler, context)
 
         return grpc.stream_stream_rpc_method_handler(serve)
 
-    async def _serve(self, method: str, handler: Handler, context: RawContext) -> None:
+    async def _serve(
+        self, request: logs.RequestContext, handler: Handler, context: RawContext
+    ) -> None:
+        method = request.method
         call = Call(self, handler, context)
         try:
             async with self._room_of(method, call.peer):
@@ -88,7 +91,7 @@ class Edge(grpc.aio.ServerInterceptor):
                 raise asyncio.CancelledError from None
             if isinstance(raised, UnreadableError):
                 self._faults.add(call.peer, f"{method}: {raised}")
-            status = self._status_of(raised)
+            status = self._status_of(raised, request.request_id)
         finally:
             call.release()
         # Outside the `except`: gRPC keeps what `abort` raises, and with it the error, its
@@ -105,12 +108,15 @@ class Edge(grpc.aio.ServerInterceptor):
         room = self._health if method.startswith("/grpc.health.") else self._others
         return room.place(peer)
 
-    def _status_of(self, raised: Exception) -> tuple[StatusCode, str, tuple[tuple[str, str]]]:
+    def _status_of(
+        self, raised: Exception, request_id: str
+    ) -> tuple[StatusCode, str, tuple[tuple[str, str], ...]]:
         """Return code, message and trailing metadata."""
         error = self.core.known_error(raised)
         kind = next(k for k in type(error).__mro__ if k.__module__ == ClickcutError.__module__)
         message = str(error)[:_MESSAGE_CHARACTERS]
-        return code_of(error), message, ((ERROR_KEY, kind.__name__),)
+        trailing = (ERROR_KEY, kind.__name__), (logs.REQUEST_ID_KEY, request_id)
+        return code_of(error), message, trailing
 
 
 class UnreadableError(EventError):
@@ -231,28 +237,3 @@ async def _answer(handler: Handler, call: Call) -> None:
     reply = await replies
     if not handler.response_streaming:
         await call.write(reply)
-
-
-class FaultLog:
-    """Logs invalid requests: one line per host and period, the others are counted."""
-
-    SECONDS = 60.0
-    HOSTS = 1000
-
-    def __init__(self) -> None:
-        self._hosts: OrderedDict[str, tuple[float, int]] = OrderedDict()
-        """Host -> time of its last line, and number of errors since."""
-
-    def add(self, peer: Peer, text: str) -> None:
-        """Count an error; log it unless one of the same host was logged recently."""
-        now = time.monotonic()
-        last, since = self._hosts.get(peer.host, (-self.SECONDS, 0))
-        if now - last < self.SECONDS:
-            self._hosts[peer.host] = last, since + 1
-            return
-        more = f" ({since} more since the last line)" if since else ""
-        _log.warning("%s: %s%s", peer.host, text, more)
-        self._hosts[peer.host] = now, 0
-        self._hosts.move_to_end(peer.host)
-        while len(self._hosts) > self.HOSTS:
-            self._hosts.popitem(last=False)

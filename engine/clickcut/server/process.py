@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection
 
 from clickcut.errors import ClickcutError
 from clickcut.processor import available_cores, available_cpus
+from clickcut.server import logs
 from clickcut.server.admin import NAME as ADMIN_NAME
 from clickcut.server.admin import AdminService, Reloader
 from clickcut.server.background import in_background
@@ -33,6 +34,7 @@ from clickcut.v1 import admin_pb2_grpc, clickcut_pb2_grpc
 from clickcut.warm_up import warm_up_all
 
 _log = logging.getLogger(__name__)
+_say = logs.progress
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -44,11 +46,7 @@ def run(settings: Settings) -> int:
     Returns:
         The exit code: 0, or 2 when the server cannot start; stderr then says why.
     """
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    logs.configure(settings.log_level, settings.log_format)
     # SIGHUP means "reload the models", which are being loaded; its default action ends the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     tune_allocator()
@@ -58,7 +56,7 @@ def run(settings: Settings) -> int:
         server = Server(settings, models, _workers(settings, models))
         return asyncio.run(server.run())
     except ClickcutError as error:
-        print(f"clickcut: {error}", file=sys.stderr)
+        logs.failed(error)
         return 2
 
 
@@ -313,7 +311,3 @@ def _exit_now() -> None:
 
 async def _nothing() -> None:
     """Do nothing: there is nothing to end."""
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from clickcut.bundle import BundleMetadata
 from clickcut.errors import BusyError, ClickcutError, LimitError, SessionNotFoundError
+from clickcut.server import logs
 from clickcut.server.image_store import ImageStore
 from clickcut.server.peers import Peer
 from clickcut.server.settings import MIB, Settings
@@ -185,7 +186,7 @@ class SessionStore:
 
     def _evict(self, held: HeldSession, why: str) -> None:
         idle = time.monotonic() - held.used
-        _log.debug("session %s evicted, idle for %.0f s: %s", held.id[:6], idle, why)
+        _log.debug("session %s evicted, idle for %.0f s: %s", logs.shown_id(held.id), idle, why)
         self.drop(held)
         if held.stream is not None:
             held.stream.end(

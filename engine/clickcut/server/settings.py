@@ -203,6 +203,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Minimum severity of log messages."
     )
+    log_format: Literal["text", "json"] = Field(
+        "text",
+        description="Form of the log on stderr; json: an object per line, with the ids of request "
+        "and session, which also has what is otherwise printed to stdout.",
+    )
 
     @field_validator("model", "split", mode="before")
     @classmethod

@@ -15,7 +15,7 @@ import grpc
 from clickcut.errors import BusyError, ClickcutError, EventError, TakenOverError
 from clickcut.grpc_status import number_of
 from clickcut.region import Region
-from clickcut.server import replies
+from clickcut.server import logs, replies
 from clickcut.server.core import Core
 from clickcut.server.edge import Call
 from clickcut.server.image_store import Found
@@ -92,6 +92,7 @@ class SessionStream:
         older, held.stream, held.used = held.stream, self, time.monotonic()
         held.peer = self._context.peer
         self._held = held
+        logs.in_session(held.id)
         if older is not None:
             older.end(TakenOverError("another stream has resumed this session"))
 
