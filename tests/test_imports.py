@@ -23,7 +23,7 @@ MAY_IMPORT = {
 
 ENGINE = (
     {"control_groups", "errors", "kernels", "process_limits", "timings", "whole_file"},
-    {"checks", "installation"},
+    {"checks", "installation", "tracing"},
     {
         "clicks",
         "grpc_status",

@@ -248,6 +248,18 @@ class ServerProcess:
 _MAIN = "from clickcut.cli import main; main()"
 
 
+def run_server(*words: str, prelude: str = "") -> tuple[int, list[str], list[str]]:
+    """Exit code, lines of stdout and of stderr of a server that ends by itself."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{prelude}\n{_MAIN}", "serve", "--address", "127.0.0.1:0", *words],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        env=server_environment(),
+    )
+    return done.returncode, done.stdout.splitlines(), done.stderr.splitlines()
+
+
 class Gate:
     """Holds the network of a server, so that a request can be caught while it computes."""
 

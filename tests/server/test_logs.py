@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -14,12 +12,11 @@ from typing import Any
 import grpc
 import pytest
 from server.harness import (
-    _MAIN,
     DEADLINE,
     RawStream,
     ServerProcess,
     image_file,
-    server_environment,
+    run_server,
     wait_until,
 )
 
@@ -135,21 +132,9 @@ def test_what_goes_well_also_returns_its_id(json_server: ServerProcess) -> None:
     assert request_id(call) == "abc"
 
 
-def run(*words: str, prelude: str = "") -> tuple[int, list[str], list[str]]:
-    """Exit code, lines of stdout and of stderr of a server that ends by itself."""
-    done = subprocess.run(
-        [sys.executable, "-c", f"{prelude}\n{_MAIN}", "serve", "--address", "127.0.0.1:0", *words],
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-        env=server_environment(),
-    )
-    return done.returncode, done.stdout.splitlines(), done.stderr.splitlines()
-
-
 def test_every_line_is_json_when_the_server_cannot_start(tmp_path: Path) -> None:
     words = "--log-format", "json", "--log-level", "error", "--model", str(tmp_path / "no.onnx")
-    code, out, log = run(*words)
+    code, out, log = run_server(*words)
     assert (code, out) == (2, [])
     (line,) = map(json.loads, log)
     assert line["level"] == "critical"
@@ -162,7 +147,7 @@ def test_every_line_is_json_after_an_uncaught_exception(bundle: Path) -> None:
         "def fail(self):\n    warnings.warn('odd')\n    raise KeyError('x')\n"
         "p.Server._warm_up = fail"
     )
-    code, out, log = run("--log-format", "json", "--model", str(bundle), prelude=prelude)
+    code, out, log = run_server("--log-format", "json", "--model", str(bundle), prelude=prelude)
     assert (code, out) == (1, [])
     lines = [json.loads(line) for line in log]
     assert "KeyError" in lines[-1]["exception"]

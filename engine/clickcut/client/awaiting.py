@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import grpc
 
-from clickcut.client.channel import Channels, Endpoint, Lease
+from clickcut import tracing
+from clickcut.client.channel import SERVICE, SESSION_METHOD, Channels, Endpoint, Lease
 from clickcut.client.failures import UnreachableError, connection_broke, error_of_rpc, not_sent
 from clickcut.client.protocol import (
     CLOSE_SECONDS,
@@ -75,6 +76,7 @@ class Driver:
         self._stream: Any = None
         self._lease: Lease[grpc.aio.Channel] | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self._trace = tracing.NO_STREAM
 
     def another(self) -> Driver:
         """Return a driver over the same channels with a separate stream."""
@@ -133,9 +135,11 @@ class Driver:
                 case Connect():
                     self._disconnect()
                     self._lease = self._channels.take()
-                    self._stream = self._lease.stub.Session()
+                    self._trace = tracing.StreamTrace(SESSION_METHOD)
+                    self._stream = self._lease.stub.Session(metadata=self._trace.metadata)
                 case Exchange(request, deadline):
-                    return await self._exchange(request, deadline)
+                    with self._trace.event(request.WhichOneof("event"), request.sequence):
+                        return await self._exchange(request, deadline)
                 case Disconnect():
                     self._disconnect()
                 case Call(method, request, deadline):
@@ -151,7 +155,9 @@ class Driver:
     async def _call(self, method: str, request: Any, deadline: Deadline) -> Any:
         lease = self._channels.take()
         try:
-            return await getattr(lease.stub, method)(request, timeout=deadline.left)
+            with tracing.calling(f"{SERVICE}/{method}"):
+                call = getattr(lease.stub, method)
+                return await call(request, timeout=deadline.left, metadata=tracing.outgoing())
         except grpc.aio.AioRpcError as error:
             if not deadline.left:
                 self._channels.abandon(lease)
@@ -202,6 +208,7 @@ class Driver:
         if self._stream is not None:
             self._stream.cancel()
             self._stream = None
+        self._trace.end()
         if self._lease is not None:
             self._release(self._lease)
             self._lease = None

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 
 import grpc
 
-from clickcut.client.channel import Channels, Endpoint, Lease
+from clickcut import tracing
+from clickcut.client.channel import SERVICE, SESSION_METHOD, Channels, Endpoint, Lease
 from clickcut.client.failures import UnreachableError, connection_broke, error_of_rpc, not_sent
 from clickcut.client.protocol import (
     Action,
@@ -50,6 +51,7 @@ class Driver:
         self._process = os.getpid()
         self._stream: _Stream | None = None
         self._lease: Lease[grpc.Channel] | None = None
+        self._trace = tracing.NO_STREAM
 
     def another(self) -> Driver:
         """Return a driver over the same channels with a separate stream."""
@@ -93,6 +95,7 @@ class Driver:
         if stream is None or self._process != os.getpid():
             return None
         stream.finish()
+        self._trace.end()
         return stream
 
     def close(self) -> None:
@@ -114,9 +117,11 @@ class Driver:
                 case Connect():
                     self._disconnect()
                     self._lease = self._channels.take()
-                    self._stream = _Stream(self._lease.stub)
+                    self._trace = tracing.StreamTrace(SESSION_METHOD)
+                    self._stream = _Stream(self._lease.stub, self._trace.metadata)
                 case Exchange(request, deadline):
-                    return self._exchange(request, deadline)
+                    with self._trace.event(request.WhichOneof("event"), request.sequence):
+                        return self._exchange(request, deadline)
                 case Disconnect():
                     self._disconnect()
                 case Call(method, request, deadline):
@@ -132,7 +137,9 @@ class Driver:
     def _call(self, method: str, request: Any, deadline: Deadline) -> Any:
         lease = self._channels.take()
         try:
-            return getattr(lease.stub, method)(request, timeout=deadline.left)
+            with tracing.calling(f"{SERVICE}/{method}"):
+                call = getattr(lease.stub, method)
+                return call(request, timeout=deadline.left, metadata=tracing.outgoing())
         except grpc.RpcError as error:
             if not deadline.left:
                 self._channels.abandon(lease)
@@ -163,6 +170,7 @@ class Driver:
         if self._stream is not None:
             self._stream.cancel()
             self._stream = None
+        self._trace.end()
         if self._lease is not None:
             self._release(self._lease)
             self._lease = None
@@ -175,10 +183,10 @@ class Driver:
 class _Stream:
     """A session stream. One thread at a time waits for replies."""
 
-    def __init__(self, stub: Any) -> None:
+    def __init__(self, stub: Any, metadata: tracing.Metadata) -> None:
         self._requests: queue.SimpleQueue[pb.SessionRequest | None] = queue.SimpleQueue()
         self._last = threading.Event()
-        self._call: Any = stub.Session(self._outgoing())
+        self._call: Any = stub.Session(self._outgoing(), metadata=metadata)
 
     @property
     def ended(self) -> bool:

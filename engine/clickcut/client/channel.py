@@ -13,9 +13,13 @@ from typing import Any, Generic, TypeVar
 import grpc
 
 from clickcut.errors import EventError, UsageError
+from clickcut.v1 import clickcut_pb2 as pb
 from clickcut.v1 import clickcut_pb2_grpc
 
 C = TypeVar("C")
+
+SERVICE: str = pb.DESCRIPTOR.services_by_name["Clickcut"].full_name
+SESSION_METHOD = f"{SERVICE}/Session"
 
 MAX_REPLY_BYTES = 256 * 2**20
 """Maximum size of a reply; a mask of 100 megapixels with an edge at every other pixel fits."""

@@ -17,6 +17,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
+from clickcut import tracing
 from clickcut.errors import ClickcutError, EventError, StalledError
 from clickcut.grpc_status import ERROR_KEY, code_of
 from clickcut.server import logs
@@ -66,14 +67,21 @@ class Edge(grpc.aio.ServerInterceptor):
         method = str(handler_call_details.method)
 
         async def serve(_: object, context: RawContext) -> None:
-            peer = Peer.of(context.peer())
-            with logs.request(method, peer, context.invocation_metadata()) as request:
-                context.set_trailing_metadata(((logs.REQUEST_ID_KEY, request.request_id),))
-                await self._serve(request, handler, context)
+            await self._serve(method, handler, context)
 
         return grpc.stream_stream_rpc_method_handler(serve)
 
-    async def _serve(
+    async def _serve(self, method: str, handler: Handler, context: RawContext) -> None:
+        metadata, peer = context.invocation_metadata(), Peer.of(context.peer())
+        with logs.request(method, peer, metadata) as request:
+            context.set_trailing_metadata(((logs.REQUEST_ID_KEY, request.request_id),))
+            if not method.startswith("/clickcut."):
+                await self._serve_request(request, handler, context)
+                return
+            with tracing.serving(method, metadata, {"clickcut.request_id": request.request_id}):
+                await self._serve_request(request, handler, context)
+
+    async def _serve_request(
         self, request: logs.RequestContext, handler: Handler, context: RawContext
     ) -> None:
         method = request.method
@@ -92,6 +100,7 @@ class Edge(grpc.aio.ServerInterceptor):
             if isinstance(raised, UnreadableError):
                 self._faults.add(call.peer, f"{method}: {raised}")
             status = self._status_of(raised, request.request_id)
+            tracing.mark_failed(status[1], int(status[0].value[0]))
         finally:
             call.release()
         # Outside the `except`: gRPC keeps what `abort` raises, and with it the error, its

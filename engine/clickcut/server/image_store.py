@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from clickcut import tracing
 from clickcut.errors import BusyError, EventError, ImageError, ImageNotFoundError
 from clickcut.image_file.cancellation import Cancellation
 from clickcut.image_file.parts import Parts
@@ -208,8 +209,9 @@ class ImageStore:
 
         def work() -> tuple[PreparedImage, float]:
             began = time.perf_counter()
-            decoded = self._decoder.decode(data, self.limits, cancellation, window, self._admit)
-            image = PreparedImage(decoded.pixels, digest, decoded.window, window)
+            with tracing.span("decode", {"clickcut.file_bytes": len(data)}):
+                decoded = self._decoder.decode(data, self.limits, cancellation, window, self._admit)
+                image = PreparedImage(decoded.pixels, digest, decoded.window, window)
             return image, 1e3 * (time.perf_counter() - began)
 
         return work

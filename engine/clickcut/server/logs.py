@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from clickcut import tracing
 from clickcut.server.peers import LOCAL, Peer
 
 REQUEST_ID_KEY = "x-request-id"
@@ -141,7 +142,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return time (ISO 8601, UTC), level, logger, message, and where they are known ids of
-        request and session, method, peer and exception."""
+        request, session and trace, method, peer and exception."""
         time = datetime.fromtimestamp(record.created, UTC)
         fields = {
             "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -152,6 +153,8 @@ class JsonFormatter(logging.Formatter):
         }
         if (current := _current.get()) is not None:
             fields |= {"method": current.method, "peer": current.peer.connection}
+        if trace_id := tracing.trace_id():
+            fields["trace_id"] = trace_id
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
         return json.dumps(fields)

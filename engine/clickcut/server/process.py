@@ -17,6 +17,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from clickcut import tracing
 from clickcut.errors import ClickcutError
 from clickcut.processor import available_cores, available_cpus
 from clickcut.server import logs
@@ -105,6 +106,8 @@ class Server:
         loop.add_signal_handler(signal.SIGHUP, self._on_reload_signal, core, reloader)
         server = self._make(core, service)
         async with contextlib.AsyncExitStack() as at_end:
+            if self._settings.traces != "off":
+                at_end.callback(tracing.export(self._settings.traces))
             at_end.push_async_callback(self._end, core, server)
             await self._start(server, core)
             at_end.push_async_callback(await self._serve_metrics(core))
