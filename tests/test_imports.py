@@ -40,6 +40,7 @@ ENGINE = (
     {"session"},
     {"client", "warm_up"},
     {"api", "server"},
+    {"doctor"},
     {"commands"},
     {"cli"},
     {"__main__"},

@@ -121,11 +121,13 @@ def test_a_session_of_the_asyncio_client_too(
     traced: ServerProcess, memory: InMemorySpanExporter
 ) -> None:
     async def play() -> None:
-        async with AsyncClient(traced.address) as client:
-            async with await client.open(image_file(seed=1)) as session:
-                await session.click(80, 60)
-                with pytest.raises(EventError):
-                    await session.click(-5, 0)
+        async with (
+            AsyncClient(traced.address) as client,
+            await client.open(image_file(seed=1)) as session,
+        ):
+            await session.click(80, 60)
+            with pytest.raises(EventError):
+                await session.click(-5, 0)
 
     asyncio.run(play())
     check_session(traced, list(memory.get_finished_spans()))
