@@ -26,6 +26,12 @@ def quantile(of: float, stage: str) -> str:
     return f"histogram_quantile({of:g}, sum by (le) ({buckets}))"
 
 
+def commits(of: float) -> str:
+    """Quantile of the time in which the store keeps events, in seconds."""
+    buckets = f"rate(clickcut_store_commit_seconds_bucket{{{SELECTOR}}}[$__rate_interval])"
+    return f"histogram_quantile({of:g}, sum by (le) ({buckets}))"
+
+
 def mean(by: str = "stage") -> str:
     """Mean time of a request by stage, in seconds."""
     total, count = (f"clickcut_stage_seconds_{part}" for part in ("sum", "count"))
@@ -85,6 +91,21 @@ PANELS: tuple[tuple[str, str, str, tuple[tuple[str, str], ...]], ...] = (
         "Sessions and segmentations begun per second, by model.",
         "reqps",
         ((rate("clickcut_model_uses_total", "name, version"), "{{name}}@{{version}}"),),
+    ),
+    (
+        "Store: time of a commit",
+        "Until the store has events for good; a part of each request with --store.",
+        "s",
+        tuple((commits(q), f"p{100 * q:g}") for q in (0.5, 0.95, 0.99)),
+    ),
+    (
+        "Store: written, restored",
+        "Bytes written per second, and sessions that another engine had begun.",
+        "short",
+        (
+            (rate("clickcut_store_written_bytes_total", "instance"), "{{instance}} bytes"),
+            (rate("clickcut_store_restored_sessions_total", "instance"), "{{instance}} sessions"),
+        ),
     ),
 )
 

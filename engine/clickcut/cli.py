@@ -97,7 +97,7 @@ def _end_in_order() -> None:
 
 def add_commands() -> None:
     """Add the commands that are applications of their own, without importing them."""
-    taken = {"serve", "segment", "models", "demo", "warm-up", "doctor", "health"}
+    taken = {"serve", "segment", "models", "demo", "warm-up", "doctor", "health", "token"}
     _hand_on("serve", "Start the gRPC server.", _load_serve)
     _hand_on("models", "List, inspect, verify, seal and reload models.", _load_models)
     _hand_on(
@@ -105,6 +105,7 @@ def add_commands() -> None:
     )
     _hand_on("doctor", "Examine the installation, the machine and a server.", _load_doctor)
     _hand_on("health", "Ask a server whether it serves.", _load_health)
+    _hand_on("token", "Make tokens for a server that asks for one.", _load_token)
     for point in sorted(entry_points(group=COMMANDS), key=lambda p: p.name):
         if point.name not in taken:
             taken.add(point.name)
@@ -156,6 +157,12 @@ def _load_health() -> Any:
     from clickcut.commands.health import app as health
 
     return health
+
+
+def _load_token() -> Any:
+    from clickcut.commands.token import app as token
+
+    return token
 
 
 def _hand_on(name: str, text: str, load: Callable[[], Any]) -> None:

@@ -97,11 +97,16 @@ def settings(words: list[str], environment: dict[str, str]) -> Settings:
     return Settings(**fields | given)
 
 
+def commands() -> dict[str, str]:
+    """Where the commands are that other packages bring, by name; those of the engine have ""."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    own = dict.fromkeys(("serve", "models", "warm-up", "doctor", "health"), "")
+    return own | dict(project["entry-points"]["clickcut.commands"])
+
+
 def _application(name: str) -> typer.Typer:
-    commands = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    points = commands["project"]["entry-points"]["clickcut.commands"]
-    if name in points:
-        module, _, attribute = points[name].partition(":")
+    if place := commands()[name]:
+        module, _, attribute = place.partition(":")
         found = getattr(importlib.import_module(module), attribute)
     else:
         found = getattr(cli, f"_load_{name.replace('-', '_')}")()

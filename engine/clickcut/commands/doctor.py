@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clickcut.commands.server_options import (
+    Authorities,
+    Certificate,
+    Key,
+    PlaintextToken,
+    Tls,
+    TokenFile,
+)
 from clickcut.doctor import Finding, examine
 from clickcut.doctor.findings import Check
+
+if TYPE_CHECKING:
+    from clickcut.client.access import Access
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -23,15 +33,12 @@ def doctor(
     server: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Also examine a running server.")
     ] = "",
-    tls: Annotated[bool, typer.Option("--tls", help="Use TLS for the server.")] = False,
-    ca: Annotated[
-        Path | None,
-        typer.Option(
-            "--ca",
-            metavar="FILE",
-            help="CA certificates to trust, PEM; implies --tls. Default: those bundled with gRPC.",
-        ),
-    ] = None,
+    tls: Tls = False,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key: Key = None,
+    token_file: TokenFile = None,
+    plaintext_token: PlaintextToken = False,
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -47,8 +54,14 @@ def doctor(
     Exit code 1 if something does not work; each finding says what to do. Warnings are about what
     works badly.
     """
+
+    def access() -> Access:
+        from clickcut.client.access import Access
+
+        return Access.of(tls, ca, cert, key, token_file, plaintext_token)
+
     found: list[Finding] = []
-    for finding in examine([*_local(model or []), *_remote(server, tls, ca)]):
+    for finding in examine([*_local(model or []), *_remote(server, access)]):
         found.append(finding)
         if not as_json:
             _print(finding)
@@ -82,21 +95,19 @@ def _local(models: list[str]) -> Iterable[tuple[str, Check]]:
     )
 
 
-def _remote(server: str, tls: bool, ca: Path | None) -> Iterable[tuple[str, Check]]:
+def _remote(server: str, access: Callable[[], Access]) -> Iterable[tuple[str, Check]]:
     if not server:
         return ()
 
     def health() -> Iterable[Finding]:
-        from clickcut.client.channel import tls_credentials
         from clickcut.doctor import remote
 
-        return remote.health(server, tls_credentials(tls, ca))
+        return remote.health(server, access())
 
     def selection() -> Iterable[Finding]:
-        from clickcut.client.channel import tls_credentials
         from clickcut.doctor import remote
 
-        return remote.selection(server, tls_credentials(tls, ca))
+        return remote.selection(server, access())
 
     return ("server", health), ("server", selection)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from clickcut.commands.server_options import Authorities, Certificate, Key, Tls
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -13,15 +14,10 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def health(
     address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="The server's address.")],
-    tls: Annotated[bool, typer.Option("--tls", help="Use TLS.")] = False,
-    ca: Annotated[
-        Path | None,
-        typer.Option(
-            "--ca",
-            metavar="FILE",
-            help="CA certificates to trust, PEM; implies --tls. Default: those bundled with gRPC.",
-        ),
-    ] = None,
+    tls: Tls = False,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key: Key = None,
     timeout: Annotated[
         float, typer.Option(min=0.1, max=600, help="Seconds to wait for the answer.")
     ] = 3.0,
@@ -36,7 +32,7 @@ def health(
     from clickcut.client.channel import Endpoint, tls_credentials
     from clickcut.client.failures import error_of_rpc
 
-    endpoint = Endpoint(address, tls_credentials(tls, ca))
+    endpoint = Endpoint(address, tls_credentials(tls, ca, cert, key))
     with endpoint.channel() as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:

@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clickcut.bundle import check_metadata
 from clickcut.client import Client
-from clickcut.client.channel import Endpoint
+from clickcut.client.access import Access
 from clickcut.client.failures import error_of_rpc
 from clickcut.doctor.findings import Finding
 from clickcut.doctor.self_test import CLICKS, judged, key_of, photograph
@@ -21,17 +21,17 @@ _SECONDS = 20.0
 _HEALTH = health_pb2.HealthCheckResponse
 
 
-def health(address: str, credentials: grpc.ChannelCredentials | None) -> Iterator[Finding]:
+def health(address: str, access: Access) -> Iterator[Finding]:
     """Yield whether a server says that it serves.
 
     Args:
         address: HOST:PORT, or unix:PATH.
-        credentials: for TLS; None = plain text.
+        access: shown to it.
 
     Raises:
         ClickcutError: it cannot be reached.
     """
-    endpoint = Endpoint(address, credentials)
+    endpoint = access.endpoint(address)
     with endpoint.channel() as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:
@@ -56,17 +56,24 @@ def _timed_check(stub: health_pb2_grpc.HealthStub) -> float:
     return 1e3 * (time.perf_counter() - began)
 
 
-def selection(address: str, credentials: grpc.ChannelCredentials | None) -> Iterator[Finding]:
+def selection(address: str, access: Access) -> Iterator[Finding]:
     """Yield for each model of a server whether its mask is right, and how long it took.
 
     Args:
         address: HOST:PORT, or unix:PATH.
-        credentials: for TLS; None = plain text.
+        access: shown to it.
 
     Raises:
         ClickcutError: the server cannot be reached, or refuses.
     """
-    with Client(address, credentials=credentials, timeout=60.0, retry_seconds=5.0) as client:
+    with Client(
+        address,
+        credentials=access.credentials,
+        token=access.token,
+        plaintext_token=access.plaintext_token,
+        timeout=60.0,
+        retry_seconds=5.0,
+    ) as client:
         for model in client.models():
             metadata = check_metadata(model.metadata, f"{address}, model {model.name}")
             began = time.perf_counter()

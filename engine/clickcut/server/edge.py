@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -18,13 +19,14 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from clickcut import tracing
-from clickcut.errors import ClickcutError, EventError, StalledError
+from clickcut.errors import AuthenticationError, ClickcutError, EventError, StalledError
 from clickcut.grpc_status import ERROR_KEY, code_of
 from clickcut.server import logs
 from clickcut.server.core import Core
 from clickcut.server.fault_log import FaultLog
 from clickcut.server.peers import Peer
 from clickcut.server.rooms import Room
+from clickcut.server.tokens import Credential
 from clickcut.server.wire import check_fields
 
 _MESSAGE_CHARACTERS = 1000
@@ -33,6 +35,10 @@ _SMALL_REPLY = 2**16
 """Bytes of a reply that is not counted."""
 _STATUS_SECONDS = 1.0
 """Seconds to wait until a status is sent; gRPC continues to try."""
+
+_WITH_TOKEN = "/clickcut.v1.Clickcut/"
+"""Methods that need a token on a server that has some. Health and reflection tell nothing of
+clients; the admin service has an address of its own, which is local or asks for a certificate."""
 
 RawContext = grpc.aio.ServicerContext[Any, Any]
 Handler = Any
@@ -53,6 +59,7 @@ class Edge(grpc.aio.ServerInterceptor):
         self._health = Room(settings.max_pending, "health checks")
         self._others = Room(settings.max_pending, "reflection calls")
         self._faults = FaultLog()
+        self._strangers = FaultLog()
         core.on_shortage.append(self.pending.clear)
 
     async def intercept_service(
@@ -67,26 +74,35 @@ class Edge(grpc.aio.ServerInterceptor):
         method = str(handler_call_details.method)
 
         async def serve(_: object, context: RawContext) -> None:
-            await self._serve(method, handler, context)
+            await self.serve(method, handler, context)
 
         return grpc.stream_stream_rpc_method_handler(serve)
 
-    async def _serve(self, method: str, handler: Handler, context: RawContext) -> None:
+    async def serve(self, method: str, handler: Handler, context: RawContext) -> None:
+        """Answer one call.
+
+        Args:
+            method: its full name, `/PACKAGE.SERVICE/METHOD`.
+            handler: of the method, with its (de)serializers.
+            context: of the call, in bytes; of gRPC, or of a host that brings calls another way.
+        """
         metadata, peer = context.invocation_metadata(), Peer.of(context.peer())
         with logs.request(method, peer, metadata) as request:
             context.set_trailing_metadata(((logs.REQUEST_ID_KEY, request.request_id),))
             if not method.startswith("/clickcut."):
-                await self._serve_request(request, handler, context)
+                await self._serve(request, handler, context)
                 return
             with tracing.serving(method, metadata, {"clickcut.request_id": request.request_id}):
-                await self._serve_request(request, handler, context)
+                await self._serve(request, handler, context)
 
-    async def _serve_request(
+    async def _serve(
         self, request: logs.RequestContext, handler: Handler, context: RawContext
     ) -> None:
         method = request.method
         call = Call(self, handler, context)
         try:
+            if method.startswith(_WITH_TOKEN):
+                call.authenticate()
             async with self._room_of(method, call.peer):
                 await _answer(handler, call)
             return
@@ -99,6 +115,8 @@ class Edge(grpc.aio.ServerInterceptor):
                 raise asyncio.CancelledError from None
             if isinstance(raised, UnreadableError):
                 self._faults.add(call.peer, f"{method}: {raised}")
+            if isinstance(raised, AuthenticationError):
+                self._strangers.add(call.peer, f"{method}: refused, no valid token")
             status = self._status_of(raised, request.request_id)
             tracing.mark_failed(status[1], int(status[0].value[0]))
         finally:
@@ -142,10 +160,12 @@ class Call:
 
     Attributes:
         peer: who calls.
+        credential: the token that it presented, after `authenticate`.
     """
 
     def __init__(self, edge: Edge, handler: Handler, context: RawContext) -> None:
         self.peer = Peer.of(context.peer())
+        self.credential = Credential()
         self._edge = edge
         self._handler = handler
         self._context = context
@@ -155,6 +175,16 @@ class Call:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
+
+    def authenticate(self) -> None:
+        """Find out whose call it is.
+
+        Raises:
+            AuthenticationError: the server needs a token, and this call has no valid one.
+        """
+        tokens = self._edge.core.tokens
+        self.credential = tokens.identify(self._context.invocation_metadata())
+        self.peer = replace(self.peer, owner=self.credential.owner)
 
     async def read(self) -> Any:
         """Return the next message; `grpc.aio.EOF` when there are no more.
