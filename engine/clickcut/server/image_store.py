@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from clickcut import tracing
 from clickcut.errors import (
     BusyError,
     EventError,
@@ -270,9 +271,10 @@ class ImageStore:
 
         def work() -> tuple[PreparedImage, float]:
             began = time.perf_counter()
-            decoded = self._decoder.decode(data, self.limits, cancellation, window, admit)
-            key = _key(digest, window, owner)
-            image = PreparedImage(decoded.pixels, digest, decoded.window, key)
+            with tracing.span("decode", {"clickcut.file_bytes": len(data)}):
+                decoded = self._decoder.decode(data, self.limits, cancellation, window, admit)
+                key = _key(digest, window, owner)
+                image = PreparedImage(decoded.pixels, digest, decoded.window, key)
             return image, 1e3 * (time.perf_counter() - began)
 
         return work

@@ -275,6 +275,17 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Minimum severity of log messages."
     )
+    traces: Literal["off", "otlp", "console"] = Field(
+        "off",
+        description="Export OpenTelemetry traces; otlp: to the collector that "
+        "OTEL_EXPORTER_OTLP_ENDPOINT names, over gRPC; console: to stderr, as JSON. Needs "
+        "clickcut[tracing].",
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text",
+        description="Form of the log on stderr; json: an object per line, with the ids of request "
+        "and session, which also has what is otherwise printed to stdout.",
+    )
 
     @field_validator("model", "split", mode="before")
     @classmethod
