@@ -97,10 +97,10 @@ class RegionPolicy(BaseModel):
     )
     refine_from: int = Field(2, ge=1, le=1000, description="number of the first click refined")
     refine_depth: float = Field(
-        1.0,
+        0.0,
         ge=0.0,
         le=1.0,
-        description="refine only a click at most this far from the outline of the selection that "
+        description="refine only a click at least this far from the outline of the selection that "
         "it corrects, as a share of the region's side",
     )
 

@@ -54,13 +54,14 @@ class RegionPrediction:
                 return self._output(shown.buffer)
 
     def _output(self, shown: NDArray[np.float32]) -> NDArray[np.float32]:
-        if not self._predictor.metadata.region.mirror:
-            # A copy: a view would keep the output of a whole batch alive.
-            logits: NDArray[np.float32] = self._predictor.predict(shown)[0].copy()
-            return logits
-        both = self._predictor.predict(np.concatenate([shown, shown[..., ::-1]]))
-        mean: NDArray[np.float32] = np.float32(0.5) * (both[0] + both[1, :, ::-1])
-        return mean
+        # A copy: a view would keep the output of a whole batch alive.
+        logits: NDArray[np.float32] = self._predictor.predict(shown)[0].copy()
+        if self._predictor.metadata.region.mirror:
+            # Two calls: on a CPU they are faster than one of a batch of two.
+            mirrored = self._predictor.predict(np.ascontiguousarray(shown[..., ::-1]))[0]
+            logits += mirrored[:, ::-1]
+            logits *= np.float32(0.5)
+        return logits
 
     def _previous(
         self, state: State, region: Region, prompts: Prompts
