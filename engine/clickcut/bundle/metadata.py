@@ -86,7 +86,9 @@ class RegionPolicy(BaseModel):
         description="windows around the first click in which a small object is looked for; 0: none",
     )
     mirror: bool = Field(
-        False, description="average each prediction with that of the mirrored input"
+        False,
+        description="average each prediction with a second one, of the mirrored input with the "
+        "first as the previous probability",
     )
     refine: float = Field(
         0.0,
