@@ -4,25 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from clickcut.errors import BusyError, ClickcutError, ServerError, UnavailableError
 from clickcut.image_file.process import Decoder
-from clickcut.images import ImageLimits
+from clickcut.images import ImageLimits, PreparedImage
+from clickcut.server.durability import Volatile
+from clickcut.server.durable import Durable
 from clickcut.server.image_store import ImageStore
-from clickcut.server.memory import Allowance, Budgets, give_memory_back, resident
+from clickcut.server.journal import Journal
+from clickcut.server.memory import (
+    Allowance,
+    Budgets,
+    compute_bytes,
+    give_memory_back,
+    resident,
+)
 from clickcut.server.metrics import Metrics
 from clickcut.server.model_registry import Models
 from clickcut.server.pool import ComputePool
+from clickcut.server.quotas import Quotas
 from clickcut.server.session_store import HeldSession, SessionStore
 from clickcut.server.settings import MIB, Settings
+from clickcut.server.tokens import Tokens
+from clickcut.store import open_store
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
 _WATCH_SECONDS = 0.25
+_PRUNE_SECONDS = 60.0
+"""Seconds between two removals of what has expired from the store."""
 _TIGHT, _CRITICAL = 0.8, 0.9
 """Fractions of the memory limit from which memory is freed, and work is refused."""
 
@@ -30,18 +47,35 @@ _TIGHT, _CRITICAL = 0.8, 0.9
 class Core:
     """The state of a server. Used from the event loop only, except work in the pool.
 
+    Args:
+        settings: of the server.
+        models: to serve.
+        workers: threads of the compute pool.
+        tokens: of clients; None: those that the settings name.
+
+    Raises:
+        StoreError: the store of sessions cannot be used.
+
     Attributes:
+        tokens: that clients may use.
+        quotas: what the clients of each token use.
         ready: set when warm; until then nothing is computed.
         draining: set at shutdown; no new work begins.
         budgets: of memory.
         incoming: memory of messages and uploads in progress.
         outgoing: memory of large replies that clients have not read yet.
+        computing: memory of events that are being computed, beside what they leave behind.
+        durability: what outlives the process.
         on_shortage: called when memory is nearly exhausted; ends streams, which clients reopen.
     """
 
-    def __init__(self, settings: Settings, models: Models, workers: int) -> None:
+    def __init__(
+        self, settings: Settings, models: Models, workers: int, tokens: Tokens | None = None
+    ) -> None:
         self.settings = settings
-        self.budgets = Budgets.of(settings)
+        self.tokens = Tokens.of(settings) if tokens is None else tokens
+        self.quotas = Quotas(self.tokens.limits_of)
+        self.budgets = Budgets.of(settings, resident())
         self.models = models
         self.pool = ComputePool(workers, settings.queue)
         limits = ImageLimits(
@@ -51,15 +85,29 @@ class Core:
         self.decoder = Decoder(settings.decode_seconds)
         self.incoming = Allowance(self.budgets.incoming, "uploads and messages")
         self.outgoing = Allowance(self.budgets.outgoing, "replies that are not read yet")
-        decoding = Allowance(self.budgets.decoding, "decoding")
-        self.images = ImageStore(self.budgets.images, limits, self.pool, self.decoder, decoding)
-        self.sessions = SessionStore(self.images, settings, self.budgets.sessions)
+        total = self.budgets.total
+        self.computing = Allowance(total, "computing", total)
+        self._decoding = Allowance(self.budgets.decoding, "decoding", total)
+        self.images = ImageStore(
+            self.budgets.images, limits, self.pool, self.decoder, self._decoding, self.quotas
+        )
+        self.sessions = SessionStore(
+            self.images, settings, self.budgets.sessions, self.tokens.limits_of
+        )
         self.metrics = Metrics(self.pool, self.images, self.sessions)
+        self.durability = self._open_store()
         self.ready = False
         self.draining = False
         self.on_shortage: list[Callable[[], None]] = []
         self._short = False
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    def _open_store(self) -> Volatile:
+        store = open_store(self.settings.store, self.settings.store_limits)
+        if store is None:
+            return Volatile(self)
+        self.sessions.restorable = True
+        return Durable(self, Journal(store, self.metrics.store))
 
     def check_accepting(self) -> None:
         """Check that new work may begin.
@@ -96,6 +144,14 @@ class Core:
         self.images.check_growth(held.session.image)
         self._check_memory()
 
+    def computing_on(self, image: PreparedImage) -> AbstractContextManager[None]:
+        """In a thread: reserve the memory to compute an event on an image.
+
+        Raises:
+            BusyError: too little memory.
+        """
+        return self.computing.taking(compute_bytes(image.width * image.height))
+
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Await work that continues to its end even if the caller is cancelled."""
         return await asyncio.shield(self.start(work))
@@ -123,17 +179,23 @@ class Core:
     async def sweep(self) -> None:
         """Evict unused sessions periodically, until cancelled."""
         shortest = min(self.settings.idle_seconds, self.settings.resume_seconds)
+        pruned = -math.inf
         while True:
             await asyncio.sleep(min(5.0, shortest / 4))
             self.sessions.drop_unused()
             self.images.trim()
+            if time.monotonic() - pruned > _PRUNE_SECONDS:
+                await self.durability.prune()
+                pruned = time.monotonic()
 
     async def watch_memory(self) -> None:
         """Keep the process within its memory limit, until cancelled."""
         before = self.pool.finished
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
-            if resident() > _TIGHT * self.budgets.total:
+            wanted = self.computing.exhausted or self._decoding.exhausted
+            self.computing.exhausted = self._decoding.exhausted = False
+            if wanted or resident() > _TIGHT * self.budgets.total:
                 await self._free_memory()
             elif self._short or (before != self.pool.finished and not self.pool.unfinished):
                 before, self._short = self.pool.finished, False
