@@ -31,8 +31,8 @@ T = TypeVar("T")
 MAX_SESSIONS = 8
 """Sessions kept open, each on a plane; the others are rebuilt from their clicks."""
 
-TIMEOUT_SECONDS, RETRY_SECONDS = 60.0, 15.0
-CONNECT_SECONDS = 10.0
+TIMEOUT_SECONDS, RETRY_SECONDS = 60.0, 30.0
+CONNECT_SECONDS = 30.0
 START_SECONDS = 300.0
 """For an engine of our own: the first start on a machine compiles the kernels."""
 
