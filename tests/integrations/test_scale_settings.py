@@ -30,7 +30,7 @@ def test_without_ray_it_says_what_to_install() -> None:
     ended = run(WITHOUT_RAY, "up")
     assert ended.returncode == 2
     assert ended.stderr.splitlines() == [
-        "clickcut scale: Ray Serve is not installed: pip install 'clickcut[scale]'"
+        "clickcut scale: not installed: ray; pip install 'clickcut[scale]'"
     ]
 
 
