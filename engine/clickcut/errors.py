@@ -84,6 +84,18 @@ class UnavailableError(ClickcutError):
     """The server is starting, shutting down or cannot be reached; try again."""
 
 
+class StoreError(ClickcutError):
+    """The store of sessions cannot be used: damaged, locked, of another version."""
+
+
+class StoreUnavailableError(UnavailableError):
+    """The store of sessions cannot be reached or written at the moment; nothing was lost."""
+
+
+class StoreFullError(BusyError):
+    """The store of sessions has no room; the event was not applied."""
+
+
 class TakenOverError(ClickcutError):
     """Another stream has resumed this session."""
 

@@ -54,6 +54,9 @@ def page(
         typer.Option(help="Another name by which the page may be reached, as behind a proxy."),
     ] = None,
     max_image_mib: Annotated[int, typer.Option(help="Largest image file, MiB.", min=1)] = 128,
+    max_connections: Annotated[
+        int, typer.Option(help="Maximum number of open pages.", min=1, max=100_000)
+    ] = 200,
     open_browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = False,
 ) -> None:
     """Select objects in the browser. Prints the page's address; Ctrl-C stops it."""
@@ -69,6 +72,7 @@ def page(
         token=token,
         allowed_hosts=tuple(name.lower() for name in allow_host or ()),
         max_image_bytes=max_image_mib * MIB,
+        max_connections=max_connections,
         picture=picture,
         access=Access.of(tls, ca, cert, key, token_file, plaintext_token),
     )

@@ -1,21 +1,18 @@
-"""Start and stop of the page's server, and of its engine where it has one of its own."""
+"""Start and stop of the page's server."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
-import sys
 import webbrowser
 from dataclasses import replace
 from urllib.parse import quote
 
 import uvicorn
 
-from clickcut.errors import ClickcutError
 from clickcut_page.app import build
 from clickcut_page.engine import Engine
-from clickcut_page.own_engine import OwnEngine
+from clickcut_page.hosting import host
 from clickcut_page.repair import RepairList
 from clickcut_page.settings import MAX_FRAME_BYTES, PageSettings
 
@@ -36,33 +33,12 @@ def serve(
     Returns:
         The exit code: 0, or 2 when it cannot start; stderr then says why.
     """
-    try:
-        listener = socket.create_server((settings.host, port))
-    except OSError as error:
-        print(
-            f"clickcut page: cannot listen at {settings.host}:{port} ({error.strerror}); "
-            "name another --port",
-            file=sys.stderr,
-        )
-        return 2
-    own = None
-    # uvicorn raises what ended it once more; as an exception it lets the engine be stopped too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        if not settings.server:
-            own = OwnEngine()
-            settings = replace(settings, server=own.address)
-        asyncio.run(_run(settings, listener, open_browser, own is not None, repair))
-    except KeyboardInterrupt:
-        return 0
-    except ClickcutError as error:
-        print(f"clickcut page: {error}", file=sys.stderr)
-        return 2
-    finally:
-        listener.close()
-        if own is not None:
-            own.stop()
-    return 0
+
+    async def run(listener: socket.socket, server: str) -> None:
+        placed = replace(settings, server=server)
+        await _run(placed, listener, open_browser, not settings.server, repair)
+
+    return host("clickcut page", (settings.host, port), settings.server, run)
 
 
 async def _run(

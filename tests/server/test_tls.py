@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pydantic import ValidationError
 from server.authority import Authority, Pair
 from server.harness import DEADLINE, ServerProcess, image_file, server_environment, wait_until
@@ -22,6 +23,8 @@ from clickcut.client.channel import tls_credentials
 from clickcut.errors import EventError
 from clickcut.server.certificates import CertificateError, Certificates, check_pair
 from clickcut.server.settings import Settings
+from clickcut.v1 import clickcut_pb2 as pb
+from clickcut.v1 import clickcut_pb2_grpc
 
 IMAGE = image_file()
 
@@ -136,8 +139,13 @@ def test_clients_need_a_certificate(
     photo = tmp_path / "photo.png"
     photo.write_bytes(IMAGE)
     with ServerProcess(
-        bundle, tls_cert=pair.cert, tls_key=pair.key, tls_client_ca=authority.path
+        bundle,
+        tls_cert=pair.cert,
+        tls_key=pair.key,
+        tls_client_ca=authority.path,
+        health_address="127.0.0.1:0",
     ) as server:
+        assert is_serving(server.line("health").split()[1])  # probes have no certificate
         assert "(mTLS)" in server.line("address")
         trusted = tls_credentials(ca=authority.path, cert=ours.cert, key=ours.key)
         with (
@@ -158,6 +166,17 @@ def test_clients_need_a_certificate(
         mask = tmp_path / "mask.png"
         run("segment", photo, "--click", "80,60", "--out", mask, *with_certificate)
         assert mask.is_file()
+
+
+def is_serving(address: str) -> bool:
+    with grpc.insecure_channel(address) as channel:
+        request = health_pb2.HealthCheckRequest(service="clickcut.v1.Clickcut")
+        reply = health_pb2_grpc.HealthStub(channel).Check(request, timeout=DEADLINE)
+        stub = clickcut_pb2_grpc.ClickcutStub(channel)
+        with pytest.raises(grpc.RpcError) as caught:  # and nothing else is there
+            stub.ListModels(pb.ListModelsRequest(), timeout=DEADLINE)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 def run(*words: object) -> subprocess.CompletedProcess[str]:

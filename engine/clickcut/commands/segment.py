@@ -80,7 +80,7 @@ def segment(
             "--format",
             metavar="NAME",
             help="Write an annotation format into the folder --out: png, png-indexed, coco, "
-            "coco-polygons, yolo, label-studio, labelme, cvat or geojson.",
+            "coco-polygons, yolo, label-studio, label-studio-polygons, labelme, cvat or geojson.",
         ),
     ] = "",
     table: Annotated[

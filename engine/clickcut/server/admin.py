@@ -1,6 +1,7 @@
 """Reload the models, by SIGHUP or by the service `clickcut.v1.Admin`.
 
-The service has a separate address, reachable from this machine only, so it needs no authentication.
+The service has a separate address, which only this machine can reach, or which asks for a client
+certificate.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
@@ -11,7 +13,10 @@ from typing import Any, TypeVar
 from clickcut.errors import BusyError, ClickcutError, ServerError, UnavailableError
 from clickcut.image_file.process import Decoder
 from clickcut.images import ImageLimits, PreparedImage
+from clickcut.server.durability import Volatile
+from clickcut.server.durable import Durable
 from clickcut.server.image_store import ImageStore
+from clickcut.server.journal import Journal
 from clickcut.server.memory import (
     Allowance,
     Budgets,
@@ -26,12 +31,15 @@ from clickcut.server.quotas import Quotas
 from clickcut.server.session_store import HeldSession, SessionStore
 from clickcut.server.settings import MIB, Settings
 from clickcut.server.tokens import Tokens
+from clickcut.store import open_store
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
 _WATCH_SECONDS = 0.25
+_PRUNE_SECONDS = 60.0
+"""Seconds between two removals of what has expired from the store."""
 _TIGHT, _CRITICAL = 0.8, 0.9
 """Fractions of the memory limit from which memory is freed, and work is refused."""
 
@@ -45,6 +53,9 @@ class Core:
         workers: threads of the compute pool.
         tokens: of clients; None: those that the settings name.
 
+    Raises:
+        StoreError: the store of sessions cannot be used.
+
     Attributes:
         tokens: that clients may use.
         quotas: what the clients of each token use.
@@ -54,6 +65,7 @@ class Core:
         incoming: memory of messages and uploads in progress.
         outgoing: memory of large replies that clients have not read yet.
         computing: memory of events that are being computed, beside what they leave behind.
+        durability: what outlives the process.
         on_shortage: called when memory is nearly exhausted; ends streams, which clients reopen.
     """
 
@@ -83,11 +95,19 @@ class Core:
             self.images, settings, self.budgets.sessions, self.tokens.limits_of
         )
         self.metrics = Metrics(self.pool, self.images, self.sessions)
+        self.durability = self._open_store()
         self.ready = False
         self.draining = False
         self.on_shortage: list[Callable[[], None]] = []
         self._short = False
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    def _open_store(self) -> Volatile:
+        store = open_store(self.settings.store, self.settings.store_limits)
+        if store is None:
+            return Volatile(self)
+        self.sessions.restorable = True
+        return Durable(self, Journal(store, self.metrics.store))
 
     def check_accepting(self) -> None:
         """Check that new work may begin.
@@ -159,10 +179,14 @@ class Core:
     async def sweep(self) -> None:
         """Evict unused sessions periodically, until cancelled."""
         shortest = min(self.settings.idle_seconds, self.settings.resume_seconds)
+        pruned = -math.inf
         while True:
             await asyncio.sleep(min(5.0, shortest / 4))
             self.sessions.drop_unused()
             self.images.trim()
+            if time.monotonic() - pruned > _PRUNE_SECONDS:
+                await self.durability.prune()
+                pruned = time.monotonic()
 
     async def watch_memory(self) -> None:
         """Keep the process within its memory limit, until cancelled."""

@@ -118,6 +118,10 @@ class Models:
             raise EventError(f"no model {wanted[:80]!r}; this server has {known}")
         return Choice([Arm(arms[0].predictor, 1.0)] if version else arms)
 
+    def with_key(self, key: str) -> Predictor | None:
+        """Return the model with a key of `model_key`; None if it is not served."""
+        return next((arm.predictor for arm in self if model_key(arm.predictor) == key), None)
+
     def listing(self) -> list[pb.Model]:
         """Return the models for `ListModels`."""
         default = next(iter(self._catalogue.by_name))
@@ -209,6 +213,11 @@ class _Catalogue:
 def label(predictor: Predictor) -> str:
     """Return NAME@VERSION."""
     return f"{predictor.metadata.name}@{predictor.metadata.version}"
+
+
+def model_key(predictor: Predictor) -> str:
+    """Return a text that is the same for models that give the same masks."""
+    return f"{label(predictor)} {predictor.sha256} {predictor.backend}"
 
 
 def on_gpu(predictor: Predictor) -> bool:

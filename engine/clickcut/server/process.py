@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -17,8 +17,7 @@ from grpc_reflection.v1alpha import reflection
 
 from clickcut.errors import ClickcutError
 from clickcut.processor import available_cores, available_cpus
-from clickcut.server.admin import NAME as ADMIN_NAME
-from clickcut.server.admin import AdminService, Reloader
+from clickcut.server.admin import Reloader
 from clickcut.server.background import in_background
 from clickcut.server.certificates import Certificates
 from clickcut.server.connections import allow_connections
@@ -28,8 +27,14 @@ from clickcut.server.memory import Budgets, tune_allocator
 from clickcut.server.model_registry import GPU_BATCH, Models
 from clickcut.server.service import NAME, ClickcutService
 from clickcut.server.settings import MIB, Settings
+from clickcut.server.side_services import (
+    StartError,
+    serve_metrics,
+    start_admin,
+    start_health,
+)
 from clickcut.server.tokens import Tokens
-from clickcut.v1 import admin_pb2_grpc, clickcut_pb2_grpc
+from clickcut.v1 import clickcut_pb2_grpc
 from clickcut.warm_up import warm_up_all
 
 _log = logging.getLogger(__name__)
@@ -73,10 +78,6 @@ def worker_threads(settings: Settings, models: Models) -> int:
         return settings.workers
     most = settings.max_batch or (GPU_BATCH if models.on_gpu else 1)
     return max(available_cpus(), most)
-
-
-class StartError(ClickcutError):
-    """The server cannot start: an address in use, a bad certificate."""
 
 
 class Server:
@@ -125,9 +126,11 @@ class Server:
         async with contextlib.AsyncExitStack() as at_end:
             at_end.push_async_callback(self._end, core, server)
             await self._start(server, core)
-            at_end.push_async_callback(await self._serve_metrics(core))
-            at_end.push_async_callback(await self._start_admin(core, reloader))
-            watching = [self._certificates.watch()] if self._certificates else []
+            tls = self._certificates
+            at_end.push_async_callback(await serve_metrics(core, tls, _say))
+            at_end.push_async_callback(await start_health(core, self._health, _say))
+            at_end.push_async_callback(await start_admin(core, reloader, tls, _say))
+            watching = [tls.watch()] if tls else []
             for work in (core.sweep(), core.watch_memory(), *watching):
                 at_end.callback(asyncio.create_task(work).cancel)
             _say("warming up")
@@ -174,50 +177,8 @@ class Server:
         port = self._bind(server)
         await server.start()
         self._describe(port, core.budgets)
-
-    async def _start_admin(self, core: Core, reloader: Reloader) -> Callable[[], Awaitable[None]]:
-        """Start the admin service if it has an address; return a function that ends it."""
-        address = self._settings.admin_address
-        if address is None:
-            return _nothing
-        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)], interceptors=[Edge(core)])
-        admin_pb2_grpc.add_AdminServicer_to_server(AdminService(core, reloader), server)
-        reflection.enable_server_reflection((ADMIN_NAME, reflection.SERVICE_NAME), server)
-        try:
-            authority = self._settings.admin_client_ca
-            if self._certificates is None or authority is None:
-                port = server.add_insecure_port(address)
-            else:
-                port = server.add_secure_port(address, self._certificates.credentials(authority))
-        except RuntimeError as error:
-            raise StartError(f"cannot listen on {address} (--admin-address): {error}") from error
-        await server.start()
-        host, _, _ = address.rpartition(":")
-        _say(f"admin     {address if address.startswith('unix:') else f'{host}:{port}'}")
-        return lambda: server.stop(0)
-
-    async def _serve_metrics(self, core: Core) -> Callable[[], Awaitable[None]]:
-        """Serve the metrics if they have a port; return a function that ends it."""
-        port = self._settings.metrics_port
-        if port is None:
-            return _nothing
-        context = None
-        if self._certificates is not None and self._settings.metrics_tls:
-            context = self._certificates.context()
-        try:
-            server, port = await core.metrics.serve(self._settings.host.strip("[]"), port, context)
-        except OSError as error:
-            raise StartError(
-                f"cannot offer metrics on port {port}: {error.strerror or error}; give another "
-                "--metrics-port"
-            ) from error
-        scheme = "http" if context is None else "https"
-        _say(f"metrics   {scheme}://{self._settings.host}:{port}/metrics")
-
-        async def end() -> None:
-            server.close()
-
-        return end
+        for line in await core.durability.describe():
+            _say(line)
 
     def _bind(self, server: grpc.aio.Server) -> int:
         settings = self._settings
@@ -303,6 +264,7 @@ class Server:
     async def _end(self, core: Core, server: grpc.aio.Server) -> None:
         """End all calls, after --stop-seconds by force."""
         await server.stop(0 if self._hurry.is_set() else self._settings.stop_seconds)
+        await core.durability.close()
         core.pool.close()
         core.decoder.close()
         running = core.pool.running
@@ -321,10 +283,6 @@ def _exit_now() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
-
-
-async def _nothing() -> None:
-    """Do nothing: there is nothing to end."""
 
 
 def _say(text: str) -> None:

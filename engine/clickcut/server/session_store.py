@@ -15,7 +15,13 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from clickcut.bundle import BundleMetadata
-from clickcut.errors import BusyError, ClickcutError, LimitError, SessionNotFoundError
+from clickcut.errors import (
+    BusyError,
+    ClickcutError,
+    LimitError,
+    SessionNotFoundError,
+    UnavailableError,
+)
 from clickcut.server.image_store import ImageStore
 from clickcut.server.peers import Peer
 from clickcut.server.quotas import LimitsOf, unlimited
@@ -46,6 +52,9 @@ class HeldSession:
         id: secret: it is all that a client needs to resume.
         lock: held while an event is applied.
         applied: sequence of the last event that was applied.
+        events: number of events that were applied; those are in the store, if there is one.
+        epoch: in which this process may append to the store.
+        unsure: whether the store must be compared with before the next event.
         nbytes: of the session after its last event.
         used: monotonic time of the last request.
         stream: the one that it is attached to; None between streams.
@@ -57,6 +66,9 @@ class HeldSession:
     id: str = field(default_factory=lambda: secrets.token_urlsafe(18))
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     applied: int = 0
+    events: int = 0
+    epoch: int = 0
+    unsure: bool = False
     nbytes: int = 0
     used: float = field(default_factory=time.monotonic)
     stream: Stream | None = None
@@ -70,6 +82,9 @@ class SessionStore:
         settings: limits.
         budget: bytes for all sessions together.
         limits_of: limits of a token.
+
+    Attributes:
+        restorable: whether evicted sessions can be resumed.
     """
 
     def __init__(
@@ -83,6 +98,7 @@ class SessionStore:
         self._settings = settings
         self._budget = budget
         self._limits_of = limits_of
+        self.restorable = False
         self._warm: OrderedDict[str, HeldSession] = OrderedDict()
         images.make_room = self.evict_one
         self._held: dict[str, HeldSession] = {}
@@ -110,13 +126,28 @@ class SessionStore:
                 raise refusal
             self._evict(spare, "the server needed its room")
 
-    def add(self, session: ClickSession, model: BundleMetadata, peer: Peer) -> HeldSession:
+    def add(
+        self,
+        session: ClickSession,
+        model: BundleMetadata,
+        peer: Peer,
+        session_id: str | None = None,
+    ) -> HeldSession:
         """Hold a new session, which brings its lease of the image.
+
+        Args:
+            session: to hold.
+            model: of the session.
+            peer: who opened it.
+            session_id: of a restored session; if there is one of this id already, that is returned.
 
         Raises:
             LimitError: no room; the lease stays with the caller.
         """
+        if session_id in self._held:
+            return self._held[session_id]
         held = HeldSession(session, model, peer, nbytes=session.nbytes)
+        held.id = session_id or held.id
         self.check_room(peer, held.nbytes)
         self._held[held.id] = held
         return held
@@ -141,14 +172,15 @@ class SessionStore:
 
     def drop(self, held: HeldSession) -> None:
         """Remove a session."""
-        self._warm.pop(held.id, None)
-        if self._held.pop(held.id, None) is not None:
+        if self._held.get(held.id) is held:  # not another one that was restored meanwhile
+            del self._held[held.id]
+            self._warm.pop(held.id, None)
             self._images.release(held.session.image)
 
     def used(self, held: HeldSession, nbytes: int) -> None:
         """Record an event of a session and its present size; see `warm_sessions`."""
         held.used, held.nbytes = time.monotonic(), nbytes
-        if held.id not in self._held:
+        if self._held.get(held.id) is not held:
             return
         self._warm[held.id] = held
         self._warm.move_to_end(held.id)
@@ -204,9 +236,12 @@ class SessionStore:
         _log.debug("session %s evicted, idle for %.0f s: %s", held.id[:6], idle, why)
         self.drop(held)
         if held.stream is not None:
-            held.stream.end(
-                SessionNotFoundError(f"the session was evicted ({why}); open a new one")
-            )
+            held.stream.end(self._evicted(why))
+
+    def _evicted(self, why: str) -> ClickcutError:
+        if self.restorable:
+            return UnavailableError(f"the session was moved to the store ({why}); resume it")
+        return SessionNotFoundError(f"the session was evicted ({why}); open a new one")
 
     def _spare(self, peer: Peer | None) -> HeldSession | None:
         """Return the session to evict for a new one, None if all are in use.

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clickcut.server.access_checks import check_access
+from clickcut.store import Limits, check_url
 
 ENV_PREFIX = "CLICKCUT_"
 MIB = 2**20
@@ -191,6 +192,42 @@ class Settings(BaseSettings):
         ge=0,
         description="After that, let running requests finish for this long (seconds); then exit.",
     )
+    store: str = Field(
+        "memory",
+        description="Where sessions are kept: memory (they end with the server), sqlite:PATH or "
+        "redis://HOST:PORT/DB (a server that is started later, or another one, resumes them).",
+    )
+    store_seconds: float = Field(
+        86400.0,
+        gt=0,
+        le=31_536_000,
+        description="Keep a session in the store for this long after its last event (seconds).",
+    )
+    store_mib: int = Field(
+        1024,
+        ge=1,
+        le=1_048_576,
+        description="Maximum size of the SQLite file of --store, MiB; in Redis, set maxmemory.",
+    )
+    store_image_mib: int = Field(
+        1024,
+        ge=1,
+        le=1_048_576,
+        description="Maximum size of all image files in the store, MiB; those of no session are "
+        "pruned, the longest unused first.",
+    )
+    store_session_mib: int = Field(
+        16,
+        ge=1,
+        le=1024,
+        description="Maximum size of the events of one session in the store, MiB.",
+    )
+    store_timeout_seconds: float = Field(
+        5.0,
+        gt=0,
+        le=60,
+        description="Refuse a request when the store does not answer for this long (seconds).",
+    )
     tls_cert: Path | None = Field(None, description="Certificate chain, PEM; with --tls-key: TLS.")
     tls_key: Path | None = Field(None, description="Private key of the certificate, PEM.")
     tls_client_ca: Path | None = Field(
@@ -218,6 +255,12 @@ class Settings(BaseSettings):
     )
     metrics_tls: bool = Field(
         False, description="Serve the metrics over TLS, with --tls-cert and --tls-key."
+    )
+    health_address: str | None = Field(
+        None,
+        description="Address that answers health checks only, HOST:PORT or unix:PATH, without TLS "
+        "and client certificates, as probes need it. Default: none; the main address answers "
+        "health checks as well.",
     )
     admin_address: str | None = Field(
         None,
@@ -247,12 +290,17 @@ class Settings(BaseSettings):
             raise ValueError(f"an address is HOST:PORT with a port up to 65535, not {value!r}")
         return value
 
-    @field_validator("admin_address")
+    @field_validator("admin_address", "health_address")
     @classmethod
-    def _check_admin_address(cls, value: str | None) -> str | None:
+    def _check_side_address(cls, value: str | None) -> str | None:
         if value is None or value.startswith("unix:"):
             return value
         return cls._check_address(value)
+
+    @field_validator("store")
+    @classmethod
+    def _check_store(cls, value: str) -> str:
+        return check_url(value)
 
     @field_validator("split")
     @classmethod
@@ -267,6 +315,17 @@ class Settings(BaseSettings):
             if total == 0:
                 raise ValueError(f"all weights of {name} are 0; give one a weight")
         return value
+
+    @property
+    def store_limits(self) -> Limits:
+        """Limits of the store."""
+        return Limits(
+            seconds=self.store_seconds,
+            max_bytes=self.store_mib * MIB,
+            max_image_bytes=self.store_image_mib * MIB,
+            max_session_bytes=self.store_session_mib * MIB,
+            timeout=self.store_timeout_seconds,
+        )
 
     @property
     def host(self) -> str:
