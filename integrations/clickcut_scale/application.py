@@ -77,7 +77,11 @@ class Arguments(BaseModel):
                 f"settings: {', '.join(foreign)} cannot be used, since replicas have no address of "
                 "their own: TLS, ports and addresses are those of Ray Serve's proxy"
             )
-        Settings(**self.settings)
+        if Settings(**self.settings).store.startswith("sqlite:"):
+            raise ValueError(
+                "replicas share sessions through Redis only: give --store redis://HOST:PORT/DB, or "
+                "memory, where a session whose replica has gone is replayed by its client"
+            )
         return self
 
 
