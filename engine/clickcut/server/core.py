@@ -5,13 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from clickcut.errors import BusyError, ClickcutError, ServerError, UnavailableError
 from clickcut.image_file.process import Decoder
-from clickcut.images import ImageLimits
+from clickcut.images import ImageLimits, PreparedImage
 from clickcut.server.image_store import ImageStore
-from clickcut.server.memory import Allowance, Budgets, give_memory_back, resident
+from clickcut.server.memory import (
+    Allowance,
+    Budgets,
+    compute_bytes,
+    give_memory_back,
+    resident,
+)
 from clickcut.server.metrics import Metrics
 from clickcut.server.model_registry import Models
 from clickcut.server.pool import ComputePool
@@ -36,12 +43,13 @@ class Core:
         budgets: of memory.
         incoming: memory of messages and uploads in progress.
         outgoing: memory of large replies that clients have not read yet.
+        computing: memory of events that are being computed, beside what they leave behind.
         on_shortage: called when memory is nearly exhausted; ends streams, which clients reopen.
     """
 
     def __init__(self, settings: Settings, models: Models, workers: int) -> None:
         self.settings = settings
-        self.budgets = Budgets.of(settings)
+        self.budgets = Budgets.of(settings, resident())
         self.models = models
         self.pool = ComputePool(workers, settings.queue)
         limits = ImageLimits(
@@ -51,8 +59,12 @@ class Core:
         self.decoder = Decoder(settings.decode_seconds)
         self.incoming = Allowance(self.budgets.incoming, "uploads and messages")
         self.outgoing = Allowance(self.budgets.outgoing, "replies that are not read yet")
-        decoding = Allowance(self.budgets.decoding, "decoding")
-        self.images = ImageStore(self.budgets.images, limits, self.pool, self.decoder, decoding)
+        total = self.budgets.total
+        self.computing = Allowance(total, "computing", total)
+        self._decoding = Allowance(self.budgets.decoding, "decoding", total)
+        self.images = ImageStore(
+            self.budgets.images, limits, self.pool, self.decoder, self._decoding
+        )
         self.sessions = SessionStore(self.images, settings, self.budgets.sessions)
         self.metrics = Metrics(self.pool, self.images, self.sessions)
         self.ready = False
@@ -96,6 +108,14 @@ class Core:
         self.images.check_growth(held.session.image)
         self._check_memory()
 
+    def computing_on(self, image: PreparedImage) -> AbstractContextManager[None]:
+        """In a thread: reserve the memory to compute an event on an image.
+
+        Raises:
+            BusyError: too little memory.
+        """
+        return self.computing.taking(compute_bytes(image.width * image.height))
+
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Await work that continues to its end even if the caller is cancelled."""
         return await asyncio.shield(self.start(work))
@@ -133,7 +153,9 @@ class Core:
         before = self.pool.finished
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
-            if resident() > _TIGHT * self.budgets.total:
+            wanted = self.computing.exhausted or self._decoding.exhausted
+            self.computing.exhausted = self._decoding.exhausted = False
+            if wanted or resident() > _TIGHT * self.budgets.total:
                 await self._free_memory()
             elif self._short or (before != self.pool.finished and not self.pool.unfinished):
                 before, self._short = self.pool.finished, False

@@ -189,9 +189,11 @@ class SessionStream:
                     reply = pb.SessionReply()
                     replies.add_state(reply, session)
                 else:
-                    if kind not in _FREEING:
+                    if kind in _FREEING:
+                        reply = await self._compute(lambda: self._apply_and_show(held, request))
+                    else:
                         self._core.check_growth(held)
-                    reply = await self._compute(lambda: self._apply_and_show(held, request))
+                        reply = await self._compute(lambda: self._grow_and_show(held, request))
             except Exception as raised:  # an error of one event must not end the session
                 reply = self._refusal(raised)
                 replies.add_state(reply, session)
@@ -208,6 +210,11 @@ class SessionStream:
         return pb.SessionReply(
             error=pb.Error(code=number_of(error), message=str(error), retry=retry)
         )
+
+    def _grow_and_show(self, held: HeldSession, request: pb.SessionRequest) -> pb.SessionReply:
+        """In a thread: `_apply_and_show` if there is memory for it."""
+        with self._core.computing_on(held.session.image):
+            return self._apply_and_show(held, request)
 
     def _apply_and_show(self, held: HeldSession, request: pb.SessionRequest) -> pb.SessionReply:
         """In a thread: apply an event that is new, show the state."""
