@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 from clickcut.errors import BusyError, ClickcutError, ServerError, UnavailableError
 from clickcut.image_file.process import Decoder
 from clickcut.images import ImageLimits, PreparedImage
+from clickcut.processor import available_cores
 from clickcut.server.image_store import ImageStore
 from clickcut.server.memory import (
     Allowance,
@@ -51,7 +53,9 @@ class Core:
         self.settings = settings
         self.budgets = Budgets.of(settings, resident())
         self.models = models
-        self.pool = ComputePool(workers, settings.queue)
+        self.pool = ComputePool(workers, settings.queue, settings.queue_seconds or math.inf)
+        cores = available_cores()
+        models.is_crowded = lambda: self.pool.unfinished >= cores
         limits = ImageLimits(
             max_bytes=settings.max_image_mib * MIB,
             max_pixels=self.budgets.pixels,

@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from clickcut.errors import ClickcutError, EventError, StalledError
-from clickcut.grpc_status import ERROR_KEY, code_of
+from clickcut.grpc_status import ERROR_KEY, RETRY_KEY, code_of, retry_ms_of
 from clickcut.server.core import Core
 from clickcut.server.peers import Peer
 from clickcut.server.rooms import Room
@@ -105,12 +105,15 @@ class Edge(grpc.aio.ServerInterceptor):
         room = self._health if method.startswith("/grpc.health.") else self._others
         return room.place(peer)
 
-    def _status_of(self, raised: Exception) -> tuple[StatusCode, str, tuple[tuple[str, str]]]:
+    def _status_of(self, raised: Exception) -> tuple[StatusCode, str, tuple[tuple[str, str], ...]]:
         """Return code, message and trailing metadata."""
         error = self.core.known_error(raised)
         kind = next(k for k in type(error).__mro__ if k.__module__ == ClickcutError.__module__)
         message = str(error)[:_MESSAGE_CHARACTERS]
-        return code_of(error), message, ((ERROR_KEY, kind.__name__),)
+        trailing = [(ERROR_KEY, kind.__name__)]
+        if (retry_ms := retry_ms_of(error)) is not None:
+            trailing.append((RETRY_KEY, str(retry_ms)))
+        return code_of(error), message, tuple(trailing)
 
 
 class UnreadableError(EventError):

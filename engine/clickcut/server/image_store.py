@@ -55,12 +55,14 @@ class Found:
         known: whether it was in the store.
         queue: milliseconds of waiting for a worker.
         decode: milliseconds of decoding and preparing; 0 when known.
+        had_turn: whether the request has had a turn in the pool for it.
     """
 
     image: PreparedImage
     known: bool
     queue: float = 0.0
     decode: float = 0.0
+    had_turn: bool = True
 
 
 class ImageStore:
@@ -215,7 +217,7 @@ class ImageStore:
         return work
 
     async def _decode(self, work: Callable[[], tuple[PreparedImage, float]], peer: Peer) -> Found:
-        (image, spent), queue = await self._pool.run(work, peer)
+        (image, spent), queue = await self._pool.run(work, peer, continues=True)
         self._check_in_use(image.nbytes)
         self.trim(image.nbytes)
         self._held[image.key] = _Held(image)

@@ -47,7 +47,8 @@ async def segment(core: Core, request: pb.SegmentRequest, peer: Peer) -> pb.Segm
 
     try:
         left = core.settings.request_seconds - (time.perf_counter() - arrived)
-        reply, queue = await core.pool.run_steps(_steps(create, request, memory), peer, left)
+        steps = _steps(create, request, memory)
+        reply, queue = await core.pool.run_steps(steps, peer, left, found.had_turn)
     finally:
         core.images.release(found.image)
     reply.image.CopyFrom(replies.image_info(found.image, predictor.metadata))
@@ -73,7 +74,7 @@ async def _find_image(core: Core, request: pb.SegmentRequest, peer: Peer) -> Fou
     if source == "image":
         return await core.images.add(request.image, peer=peer, window=window)
     if source == "image_digest":
-        return Found(core.images.find(request.image_digest, window), True)
+        return Found(core.images.find(request.image_digest, window), True, had_turn=False)
     raise EventError("Segment needs an image or an image_digest")
 
 

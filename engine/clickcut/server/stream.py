@@ -13,7 +13,7 @@ from collections.abc import Callable
 import grpc
 
 from clickcut.errors import BusyError, ClickcutError, EventError, TakenOverError
-from clickcut.grpc_status import number_of
+from clickcut.grpc_status import number_of, retry_ms_of
 from clickcut.region import Region
 from clickcut.server import replies
 from clickcut.server.core import Core
@@ -150,7 +150,7 @@ class SessionStream:
                 return session, self._state_reply(session, request, None)
 
             (session, reply), queue = await core.pool.run(
-                create, self._context.peer, core.settings.request_seconds
+                create, self._context.peer, core.settings.request_seconds, found.had_turn
             )
             held = core.sessions.add(session, predictor.metadata, self._context.peer)
         except BaseException:
@@ -169,7 +169,8 @@ class SessionStream:
                 opening.image, peer=self._context.peer, window=window
             )
         if source == "image_digest":
-            return Found(self._core.images.find(opening.image_digest, window), True)
+            image = self._core.images.find(opening.image_digest, window)
+            return Found(image, True, had_turn=False)
         raise EventError("`open` needs an image, an image_digest or a session_id")
 
     # ---- events
@@ -206,10 +207,11 @@ class SessionStream:
 
     def _refusal(self, raised: Exception) -> pb.SessionReply:
         error = self._core.known_error(raised)
-        retry = isinstance(error, BusyError)
-        return pb.SessionReply(
-            error=pb.Error(code=number_of(error), message=str(error), retry=retry)
-        )
+        reply = pb.SessionReply(error=pb.Error(code=number_of(error), message=str(error)))
+        if isinstance(error, BusyError):
+            reply.error.retry = True
+            reply.error.retry_after_ms = retry_ms_of(error) or 0
+        return reply
 
     def _grow_and_show(self, held: HeldSession, request: pb.SessionRequest) -> pb.SessionReply:
         """In a thread: `_apply_and_show` if there is memory for it."""

@@ -8,7 +8,8 @@ applied); (0, 0) is the centre of the top-left pixel. A click at (x, y) belongs 
 the rounded coordinates, so the valid range is [-0.5, width - 0.5) x [-0.5, height - 0.5).
 
 Errors: an RPC that fails ends with a gRPC status whose message says what to do. The
-trailing metadata `clickcut-error` names the kind of error (the class in clickcut.errors). Inside
+trailing metadata `clickcut-error` names the kind of error (the class in clickcut.errors); when it
+may succeed later, `retry-after` says after how many milliseconds to try again. Inside
 a Session stream an event that cannot be applied (a click outside the image, nothing to undo, a
 busy server) gets a reply with `error` set; session and stream are unchanged.
 
