@@ -42,8 +42,19 @@ class _Coming:
 
 @dataclass(slots=True)
 class _Held:
+    """An image in the store.
+
+    Attributes:
+        image: shared.
+        users: its leases.
+        nbytes: its size when it was counted last.
+        needed: what it then took of the budget for images in use; 0 without users.
+    """
+
     image: PreparedImage
     users: int = 0
+    nbytes: int = 0
+    needed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +106,9 @@ class ImageStore:
         self._decoding = decoding or Allowance(budget, "decoding")
         self.make_room: Callable[[], bool] = lambda: False
         self._held: OrderedDict[str, _Held] = OrderedDict()
+        # Sums over all images held: counting them for each event would take longer the more
+        # there are.
+        self._nbytes = self._in_use = 0
         self._coming: dict[str, _Coming] = {}
 
     def __len__(self) -> int:
@@ -102,8 +116,8 @@ class ImageStore:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all images held."""
-        return sum(held.image.nbytes for held in list(self._held.values()))
+        """Bytes of all images held, each as it was counted last; see `measure`."""
+        return self._nbytes
 
     def find(self, digest: str, window: Window | None = None) -> PreparedImage:
         """Return the image with this digest, decoded with the requested window.
@@ -183,25 +197,37 @@ class ImageStore:
         Raises:
             BusyError: images in use leave no room for that.
         """
-        held = self._held.setdefault(image.key, _Held(image))
+        held = self._hold(image)
         held.users += 1
+        self._count(held)
         while held.users == 1 and self._in_use > self._budget:
             if not self.make_room():
                 held.users = 0
+                self._count(held)
                 raise self._full()
-        self.trim(self._needed(image) - image.nbytes)
+        self.trim(held.needed - held.nbytes)
 
     def release(self, image: PreparedImage) -> None:
         """Give back a lease; the image stays while there is room."""
-        self._held[image.key].users -= 1
+        held = self._held[image.key]
+        held.users -= 1
+        self._count(held)
         self.trim()
+
+    def measure(self, image: PreparedImage) -> None:
+        """Count what an image has grown to, after an event on it."""
+        held = self._held.get(image.key)
+        if held is not None:
+            self._count(held)
 
     def trim(self, wanted: int = 0) -> None:
         """Let go images not in use until `wanted` more bytes fit."""
+        if self._nbytes + wanted <= self._budget:
+            return
         for key in [key for key, held in self._held.items() if not held.users]:
-            if self.nbytes + wanted <= self._budget:
+            self._nbytes -= self._held.pop(key).nbytes
+            if self._nbytes + wanted <= self._budget:
                 return
-            del self._held[key]
 
     def _work(
         self, data: bytes, digest: str, window: Window | None, cancellation: Cancellation
@@ -220,8 +246,7 @@ class ImageStore:
         (image, spent), queue = await self._pool.run(work, peer, continues=True)
         self._check_in_use(image.nbytes)
         self.trim(image.nbytes)
-        self._held[image.key] = _Held(image)
-        return Found(image, False, queue, spent)
+        return Found(self._hold(image).image, False, queue, spent)
 
     def _admit(self, image: Parts) -> AbstractContextManager[None]:
         """In a thread: the memory for decoding an examined file."""
@@ -233,6 +258,7 @@ class ImageStore:
         Raises:
             BusyError: it has outgrown that, and images in use fill their memory.
         """
+        self.measure(image)
         self.trim()
         if image.nbytes > self._reserved(image):
             self._check_in_use(0)
@@ -257,12 +283,21 @@ class ImageStore:
             reason="image memory",
         )
 
-    @property
-    def _in_use(self) -> int:
-        return sum(self._needed(held.image) for held in self._held.values() if held.users)
+    def _hold(self, image: PreparedImage) -> _Held:
+        """Put an image into the store, or return the one that is there."""
+        held = self._held.get(image.key)
+        if held is None:
+            held = self._held[image.key] = _Held(image)
+            self._count(held)
+        return held
 
-    def _needed(self, image: PreparedImage) -> int:
-        return max(image.nbytes, self._reserved(image))
+    def _count(self, held: _Held) -> None:
+        """Bring the sums up to date with an image."""
+        nbytes = held.image.nbytes
+        needed = max(nbytes, self._reserved(held.image)) if held.users else 0
+        self._nbytes += nbytes - held.nbytes
+        self._in_use += needed - held.needed
+        held.nbytes, held.needed = nbytes, needed
 
     def _reserved(self, image: PreparedImage) -> int:
         pixels = image.width * image.height
