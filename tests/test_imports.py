@@ -32,6 +32,7 @@ ENGINE = (
         "polygons",
         "processor",
         "region",
+        "store",
     },
     {"resample"},
     {"bundle", "cut", "encoding", "maps", "overlay", "selection"},

@@ -70,6 +70,10 @@ class CutError(ClickcutError):
     """The graph cut got an impossible problem: values that are not finite, a bad shape."""
 
 
+class AuthenticationError(ClickcutError):
+    """The server accepts calls with a valid token only: it is missing, wrong or revoked."""
+
+
 class SessionNotFoundError(ClickcutError):
     """No session has this id: it was closed, evicted, or never existed."""
 
@@ -80,6 +84,18 @@ class ImageNotFoundError(ClickcutError):
 
 class UnavailableError(ClickcutError):
     """The server is starting, shutting down or cannot be reached; try again."""
+
+
+class StoreError(ClickcutError):
+    """The store of sessions cannot be used: damaged, locked, of another version."""
+
+
+class StoreUnavailableError(UnavailableError):
+    """The store of sessions cannot be reached or written at the moment; nothing was lost."""
+
+
+class StoreFullError(BusyError):
+    """The store of sessions has no room; the event was not applied."""
 
 
 class TakenOverError(ClickcutError):

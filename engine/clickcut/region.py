@@ -115,6 +115,15 @@ def around(centre: tuple[int, int], wide: float, high: float, width: int, height
     return Region(x0, y0, x1, y1)
 
 
+def part_around(region: Region, centre: tuple[int, int], share: float) -> Region:
+    """Return the part of a region around a pixel with `share` of each of its sides."""
+    within = (centre[0] - region.x0, centre[1] - region.y0)
+    part = around(within, share * region.width, share * region.height, region.width, region.height)
+    return Region(
+        part.x0 + region.x0, part.y0 + region.y0, part.x1 + region.x0, part.y1 + region.y0
+    )
+
+
 def first_region(
     width: int, height: int, points: Iterable[tuple[int, int]], max_aspect: float
 ) -> Region:

@@ -168,7 +168,7 @@ class ServerProcess:
             for name, value in settings.items()
             for single in (value if isinstance(value, list) else [value])
             if single is not None
-            for word in (f"--{name.replace('_', '-')}", str(single))
+            for word in (f"--{name.replace('_', '-')}", *([] if single is True else [str(single)]))
         ]
         self.process = subprocess.Popen(
             [sys.executable, "-c", f"{prelude}\n{_MAIN}", "serve", *words],
@@ -359,9 +359,14 @@ class RawStream:
 
 
 class Line:
-    """A TCP proxy to a server, to be cut and mended."""
+    """A TCP proxy to a server, to be cut and mended.
+
+    Attributes:
+        sent: bytes that clients sent.
+    """
 
     def __init__(self, port: int) -> None:
+        self.sent = 0
         self._target = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
@@ -412,7 +417,9 @@ class Line:
     def _pump(self, source: socket.socket, target: socket.socket) -> None:
         with source:
             try:
+                is_upward = target.getpeername()[1] == self._target
                 while data := source.recv(65536):
+                    self.sent += len(data) if is_upward else 0
                     target.sendall(data)
             except OSError:
                 pass  # cut

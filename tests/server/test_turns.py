@@ -6,11 +6,15 @@ import asyncio
 import itertools
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
 from fakes import FakePredictor
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from server.harness import image_file, wait_until
 
@@ -53,6 +57,57 @@ def test_hosts_then_connections_take_turns() -> None:
     assert len(queue) == 7
     assert list(taken(queue)) == ["a1.0", "b.0", "a2.0", "b.1", "a1.1", "a2.1", "a1.2"]
     assert len(queue) == 0
+
+
+def test_tokens_take_turns_before_hosts() -> None:
+    """A token that is used on many hosts has one turn where another on one host has one."""
+    queue: FairQueue[str] = FairQueue()
+    for host in "abc":
+        queue.put(replace(peer(host), owner="many"), f"many.{host}")
+    queue.put(replace(peer("a"), owner="one"), "one.0")
+    queue.put(replace(peer("a"), owner="one"), "one.1")
+    assert list(taken(queue)) == ["many.a", "one.0", "many.b", "one.1", "many.c"]
+
+
+def test_the_token_that_has_the_most_gives_way() -> None:
+    queue: FairQueue[str] = FairQueue()
+    for host in "abc":
+        queue.put(replace(peer(host), owner="many"), f"many.{host}")
+    queue.put(replace(peer("b", 2), owner="many"), "many.b.2")
+    queue.put(replace(peer("b", 2), owner="many"), "many.b.3")
+    queue.put(replace(peer("d"), owner="one"), "one.0")
+    newcomer = replace(peer("d"), owner="one")
+    assert list(queue.heaviest(newcomer, 2) or ()) == ["many.b.2", "many.b.3"]
+    assert queue.heaviest(replace(peer("e"), owner="many"), 4) is None  # its own token has the most
+    assert list(queue.heaviest(replace(peer("e"), owner="many"), 2) or ()) == [
+        "many.b.2",
+        "many.b.3",
+    ]
+    assert queue.heaviest(newcomer, 5) is None
+    assert queue.heaviest(replace(peer("b", 2), owner="many"), 1) is None
+    assert list(queue.heaviest(replace(peer("b", 2), owner="many"), 0) or ()) == [
+        "many.b.2",
+        "many.b.3",
+    ]
+
+
+@given(st.lists(st.tuples(*[st.sampled_from("abc")] * 3), max_size=30), st.randoms())
+def test_nothing_in_a_queue_is_lost(names: list[tuple[str, str, str]], random: Random) -> None:
+    queue: FairQueue[int] = FairQueue()
+    peers = [Peer(host, connection, owner) for owner, host, connection in names]
+    for k, who in enumerate(peers):
+        queue.put(who, k)
+    removed = random.sample(range(len(peers)), len(peers) // 3)
+    for k in removed:
+        assert queue.remove(peers[k], k)
+        assert not queue.remove(peers[k], k)
+    left = list(iter(queue.take, None))
+    assert sorted([*left, *removed]) == list(range(len(peers)))
+    assert len(queue) == 0
+    order: dict[Peer, list[int]] = {}
+    for k in left:
+        order.setdefault(peers[k], []).append(k)
+    assert all(ks == sorted(ks) for ks in order.values())
 
 
 def test_what_is_removed_does_not_come() -> None:

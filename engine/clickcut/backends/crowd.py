@@ -31,11 +31,13 @@ class CrowdPredictor:
     Attributes:
         metadata: of both.
         backend: of both.
+        sha256: of their file.
     """
 
     def __init__(self, alone: Predictor, crowd: Predictor, is_crowded: Callable[[], bool]) -> None:
         self.metadata = alone.metadata
         self.backend = alone.backend
+        self.sha256 = alone.sha256
         self._alone = alone
         self._crowd = crowd
         self._is_crowded = is_crowded

@@ -14,17 +14,19 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
-from clickcut.errors import ClickcutError, EventError, StalledError
+from clickcut.errors import AuthenticationError, ClickcutError, EventError, StalledError
 from clickcut.grpc_status import ERROR_KEY, RETRY_KEY, code_of, retry_ms_of
 from clickcut.server.core import Core
 from clickcut.server.peers import Peer
 from clickcut.server.rooms import Room
+from clickcut.server.tokens import Credential
 from clickcut.server.wire import check_fields
 
 _log = logging.getLogger(__name__)
@@ -35,6 +37,10 @@ _SMALL_REPLY = 2**16
 """Bytes of a reply that is not counted."""
 _STATUS_SECONDS = 1.0
 """Seconds to wait until a status is sent; gRPC continues to try."""
+
+_WITH_TOKEN = "/clickcut.v1.Clickcut/"
+"""Methods that need a token on a server that has some. Health and reflection tell nothing of
+clients; the admin service has an address of its own, which is local or asks for a certificate."""
 
 RawContext = grpc.aio.ServicerContext[Any, Any]
 Handler = Any
@@ -55,6 +61,7 @@ class Edge(grpc.aio.ServerInterceptor):
         self._health = Room(settings.max_pending, "health checks")
         self._others = Room(settings.max_pending, "reflection calls")
         self._faults = FaultLog()
+        self._strangers = FaultLog()
         core.on_shortage.append(self.pending.clear)
 
     async def intercept_service(
@@ -69,13 +76,22 @@ class Edge(grpc.aio.ServerInterceptor):
         method = str(handler_call_details.method)
 
         async def serve(_: object, context: RawContext) -> None:
-            await self._serve(method, handler, context)
+            await self.serve(method, handler, context)
 
         return grpc.stream_stream_rpc_method_handler(serve)
 
-    async def _serve(self, method: str, handler: Handler, context: RawContext) -> None:
+    async def serve(self, method: str, handler: Handler, context: RawContext) -> None:
+        """Answer one call.
+
+        Args:
+            method: its full name, `/PACKAGE.SERVICE/METHOD`.
+            handler: of the method, with its (de)serializers.
+            context: of the call, in bytes; of gRPC, or of a host that brings calls another way.
+        """
         call = Call(self, handler, context)
         try:
+            if method.startswith(_WITH_TOKEN):
+                call.authenticate()
             async with self._room_of(method, call.peer):
                 await _answer(handler, call)
             return
@@ -88,6 +104,8 @@ class Edge(grpc.aio.ServerInterceptor):
                 raise asyncio.CancelledError from None
             if isinstance(raised, UnreadableError):
                 self._faults.add(call.peer, f"{method}: {raised}")
+            if isinstance(raised, AuthenticationError):
+                self._strangers.add(call.peer, f"{method}: refused, no valid token")
             status = self._status_of(raised)
         finally:
             call.release()
@@ -130,10 +148,12 @@ class Call:
 
     Attributes:
         peer: who calls.
+        credential: the token that it presented, after `authenticate`.
     """
 
     def __init__(self, edge: Edge, handler: Handler, context: RawContext) -> None:
         self.peer = Peer.of(context.peer())
+        self.credential = Credential()
         self._edge = edge
         self._handler = handler
         self._context = context
@@ -143,6 +163,16 @@ class Call:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
+
+    def authenticate(self) -> None:
+        """Find out whose call it is.
+
+        Raises:
+            AuthenticationError: the server needs a token, and this call has no valid one.
+        """
+        tokens = self._edge.core.tokens
+        self.credential = tokens.identify(self._context.invocation_metadata())
+        self.peer = replace(self.peer, owner=self.credential.owner)
 
     async def read(self) -> Any:
         """Return the next message; `grpc.aio.EOF` when there are no more.

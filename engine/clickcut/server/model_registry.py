@@ -96,7 +96,7 @@ class Models:
         self.is_crowded: Callable[[], bool] = lambda: False
         self._settings = settings
         self._backend = "" if settings.backend == "auto" else settings.backend
-        self._catalogue = self._build(None)
+        self._catalogue = self._build(settings, None)
 
     def __iter__(self) -> Iterator[Arm]:
         """All versions, the default's name first."""
@@ -124,6 +124,10 @@ class Models:
             raise EventError(f"no model {wanted[:80]!r}; this server has {known}")
         return Choice([Arm(arms[0].predictor, 1.0)] if version else arms)
 
+    def with_key(self, key: str) -> Predictor | None:
+        """Return the model with a key of `model_key`; None if it is not served."""
+        return next((arm.predictor for arm in self if model_key(arm.predictor) == key), None)
+
     def listing(self) -> list[pb.Model]:
         """Return the models for `ListModels`."""
         default = next(iter(self._catalogue.by_name))
@@ -143,11 +147,14 @@ class Models:
 
     # ---- reload
 
-    def prepare(self, warm_up: Callable[[Predictor], None]) -> Callable[[], Change]:
+    def prepare(
+        self, warm_up: Callable[[Predictor], None], settings: Settings | None = None
+    ) -> Callable[[], Change]:
         """Load and warm up the models that changed on disk, in a thread; serve them later.
 
         Args:
             warm_up: called with each model that was loaded.
+            settings: which models from now on; None for those of before.
 
         Returns:
             A function to call in the event loop: serves the new models, returns the changes.
@@ -156,21 +163,22 @@ class Models:
             BundleError, BackendError: as the constructor.
         """
         old = self._catalogue
-        new = self._build(old)
+        wanted = settings or self._settings
+        new = self._build(wanted, old)
         fresh = [p for path, (_, p) in new.files.items() if old.files.get(path, (0, 0))[1] is not p]
         for predictor in fresh:
             warm_up(predictor)
 
         def commit() -> Change:
-            self._catalogue = new
+            self._catalogue, self._settings = new, wanted
             return _difference(old, new)
 
         return commit
 
-    def _build(self, old: _Catalogue | None) -> _Catalogue:
-        folder = self._settings.models
+    def _build(self, settings: Settings, old: _Catalogue | None) -> _Catalogue:
+        folder = settings.models
         files: dict[Path, tuple[_Fingerprint, Predictor]] = {}
-        paths = find_models(self._settings.model, folder, self._backend)
+        paths = find_models(settings.model, folder, self._backend)
         for path in paths:
             if path in files:
                 raise BundleError(f"two models are {path}; give each only once")
@@ -183,7 +191,7 @@ class Models:
             check_place(path, folder, predictor.metadata)
             files[path] = fingerprint, predictor
         predictors = [predictor for _, predictor in files.values()]
-        return _Catalogue(files, _arms(predictors, self._settings.split))
+        return _Catalogue(files, _arms(predictors, settings.split))
 
     def _load_file(self, path: Path) -> Predictor:
         settings = self._settings
@@ -213,6 +221,11 @@ class _Catalogue:
 def label(predictor: Predictor) -> str:
     """Return NAME@VERSION."""
     return f"{predictor.metadata.name}@{predictor.metadata.version}"
+
+
+def model_key(predictor: Predictor) -> str:
+    """Return a text that is the same for models that give the same masks."""
+    return f"{label(predictor)} {predictor.sha256} {predictor.backend}"
 
 
 def on_gpu(predictor: Predictor) -> bool:

@@ -74,7 +74,7 @@ async def _find_image(core: Core, request: pb.SegmentRequest, peer: Peer) -> Fou
     if source == "image":
         return await core.images.add(request.image, peer=peer, window=window)
     if source == "image_digest":
-        return Found(core.images.find(request.image_digest, window), True, had_turn=False)
+        return await core.durability.find_image(request.image_digest, window, peer)
     raise EventError("Segment needs an image or an image_digest")
 
 
