@@ -82,9 +82,13 @@ def test_the_loop_answers_while_all_workers_compute(bundle: Path, tmp_path: Path
         refused = other.ask(CLICK)  # no worker, no queue: the session stays
         assert refused.error.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
         assert "busy" in refused.error.message
+        assert refused.error.retry
+        assert refused.error.retry_after_ms > 0
         third = stack.enter_context(RawStream(server.address))
         third.send(OPEN)
-        assert third.status().code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        ended = third.status()
+        assert ended.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert int(dict(ended.trailing_metadata())["retry-after"]) > 0
         gate.open()
         assert busy.receive().num_clicks == 1
         assert other.ask(CLICK).num_clicks == 1
