@@ -1,7 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo page lint-page test test-fast test-napari test-without-jit test-oldest lint format stubs site clean
+.PHONY: demo page lint-page test test-fast test-napari test-label-studio test-without-jit test-oldest lint format stubs \
+	site clean
 
 demo: .venv/cpu.done  ## select an object on a photograph through the real server; pictures in demo-output/
 	$(BIN)/clickcut demo --out demo-output
@@ -25,6 +26,10 @@ test-without-jit: .venv/dev.done  ## every kernel as plain Python, against the s
 
 test-oldest: .venv/dev.done  ## a server, three clicks and the commands, on the oldest dependencies
 	$(BIN)/python scripts/check_oldest.py
+
+test-label-studio: .venv/dev.done .venv/label-studio/done  ## the backend with a real Label Studio, which it installs
+	CLICKCUT_LABEL_STUDIO=.venv/label-studio/bin/label-studio $(BIN)/python -m pytest \
+	  tests/integrations/test_label_studio_real.py
 
 lint: .venv/dev.done  ## style and types
 	$(BIN)/ruff check .
@@ -68,6 +73,11 @@ site: .venv/dev.done  ## the documentation, in runs/site; warnings are errors
 	$(PYTHON) -m venv .venv-napari
 	.venv-napari/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu,napari]' 'napari[pyqt6]' \
 	  hypothesis onnx pytest pytest-qt pytest-timeout
+	@touch $@
+
+.venv/label-studio/done: .venv/dev.done
+	$(PYTHON) -m venv .venv/label-studio
+	$(BIN)/python -m uv pip install --quiet --python .venv/label-studio/bin/python 'label-studio>=1.23,<2'
 	@touch $@
 
 clean:
