@@ -78,6 +78,11 @@ class Arguments(BaseModel):
                 "their own: TLS, ports and addresses are those of Ray Serve's proxy"
             )
         settings = Settings(**self.settings)
+        if settings.store.startswith("sqlite:"):
+            raise ValueError(
+                "replicas share sessions through Redis only: give --store redis://HOST:PORT/DB, or "
+                "memory, where a session whose replica has gone is replayed by its client"
+            )
         tokens = settings.tokens is not None or settings.token_lines is not None
         if tokens and not settings.plaintext_tokens:
             raise ValueError(

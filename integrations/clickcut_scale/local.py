@@ -68,13 +68,13 @@ def cluster(cpus: int, port: int) -> Iterator[int]:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)
         try:
             serve.start(
                 proxy_location="HeadOnly",
                 http_options={"host": "127.0.0.1", "port": _checked_port(0)},
                 grpc_options=grpc_options(port),
             )
-            logging.getLogger("ray.serve").setLevel(logging.ERROR)
             yield port
         finally:
             serve.shutdown()  # type: ignore[no-untyped-call]

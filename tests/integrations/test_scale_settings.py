@@ -41,7 +41,7 @@ def test_without_ray_it_says_what_to_install() -> None:
     ended = run(WITHOUT_RAY, "up")
     assert ended.returncode == 2
     assert ended.stderr.splitlines() == [
-        "clickcut scale: Ray Serve is not installed: pip install 'clickcut[scale]'"
+        "clickcut scale: not installed: ray; pip install 'clickcut[scale]'"
     ]
 
 
@@ -73,6 +73,7 @@ def test_a_port_in_use_is_named() -> None:
         ({"settings": {"metrics_port": 9}}, "metrics_port"),
         ({"settings": {"no_such": 1}}, "no_such"),
         ({"settings": {"queue": -1}}, "queue"),
+        ({"settings": {"store": "sqlite:sessions.db"}}, "Redis only"),
         ({"min_replicas": 5, "max_replicas": 2}, "min_replicas"),
         ({"replicas": 0}, "replicas"),
         ({"cpu": 2}, "cpu"),
