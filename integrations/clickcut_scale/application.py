@@ -30,7 +30,7 @@ SERVICES = (
 """What the proxy of Ray Serve must know to parse requests."""
 
 
-_OF_AN_ADDRESS = ("address", "tls_", "metrics_", "admin_")
+_OF_AN_ADDRESS = ("address", "tls_", "metrics_", "admin_", "health_")
 """Beginnings of the names of settings that concern addresses, which a replica does not have."""
 
 
