@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from typing import Any
 
 from clickcut.client import AsyncClient
@@ -166,8 +165,8 @@ class Backend:
 
     def _done(self, task: asyncio.Task[list[dict[str, Any]]]) -> None:
         self._working.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            print(f"refused   {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        if not task.cancelled():
+            task.exception()  # nobody may wait for it any more
 
     async def _bounded(self, request: Request, seconds: float) -> list[dict[str, Any]]:
         try:

@@ -15,9 +15,13 @@ from typing import Any, Generic, TypeVar
 import grpc
 
 from clickcut.errors import EventError, UsageError
+from clickcut.v1 import clickcut_pb2 as pb
 from clickcut.v1 import clickcut_pb2_grpc
 
 C = TypeVar("C")
+
+SERVICE: str = pb.DESCRIPTOR.services_by_name["Clickcut"].full_name
+SESSION_METHOD = f"{SERVICE}/Session"
 
 Metadata = tuple[tuple[str, str], ...]
 """What is sent with a call beside its messages."""

@@ -22,6 +22,7 @@ from clickcut.errors import (
     SessionNotFoundError,
     UnavailableError,
 )
+from clickcut.server import logs
 from clickcut.server.image_store import ImageStore
 from clickcut.server.peers import Peer
 from clickcut.server.quotas import LimitsOf, unlimited
@@ -180,6 +181,7 @@ class SessionStore:
     def used(self, held: HeldSession, nbytes: int) -> None:
         """Record an event of a session and its present size; see `warm_sessions`."""
         held.used, held.nbytes = time.monotonic(), nbytes
+        self._images.measure(held.session.image)
         if self._held.get(held.id) is not held:
             return
         self._warm[held.id] = held
@@ -233,7 +235,7 @@ class SessionStore:
 
     def _evict(self, held: HeldSession, why: str) -> None:
         idle = time.monotonic() - held.used
-        _log.debug("session %s evicted, idle for %.0f s: %s", held.id[:6], idle, why)
+        _log.debug("session %s evicted, idle for %.0f s: %s", logs.shown_id(held.id), idle, why)
         self.drop(held)
         if held.stream is not None:
             held.stream.end(self._evicted(why))
