@@ -19,6 +19,7 @@ test-fast: .venv/dev.done  ## without the slow tests: under a minute
 test-napari: .venv-napari/done  ## napari's plugin in a window; without a display under Xvfb
 	LIBGL_ALWAYS_SOFTWARE=1 $(if $(DISPLAY),,xvfb-run -a -s "-screen 0 1280x900x24") .venv-napari/bin/python -m pytest \
 	  -W ignore tests/integrations/test_napari.py tests/integrations/test_napari_parts.py
+
 test-faults: .venv/dev.done  ## nightly: 1,000 cuts, 200 kills, 100,000 damaged messages; an hour or so
 	$(BIN)/python -m pytest --full-faults -s tests/server/test_torture.py tests/server/test_fuzz.py
 
