@@ -1,7 +1,7 @@
 """`clickcut bench store`: what keeping sessions in a store costs.
 
 The stores alone: a commit of one event and of many at once, an image, a session loaded. Then clicks
-through real servers, one for each store and one without, in turns, the same click on each: so a busy
+through real servers, one for each store and one without, in turns, the same click on each: a busy
 machine disturbs all alike.
 """
 
