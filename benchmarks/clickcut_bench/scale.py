@@ -190,12 +190,12 @@ def show(document: dict[str, Any]) -> None:
         "alone p50",
         "p95",
         "p99",
-        "the way p50",
-        f"{plan['sessions']} sessions, clicks/s",
+        "way p50",
+        "clicks/s",
         "p50",
         "p95",
         "p99",
-        title="Later clicks, milliseconds",
+        title=f"Later clicks, ms: one session alone, and {plan['sessions']} in a closed loop",
     )
     for name, row in document["servers"].items():
         alone, crowd = row["alone"], row["crowd"]

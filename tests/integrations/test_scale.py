@@ -27,7 +27,7 @@ from clickcut.errors import EventError, ImageError
 from clickcut.images import prepare
 from clickcut.session import ClickSession
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 CLICKS = random_clicks(3, 8, 160, 120)
 

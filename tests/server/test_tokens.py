@@ -29,7 +29,6 @@ from server.harness import (
 from clickcut.client import AsyncClient, Client
 from clickcut.errors import AuthenticationError, BusyError, EventError, LimitError
 from clickcut.images import digest_of
-from clickcut.server.logs import REQUEST_ID_KEY
 from clickcut.server.quotas import Quotas
 from clickcut.server.settings import Settings
 from clickcut.server.token_file import (
@@ -337,9 +336,9 @@ class Raw:
 
 
 def outcome(error: grpc.RpcError) -> tuple[grpc.StatusCode, str, tuple[Any, ...]]:
-    """All that a client is told, but the id of the request."""
-    trailing = {tuple(pair) for pair in error.trailing_metadata() if pair[0] != REQUEST_ID_KEY}
-    return error.code(), error.details(), tuple(sorted(trailing))
+    """All that a client is told, but for the id of its request."""
+    trailing = tuple((k, v) for k, v in error.trailing_metadata() if k != "x-request-id")
+    return error.code(), error.details(), trailing
 
 
 @pytest.mark.slow

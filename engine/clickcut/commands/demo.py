@@ -5,6 +5,7 @@ Writes an overlay per step and a contact sheet, prints latency by stage and IoU 
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import re
 import threading
@@ -63,8 +64,9 @@ def running_server(
     with child([*command, *options]) as process:
 
         def drain() -> None:
-            for line in process.stdout or ():
-                lines.put(line)
+            with process.stdout or contextlib.nullcontext(()) as output:
+                for line in output:
+                    lines.put(line)
             lines.put(None)
 
         reader = threading.Thread(target=drain, daemon=True)
