@@ -60,19 +60,31 @@ async def _run(
         )
     )
     announcing = asyncio.create_task(_announce(settings, listener, open_browser, owns_engine))
+    announcing.add_done_callback(lambda task: _stop_on_failure(task, server))
     try:
         await server.serve(sockets=[listener])
     finally:
-        announcing.cancel()
+        if not announcing.cancel():
+            announcing.result()
+
+
+def _stop_on_failure(announcing: asyncio.Task[None], server: uvicorn.Server) -> None:
+    """Stop the page when the engine does not let it in: waiting would not help."""
+    if not announcing.cancelled() and announcing.exception() is not None:
+        server.should_exit = True
 
 
 async def _announce(
     settings: PageSettings, listener: socket.socket, open_browser: bool, owns_engine: bool
 ) -> None:
-    """Print where the page is; "ready" once the engine serves."""
+    """Print where the page is; "ready" once the engine serves.
+
+    Raises:
+        AuthenticationError: the engine does not accept the token, or asks for one.
+    """
     url = page_url(settings, listener.getsockname()[1])
     print(f"page      {url}", flush=True)
-    engine = Engine(settings.server, settings.credentials)
+    engine = Engine(settings.engine)
     try:
         if not await engine.is_serving():
             waiting = "it starts" if owns_engine else "not there yet; the page waits for it"

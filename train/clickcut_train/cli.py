@@ -80,6 +80,25 @@ def list_recipes(
 
 
 @app.command()
+def crf(
+    voc: Annotated[Path, typer.Argument(help="PASCAL VOC tree with SegmentationClass.")],
+    segmenter: Annotated[Path, typer.Option(help="Weights (.pth) of the segmenter below.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The learned weights, JSON.")],
+    split: Annotated[str, typer.Option(help="Photographs to learn from.")] = "train",
+    steps: Annotated[int, typer.Option(help="One photograph each.", min=1)] = 400,
+    held_out: Annotated[
+        int, typer.Option(help="Leave out every so many photographs, to measure on.", min=2)
+    ] = 10,
+) -> None:
+    """Learn the CRF of the comparison's baseline `semantic-crf-learned` on top of its segmenter."""
+    require("torch")
+    from clickcut_eval.methods.segmenter import Segmenter
+    from clickcut_train.crf_run import learn_and_measure
+
+    learn_and_measure(voc, split, Segmenter(segmenter), output, steps, held_out)
+
+
+@app.command()
 def average(
     checkpoints: Annotated[
         list[Path], typer.Argument(help="Two or more, of one architecture; float bundles too.")

@@ -85,6 +85,26 @@ class RegionPolicy(BaseModel):
         le=6,
         description="windows around the first click in which a small object is looked for; 0: none",
     )
+    mirror: bool = Field(
+        False,
+        description="average each prediction with a second one, of the mirrored input with the "
+        "first as the previous probability",
+    )
+    refine: float = Field(
+        0.0,
+        ge=0.0,
+        le=0.9,
+        description="predict once more on a crop around the last click with this share of the "
+        "region's sides, and blend it in; 0: never",
+    )
+    refine_from: int = Field(2, ge=1, le=1000, description="number of the first click refined")
+    refine_depth: float = Field(
+        0.0,
+        ge=0.0,
+        le=1.0,
+        description="refine only a click at least this far from the outline of the selection that "
+        "it corrects, as a share of the region's side",
+    )
 
 
 class CutDefaults(BaseModel):

@@ -42,15 +42,17 @@ def serve(**flags: object) -> None:
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
-    default = "" if field.default in (None, []) else f" Default: {field.default}."
+    default = "" if field.default in (None, [], False) else f" Default: {field.default}."
     option = typer.Option(
         help=f"{field.description}{default}",
         envvar=f"{ENV_PREFIX}{name.upper()}",
-        metavar=_metavar(field.annotation),
+        metavar=None if field.annotation is bool else _metavar(field.annotation),
         show_default=False,
     )
     # Everything is parsed as text and checked by `Settings`, environment variables included.
     kind: Any = list[str] if get_origin(field.annotation) is list else str
+    if field.annotation is bool:
+        kind = bool
     annotation = Annotated[kind | None, option]
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation

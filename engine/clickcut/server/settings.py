@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from clickcut.server.access_checks import check_access
+from clickcut.store import Limits, check_url
 
 ENV_PREFIX = "CLICKCUT_"
 MIB = 2**20
@@ -59,7 +61,12 @@ class Settings(BaseSettings):
         description="Maximum time that a batch waits for more requests (milliseconds); a single "
         "session never waits.",
     )
-    threads: int = Field(0, ge=0, description="Threads per prediction; 0 for one per core.")
+    threads: int = Field(
+        0,
+        ge=0,
+        description="Threads per prediction; 0 for one per core when a request is alone, and a "
+        "single one while there are requests for every core.",
+    )
     workers: int = Field(
         0,
         ge=0,
@@ -71,6 +78,12 @@ class Settings(BaseSettings):
         ge=0,
         description="Maximum number of requests waiting for a worker. When the queue is full, a "
         "request replaces one of the client that has the most, or is refused.",
+    )
+    queue_seconds: float = Field(
+        1.0,
+        ge=0,
+        description="The queue is full as well when a new request would wait longer than this for "
+        "a worker (seconds), as estimated from the latest ones; 0 for no limit.",
     )
     request_seconds: float = Field(
         60.0,
@@ -190,18 +203,99 @@ class Settings(BaseSettings):
         ge=0,
         description="After that, let running requests finish for this long (seconds); then exit.",
     )
+    store: str = Field(
+        "memory",
+        description="Where sessions are kept: memory (they end with the server), sqlite:PATH or "
+        "redis://HOST:PORT/DB (a server that is started later, or another one, resumes them).",
+    )
+    store_seconds: float = Field(
+        86400.0,
+        gt=0,
+        le=31_536_000,
+        description="Keep a session in the store for this long after its last event (seconds).",
+    )
+    store_mib: int = Field(
+        1024,
+        ge=1,
+        le=1_048_576,
+        description="Maximum size of the SQLite file of --store, MiB; in Redis, set maxmemory.",
+    )
+    store_image_mib: int = Field(
+        1024,
+        ge=1,
+        le=1_048_576,
+        description="Maximum size of all image files in the store, MiB; those of no session are "
+        "pruned, the longest unused first.",
+    )
+    store_session_mib: int = Field(
+        16,
+        ge=1,
+        le=1024,
+        description="Maximum size of the events of one session in the store, MiB.",
+    )
+    store_timeout_seconds: float = Field(
+        5.0,
+        gt=0,
+        le=60,
+        description="Refuse a request when the store does not answer for this long (seconds).",
+    )
     tls_cert: Path | None = Field(None, description="Certificate chain, PEM; with --tls-key: TLS.")
     tls_key: Path | None = Field(None, description="Private key of the certificate, PEM.")
+    tls_client_ca: Path | None = Field(
+        None,
+        description="CA certificates, PEM; clients must present a certificate that one of them "
+        "signed (mTLS).",
+    )
+    tokens: Path | None = Field(
+        None,
+        description="Token file: names and hashes of the tokens that clients may use, and their "
+        "limits; see `clickcut token`. SIGHUP reloads it. Default: no token is needed.",
+    )
+    token_lines: str | None = Field(
+        None,
+        description="The lines of a token file themselves, separated by line breaks or semicolons, "
+        "where there is no file.",
+    )
+    plaintext_tokens: bool = Field(
+        False,
+        description="Take tokens without TLS on an address that is not loopback, as behind a "
+        "proxy that ends TLS. Who can read the traffic can read the tokens.",
+    )
     metrics_port: int | None = Field(
         None, ge=0, le=65535, description="Port for Prometheus metrics. Default: none."
+    )
+    metrics_tls: bool = Field(
+        False, description="Serve the metrics over TLS, with --tls-cert and --tls-key."
+    )
+    health_address: str | None = Field(
+        None,
+        description="Address that answers health checks only, HOST:PORT or unix:PATH, without TLS "
+        "and client certificates, as probes need it. Default: none; the main address answers "
+        "health checks as well.",
     )
     admin_address: str | None = Field(
         None,
         description="Address of the admin service, which reloads models: a loopback HOST:PORT or "
-        "unix:PATH. It has no authentication. Default: none, only SIGHUP.",
+        "unix:PATH; with --admin-client-ca any HOST:PORT. Default: none, only SIGHUP.",
+    )
+    admin_client_ca: Path | None = Field(
+        None,
+        description="CA certificates, PEM; clients of the admin service must present a certificate "
+        "that one of them signed. The service then uses TLS, with --tls-cert and --tls-key.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Minimum severity of log messages."
+    )
+    traces: Literal["off", "otlp", "console"] = Field(
+        "off",
+        description="Export OpenTelemetry traces; otlp: to the collector that "
+        "OTEL_EXPORTER_OTLP_ENDPOINT names, over gRPC; console: to stderr, as JSON. Needs "
+        "clickcut[tracing].",
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text",
+        description="Form of the log on stderr; json: an object per line, with the ids of request "
+        "and session, which also has what is otherwise printed to stdout.",
     )
 
     @field_validator("model", "split", mode="before")
@@ -218,18 +312,17 @@ class Settings(BaseSettings):
             raise ValueError(f"an address is HOST:PORT with a port up to 65535, not {value!r}")
         return value
 
-    @field_validator("admin_address")
+    @field_validator("admin_address", "health_address")
     @classmethod
-    def _check_admin_address(cls, value: str | None) -> str | None:
+    def _check_side_address(cls, value: str | None) -> str | None:
         if value is None or value.startswith("unix:"):
             return value
-        host = cls._check_address(value).rpartition(":")[0].strip("[]")
-        if host != "localhost" and not _is_loopback(host):
-            raise ValueError(
-                f"the admin service has no authentication, so it must be local: a loopback "
-                f"address such as 127.0.0.1:50052, or unix:PATH, not {value!r}"
-            )
-        return value
+        return cls._check_address(value)
+
+    @field_validator("store")
+    @classmethod
+    def _check_store(cls, value: str) -> str:
+        return check_url(value)
 
     @field_validator("split")
     @classmethod
@@ -246,22 +339,22 @@ class Settings(BaseSettings):
         return value
 
     @property
+    def store_limits(self) -> Limits:
+        """Limits of the store."""
+        return Limits(
+            seconds=self.store_seconds,
+            max_bytes=self.store_mib * MIB,
+            max_image_bytes=self.store_image_mib * MIB,
+            max_session_bytes=self.store_session_mib * MIB,
+            timeout=self.store_timeout_seconds,
+        )
+
+    @property
     def host(self) -> str:
         """The host of the address."""
         return self.address.rpartition(":")[0]
 
     @model_validator(mode="after")
-    def _check_tls(self) -> Settings:
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("TLS needs both --tls-cert and --tls-key")
-        for path in (self.tls_cert, self.tls_key):
-            if path is not None and not path.is_file():
-                raise ValueError(f"{path}: no such file")
+    def _check_access(self) -> Settings:
+        check_access(self)
         return self
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

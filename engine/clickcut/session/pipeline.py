@@ -12,17 +12,15 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from clickcut.backends import Predictor
 from clickcut.cut import EdgePyramid, RegionCut
 from clickcut.images import PreparedImage
 from clickcut.parameters import Parameters
 from clickcut.region import Region, around_points, choose_region, first_region
-from clickcut.resample import move, resize
 from clickcut.selection import Selection
 from clickcut.session import close_look
-from clickcut.session.box_prompt import BOX_PASSES, box_middle, box_probability, box_ring
+from clickcut.session.box_prompt import BOX_PASSES
 from clickcut.session.events import (
     BoxPrompt,
     Click,
@@ -33,7 +31,8 @@ from clickcut.session.events import (
     RemoveClick,
     Reset,
 )
-from clickcut.session.network_input import network_input
+from clickcut.session.prediction import RegionPrediction
+from clickcut.session.refinement import Refinement, blended, crop_around, depth_in
 from clickcut.session.state import Computed, State, Timings, probability, timed
 
 MAX_REPLAYED = 20
@@ -53,6 +52,7 @@ class Pipeline:
     def __init__(self, image: PreparedImage, predictor: Predictor, solver: str) -> None:
         self._image = image
         self._predictor = predictor
+        self._prediction = RegionPrediction(image, predictor)
         self._solver = solver
         self._sigma = 0.0
         self._edges: EdgePyramid = image.pyramid
@@ -160,7 +160,7 @@ class Pipeline:
         on the smaller one (see `RegionPolicy`).
         """
         policy = self._predictor.metadata.region
-        region = self._region(state, prompts, state.region)
+        before, region = state.selection, self._region(state, prompts, state.region)
         begins = state.region is None and state.selection.box is None and prompts.box is None
         for look in range(policy.max_looks):
             state = self._predict(state, region, prompts, timings)
@@ -173,7 +173,37 @@ class Pipeline:
             seen = state.region or region
             if region.area >= policy.closer_below * seen.area:
                 break
-        return state
+        return self._refine(state, before, prompts, parameters, timings)
+
+    def _refine(
+        self,
+        state: State,
+        before: Selection,
+        prompts: Prompts,
+        parameters: Parameters,
+        timings: Timings,
+    ) -> State:
+        """Return the state with its region refined around the last click, if that is worth it.
+
+        Args:
+            state: after the last click.
+            before: the selection that the click corrects.
+            prompts: in force.
+            parameters: in force.
+            timings: added to.
+        """
+        policy, size = self._predictor.metadata.region, self._predictor.metadata.input_size
+        if not policy.refine or len(prompts.clicks) < max(1, policy.refine_from):
+            return state
+        points = [p for p in prompts.clicks[-1].points if p in prompts.points]
+        crop = None if state.region is None else crop_around(points, state.region, policy)
+        if crop is None or state.region is None:
+            return state
+        if policy.refine_depth > depth_in(before, state.region, points[-1], size):
+            return state
+        logits = self._prediction.logits(state, crop, prompts, timings)
+        refined = replace(state, refinement=Refinement.of(crop, logits))
+        return self._decide(refined, prompts, parameters, timings)
 
     def _look_close(self, state: State, prompts: Prompts, timings: Timings) -> State:
         """Return the first state, or a better one for a small object in a large image."""
@@ -205,7 +235,7 @@ class Pipeline:
             return self._start(prompts)
         region = state.region
         with timed(timings, "cut"):
-            logits = state.logits
+            logits = blended(state.logits, region, state.refinement, fine=True)
             if parameters.threshold != 0.5:
                 logits = logits - np.float32(
                     math.log(parameters.threshold / (1 - parameters.threshold))
@@ -228,21 +258,7 @@ class Pipeline:
             return replace(state, selection=Selection.of(mask, region.x0, region.y0))
 
     def _predict(self, state: State, region: Region, prompts: Prompts, timings: Timings) -> State:
-        with network_input(self._predictor.metadata) as shown:
-            with timed(timings, "maps"):
-                signs = prompts.points
-                positive = [p for p, sign in signs.items() if sign]
-                negative = [p for p, sign in signs.items() if not sign]
-                if prompts.box is not None:
-                    ring = box_ring(prompts.box, self._image.width, self._image.height)
-                    negative += [p for p in ring if p not in signs]
-                    if not positive:
-                        positive = [box_middle(prompts.box)]
-                previous = self._previous(state, region, prompts)
-                shown.show(self._image, region, positive, negative, previous)
-            with timed(timings, "network"):
-                # A copy: a view would keep the output of a whole batch alive.
-                logits = self._predictor.predict(shown.buffer)[0].copy()
+        logits = self._prediction.logits(state, region, prompts, timings)
         return State(state.selection, region, logits)
 
     def _region(self, state: State, prompts: Prompts, present: Region | None) -> Region:
@@ -266,23 +282,6 @@ class Pipeline:
         needed = boxes[0].union(boxes[-1])
         needed = needed if clicked is None else needed.union(clicked)
         return choose_region(width, height, needed, present, policy.expansion, policy.min_side)
-
-    def _previous(
-        self, state: State, region: Region, prompts: Prompts
-    ) -> NDArray[np.float32] | None:
-        """Return the previous probability over `region`, (S, S) float32; None at the start."""
-        size = self._predictor.metadata.input_size
-        if state.region is not None and state.logits is not None:
-            before = move(probability(state.logits), state.region, region, outside=0.0)
-            if prompts.excluded.box is not None:
-                taken = prompts.excluded.inside(region).astype(np.float32)
-                before = before * (np.float32(1) - resize(taken, size))
-            return before
-        if state.selection.box is not None:
-            return resize(state.selection.inside(region).astype(np.float32), size)
-        if prompts.box is not None:
-            return box_probability(prompts.box, region, size)
-        return None
 
     def _use_sigma(self, sigma: float) -> None:
         if sigma != self._sigma:
