@@ -227,6 +227,7 @@ def _crowd(client: Client, sequences: Sequence[ClickSequence], plan: Plan, seen:
 
 def show(document: dict[str, Any]) -> None:
     """Print the table."""
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
@@ -235,17 +236,20 @@ def show(document: dict[str, Any]) -> None:
     console.print(f"{machine['cpu']}, {machine['cores']} cores; {plan['rounds']} rounds in turns")
     table = Table(
         "server",
-        "alone p50",
-        "p95",
-        "p99",
-        "way",
-        "clicks/s",
         "p50",
         "p95",
         "p99",
-        "CPU/click",
-        "idle cores",
-        title=f"Later clicks, ms: one session alone, and {plan['sessions']} in a closed loop",
+        "way",
+        "per s",
+        "p50",
+        "p95",
+        "p99",
+        "CPU",
+        "idle",
+        box=SIMPLE,
+        title=f"Later clicks: one session alone; {plan['sessions']} in a closed loop",
+        caption="milliseconds; CPU: of all processes per click, and cores in use when idle",
+        padding=(0, 0),
     )
     for name, row in document["servers"].items():
         alone, crowd = row["alone"], row["crowd"]
