@@ -1,8 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo page lint-page test test-fast test-napari test-label-studio test-without-jit test-oldest lint format stubs \
-	site clean
+.PHONY: demo page lint-page test test-fast test-faults test-napari test-label-studio test-without-jit test-oldest lint \
+	format stubs site clean
 
 demo: .venv/cpu.done  ## select an object on a photograph through the real server; pictures in demo-output/
 	$(BIN)/clickcut demo --out demo-output
@@ -19,6 +19,9 @@ test-fast: .venv/dev.done  ## without the slow tests: under a minute
 test-napari: .venv-napari/done  ## napari's plugin in a window; without a display under Xvfb
 	LIBGL_ALWAYS_SOFTWARE=1 $(if $(DISPLAY),,xvfb-run -a -s "-screen 0 1280x900x24") .venv-napari/bin/python -m pytest \
 	  -W ignore tests/integrations/test_napari.py tests/integrations/test_napari_parts.py
+
+test-faults: .venv/dev.done  ## nightly: 1,000 cuts, 200 kills, 100,000 damaged messages; an hour or so
+	$(BIN)/python -m pytest --full-faults -s tests/server/test_torture.py tests/server/test_fuzz.py
 
 test-without-jit: .venv/dev.done  ## every kernel as plain Python, against the slow code
 	NUMBA_DISABLE_JIT=1 PYTHONPATH=tests $(BIN)/python -m pytest -p without_jit -m kernels \

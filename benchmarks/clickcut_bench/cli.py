@@ -152,6 +152,24 @@ def batching(
 
 
 @app.command()
+def store(
+    stores: Annotated[
+        list[str],
+        typer.Argument(metavar="STORE...", help="As of `clickcut serve --store`, not memory."),
+    ],
+    repeats: Annotated[int, typer.Option(min=10, help="Commits and clicks of each.")] = 200,
+    json_path: Json = None,
+) -> None:
+    """Keeping sessions in a store: commits, images, and clicks with and without."""
+    import tempfile
+
+    from clickcut_bench.store import run
+
+    with tempfile.TemporaryDirectory() as folder:
+        run(stores, repeats, Path(folder), json_path)
+
+
+@app.command()
 def load(
     annotators: Annotated[
         str, typer.Option(help="Comma-separated numbers of annotators, one run each.")

@@ -107,6 +107,18 @@ PANELS: tuple[tuple[str, str, str, tuple[tuple[str, str], ...]], ...] = (
             (rate("clickcut_store_restored_sessions_total", "instance"), "{{instance}} sessions"),
         ),
     ),
+    (
+        "Store: writes",
+        "Per second, by kind.",
+        "wps",
+        ((rate("clickcut_store_writes_total", "kind"), "{{kind}}"),),
+    ),
+    (
+        "Store: errors",
+        "Per second, by class. Events that the store refuses are refused, none is lost.",
+        "reqps",
+        ((rate("clickcut_store_errors_total", "error"), "{{error}}"),),
+    ),
 )
 
 

@@ -56,13 +56,13 @@ class Backend:
             settings.server,
             timeout=settings.timeout,
             retry_seconds=settings.timeout / 2,
-            credentials=settings.credentials,
+            **settings.access.arguments,
         )
         self._probe = AsyncClient(
             settings.server,
             timeout=_PROBE_SECONDS,
             retry_seconds=0.0,
-            credentials=settings.credentials,
+            **settings.access.arguments,
         )
         self._sessions = Sessions(self._client, settings)
         self._working: set[asyncio.Task[list[dict[str, Any]]]] = set()

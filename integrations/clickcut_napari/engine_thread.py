@@ -113,7 +113,7 @@ class Engine:
             self._own = OwnEngine()
             address, wait = self._own.address, START_SECONDS
         self._client = Client(address, timeout=TIMEOUT_SECONDS, retry_seconds=RETRY_SECONDS)
-        with Client(address, timeout=wait, retry_seconds=wait) as waiting:
+        with Client(address, timeout=2 * wait + 5, retry_seconds=wait) as waiting:
             model = waiting.models()[0]
         where = "own engine" if self._own else address
         return f"{where}, model {model.name} {model.version}"

@@ -158,7 +158,7 @@ class LabellingWindow:
         page.fill("input[name=email]", EMAIL)
         page.fill("input[name=password]", PASSWORD)
         page.click("text=Log in")
-        page.wait_for_url("**/projects/**")
+        page.wait_for_url(lambda url: "/user/login" not in url, wait_until="commit")
 
     def open(self, project: int, task: int) -> None:
         """Open a task, with Auto-Annotation on and the smart tool in hand."""
@@ -169,11 +169,17 @@ class LabellingWindow:
         self.page.wait_for_timeout(1000)
         self.page.keyboard.press("m")  # Auto-Detect
 
-    def click(self, key: str, x: float, y: float, size: int, positive: bool = True) -> None:
-        """Choose a label by its key, click on a pixel of an image of `size` columns, and wait."""
+    def click(
+        self, key: str, x: float, y: float, size: int, positive: bool = True
+    ) -> list[dict[str, Any]]:
+        """Choose a label by its key, click on a pixel of an image of `size` columns, and wait.
+
+        Returns:
+            The clicks that were sent.
+        """
         page = self.page
         page.keyboard.press(key)
-        page.wait_for_timeout(500)
+        page.wait_for_selector(".lsf-label_selected")
         box = page.locator("canvas").first.bounding_box()
         scale = box["width"] / size
         with page.expect_response(lambda r: "interactive-annotating" in r.url) as answered:
@@ -183,9 +189,22 @@ class LabellingWindow:
             if not positive:
                 page.keyboard.up("Alt")
         assert "data" in answered.value.json(), answered.value.text()
-        page.wait_for_timeout(1000)
+        page.wait_for_selector(self._button("accept-suggestions"))
+        page.wait_for_timeout(1000)  # it is drawn
+        sent: list[dict[str, Any]] = answered.value.request.post_data_json["context"]["result"]
+        return sent
 
     def accept(self) -> None:
         """Take the suggestion."""
-        self.page.click("[aria-label='accept-all'], .lsf-dynamic-preannotations__accept, "
-                        "button:has(svg):right-of(:text('suggestions'))")  # fmt: skip
+        self.page.click(self._button("accept-suggestions"))
+        self.page.wait_for_selector(self._button("accept-suggestions"), state="detached")
+
+    def submit(self) -> None:
+        """Save the annotation."""
+        with self.page.expect_response(lambda r: "/annotations" in r.url) as answered:
+            self.page.click(self._button("submit"))
+        assert answered.value.ok
+
+    @staticmethod
+    def _button(name: str) -> str:
+        return f"[data-testid=bottombar-{name}-button]"

@@ -336,8 +336,9 @@ class Raw:
 
 
 def outcome(error: grpc.RpcError) -> tuple[grpc.StatusCode, str, tuple[Any, ...]]:
-    """All that a client is told."""
-    return error.code(), error.details(), tuple(map(tuple, error.trailing_metadata()))
+    """All that a client is told, but for the id of its request."""
+    trailing = tuple((k, v) for k, v in error.trailing_metadata() if k != "x-request-id")
+    return error.code(), error.details(), trailing
 
 
 @pytest.mark.slow
