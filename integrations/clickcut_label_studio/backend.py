@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from typing import Any
 
 from clickcut.client import AsyncClient
@@ -57,13 +56,13 @@ class Backend:
             settings.server,
             timeout=settings.timeout,
             retry_seconds=settings.timeout / 2,
-            credentials=settings.credentials,
+            **settings.access.arguments,
         )
         self._probe = AsyncClient(
             settings.server,
             timeout=_PROBE_SECONDS,
             retry_seconds=0.0,
-            credentials=settings.credentials,
+            **settings.access.arguments,
         )
         self._sessions = Sessions(self._client, settings)
         self._working: set[asyncio.Task[list[dict[str, Any]]]] = set()
@@ -166,8 +165,8 @@ class Backend:
 
     def _done(self, task: asyncio.Task[list[dict[str, Any]]]) -> None:
         self._working.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            print(f"refused   {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        if not task.cancelled():
+            task.exception()  # nobody may wait for it any more
 
     async def _bounded(self, request: Request, seconds: float) -> list[dict[str, Any]]:
         try:

@@ -397,6 +397,10 @@ class Line:
     def mend(self) -> None:
         self._up = True
 
+    def lead_to(self, port: int) -> None:
+        """Lead the connections that follow to another server."""
+        self._target = port
+
     def close(self) -> None:
         self._up = False
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -421,7 +425,11 @@ class Line:
             if not self._up:
                 client.close()
                 continue
-            server = socket.create_connection(("127.0.0.1", self._target))
+            try:
+                server = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:  # the server is gone, for now
+                client.close()
+                continue
             self._sockets += [client, server]
             for source, target in ((client, server), (server, client)):
                 thread = threading.Thread(target=self._pump, args=(source, target), daemon=True)

@@ -86,7 +86,9 @@ class RegionPolicy(BaseModel):
         description="windows around the first click in which a small object is looked for; 0: none",
     )
     mirror: bool = Field(
-        False, description="average each prediction with that of the mirrored input"
+        False,
+        description="average each prediction with a second one, of the mirrored input with the "
+        "first as the previous probability",
     )
     refine: float = Field(
         0.0,
@@ -97,10 +99,10 @@ class RegionPolicy(BaseModel):
     )
     refine_from: int = Field(2, ge=1, le=1000, description="number of the first click refined")
     refine_depth: float = Field(
-        1.0,
+        0.0,
         ge=0.0,
         le=1.0,
-        description="refine only a click at most this far from the outline of the selection that "
+        description="refine only a click at least this far from the outline of the selection that "
         "it corrects, as a share of the region's side",
     )
 

@@ -29,6 +29,9 @@ Metadata = tuple[tuple[str, str], ...]
 TOKEN_VARIABLE = "CLICKCUT_TOKEN"
 """Environment variable with the token of clients that are given none."""
 
+PLAINTEXT_VARIABLE = "CLICKCUT_PLAINTEXT_TOKEN"
+"""Environment variable that allows to send it without TLS to another machine: 1 or true."""
+
 _TOKEN = re.compile(r"[!-~]{1,512}")
 
 MAX_REPLY_BYTES = 256 * 2**20
@@ -64,6 +67,13 @@ def check_token(token: object) -> None:
 def token_or_default(token: str | None) -> str:
     """Return a token; None for the one in the environment, "" where there is none."""
     return os.environ.get(TOKEN_VARIABLE, "").strip() if token is None else token
+
+
+def plaintext_or_default(allowed: bool | None) -> bool:
+    """Return whether a token may be sent in plain text; None for what the environment says."""
+    if allowed is not None:
+        return allowed
+    return os.environ.get(PLAINTEXT_VARIABLE, "").strip().lower() in ("1", "true", "yes", "on")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from clickcut.errors import (
 )
 from clickcut.image_file.process import Decoder
 from clickcut.images import ImageLimits, PreparedImage
+from clickcut.processor import available_cores
 from clickcut.server import logs
 from clickcut.server.durability import Volatile
 from clickcut.server.durable import Durable
@@ -90,7 +91,9 @@ class Core:
         self.quotas = Quotas(self.tokens.limits_of)
         self.budgets = Budgets.of(settings, resident())
         self.models = models
-        self.pool = ComputePool(workers, settings.queue)
+        self.pool = ComputePool(workers, settings.queue, settings.queue_seconds or math.inf)
+        cores = available_cores()
+        models.is_crowded = lambda: self.pool.unfinished >= cores
         limits = ImageLimits(
             max_bytes=settings.max_image_mib * MIB,
             max_pixels=self.budgets.pixels,

@@ -20,7 +20,7 @@ from grpc import StatusCode
 
 from clickcut import tracing
 from clickcut.errors import AuthenticationError, ClickcutError, EventError, StalledError
-from clickcut.grpc_status import ERROR_KEY, code_of
+from clickcut.grpc_status import ERROR_KEY, RETRY_KEY, code_of, retry_ms_of
 from clickcut.server import logs
 from clickcut.server.core import Core
 from clickcut.server.fault_log import FaultLog
@@ -142,8 +142,10 @@ class Edge(grpc.aio.ServerInterceptor):
         error = self.core.known_error(raised)
         kind = next(k for k in type(error).__mro__ if k.__module__ == ClickcutError.__module__)
         message = str(error)[:_MESSAGE_CHARACTERS]
-        trailing = (ERROR_KEY, kind.__name__), (logs.REQUEST_ID_KEY, request_id)
-        return code_of(error), message, trailing
+        trailing = [(ERROR_KEY, kind.__name__), (logs.REQUEST_ID_KEY, request_id)]
+        if (retry_ms := retry_ms_of(error)) is not None:
+            trailing.append((RETRY_KEY, str(retry_ms)))
+        return code_of(error), message, tuple(trailing)
 
 
 class UnreadableError(EventError):

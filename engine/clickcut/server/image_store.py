@@ -6,6 +6,7 @@ Used from the event loop only; decoding runs in the compute pool.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import re
 import time
 from collections import Counter, OrderedDict, defaultdict, deque
@@ -50,8 +51,19 @@ class _Coming:
 
 @dataclass(slots=True)
 class _Held:
+    """An image in the store.
+
+    Attributes:
+        image: shared.
+        users: its leases.
+        nbytes: its size when it was counted last.
+        needed: what it then took of the budget for images in use; 0 without users.
+    """
+
     image: PreparedImage
     users: int = 0
+    nbytes: int = 0
+    needed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +75,14 @@ class Found:
         known: whether it was in the store.
         queue: milliseconds of waiting for a worker.
         decode: milliseconds of decoding and preparing; 0 when known.
+        had_turn: whether the request has had a turn in the pool for it.
     """
 
     image: PreparedImage
     known: bool
     queue: float = 0.0
     decode: float = 0.0
+    had_turn: bool = False
 
 
 class ImageStore:
@@ -104,6 +118,9 @@ class ImageStore:
         self._quotas = quotas or Quotas(unlimited)
         self.make_room: Callable[[], bool] = lambda: False
         self._held: OrderedDict[str, _Held] = OrderedDict()
+        # Sums over all images held: counting them for each event would take longer the more
+        # there are.
+        self._nbytes = self._in_use = 0
         self._coming: dict[str, _Coming] = {}
 
     def __len__(self) -> int:
@@ -111,8 +128,8 @@ class ImageStore:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all images held."""
-        return sum(held.image.nbytes for held in list(self._held.values()))
+        """Bytes of all images held, each as it was counted last; see `measure`."""
+        return self._nbytes
 
     def find(self, digest: str, window: Window | None = None, owner: str = "") -> PreparedImage:
         """Return the image with this digest, decoded with the requested window.
@@ -166,7 +183,7 @@ class ImageStore:
             )
         key = _key(digest, window, peer.owner)
         if key in self._held:
-            return Found(self.find(digest, window, peer.owner), True, queue)
+            return Found(self.find(digest, window, peer.owner), True, queue, had_turn=True)
         coming = self._coming.get(key)
         if coming is None:  # the same image from two clients is decoded once
             self._check_count(peer.owner)
@@ -177,7 +194,7 @@ class ImageStore:
             coming = self._coming[key] = _Coming(task, cancellation)
             task.add_done_callback(lambda task: self._came(key, task))
         found = await self._wait_for(key, coming)
-        return Found(found.image, found.known, queue + found.queue, found.decode)
+        return dataclasses.replace(found, queue=queue + found.queue)
 
     async def _wait_for(self, key: str, coming: _Coming) -> Found:
         """Wait for an image; cancel its decoding when no request waits for it."""
@@ -198,18 +215,28 @@ class ImageStore:
         Raises:
             BusyError: images in use leave no room for that.
         """
-        held = self._held.setdefault(image.key, _Held(image))
+        held = self._hold(image)
         held.users += 1
+        self._count(held)
         while held.users == 1 and self._in_use > self._budget:
             if not self.make_room():
                 held.users = 0
+                self._count(held)
                 raise self._full()
-        self.trim(self._needed(image) - image.nbytes)
+        self.trim(held.needed - held.nbytes)
 
     def release(self, image: PreparedImage) -> None:
         """Give back a lease; the image stays while there is room."""
-        self._held[image.key].users -= 1
+        held = self._held[image.key]
+        held.users -= 1
+        self._count(held)
         self.trim()
+
+    def measure(self, image: PreparedImage) -> None:
+        """Count what an image has grown to, after an event on it."""
+        held = self._held.get(image.key)
+        if held is not None:
+            self._count(held)
 
     def trim(self, wanted: int = 0) -> None:
         """Let go images not in use until `wanted` more bytes fit.
@@ -217,18 +244,18 @@ class ImageStore:
         Those of the token that has the most bytes go first, and of these the one that was used
         longest ago.
         """
-        excess = self.nbytes + wanted - self._budget
+        excess = self._nbytes + wanted - self._budget
         if excess <= 0:
             return
         nbytes: Counter[str] = Counter()
         unused: defaultdict[str, deque[str]] = defaultdict(deque)
         for key, held in self._held.items():
-            nbytes[_owner_of(key)] += held.image.nbytes
+            nbytes[_owner_of(key)] += held.nbytes
             if not held.users:
                 unused[_owner_of(key)].append(key)
         while excess > 0 and unused:
             owner = max(unused, key=nbytes.__getitem__)
-            freed = self._held.pop(unused[owner].popleft()).image.nbytes
+            freed = self._let_go(unused[owner].popleft())
             excess -= freed
             nbytes[owner] -= freed
             if not unused[owner]:
@@ -253,7 +280,7 @@ class ImageStore:
                 reason="images of a token",
             )
         for key in unused[: max(0, count + 1 - limit)]:
-            del self._held[key]
+            self._let_go(key)
 
     def _work(
         self,
@@ -280,11 +307,10 @@ class ImageStore:
         return work
 
     async def _decode(self, work: Callable[[], tuple[PreparedImage, float]], peer: Peer) -> Found:
-        (image, spent), queue = await self._pool.run(work, peer)
+        (image, spent), queue = await self._pool.run(work, peer, continues=True)
         self._check_in_use(image.nbytes)
         self.trim(image.nbytes)
-        self._held[image.key] = _Held(image)
-        return Found(image, False, queue, spent)
+        return Found(self._hold(image).image, False, queue, spent, had_turn=True)
 
     def check_growth(self, image: PreparedImage) -> None:
         """Make sure that an image in use may grow: as far as was reserved, or where there is room.
@@ -292,6 +318,7 @@ class ImageStore:
         Raises:
             BusyError: it has outgrown that, and images in use fill their memory.
         """
+        self.measure(image)
         self.trim()
         if image.nbytes > self._reserved(image):
             self._check_in_use(0)
@@ -316,12 +343,27 @@ class ImageStore:
             reason="image memory",
         )
 
-    @property
-    def _in_use(self) -> int:
-        return sum(self._needed(held.image) for held in self._held.values() if held.users)
+    def _hold(self, image: PreparedImage) -> _Held:
+        """Put an image into the store, or return the one that is there."""
+        held = self._held.get(image.key)
+        if held is None:
+            held = self._held[image.key] = _Held(image)
+            self._count(held)
+        return held
 
-    def _needed(self, image: PreparedImage) -> int:
-        return max(image.nbytes, self._reserved(image))
+    def _let_go(self, key: str) -> int:
+        """Remove an image without users from the store; return its bytes."""
+        nbytes = self._held.pop(key).nbytes
+        self._nbytes -= nbytes
+        return nbytes
+
+    def _count(self, held: _Held) -> None:
+        """Bring the sums up to date with an image."""
+        nbytes = held.image.nbytes
+        needed = max(nbytes, self._reserved(held.image)) if held.users else 0
+        self._nbytes += nbytes - held.nbytes
+        self._in_use += needed - held.needed
+        held.nbytes, held.needed = nbytes, needed
 
     def _reserved(self, image: PreparedImage) -> int:
         pixels = image.width * image.height

@@ -207,6 +207,8 @@ class Server:
             how = f"{m.architecture}, {arm.predictor.backend}{share}"
             _say(f"model     {m.name} {m.version} ({how})")
         threads = f"{s.threads or available_cores()} threads per prediction"
+        if not s.threads and available_cores() > 1:
+            threads += " (1 in a crowd)"
         _say(f"processor {available_cpus()} of {os.cpu_count()} CPUs")
         _say(f"compute   {self._workers} workers, {threads}, queue of {s.queue} requests")
         _say(f"cut       {s.cut_solver}")

@@ -48,7 +48,8 @@ async def segment(core: Core, request: pb.SegmentRequest, peer: Peer) -> pb.Segm
 
     try:
         left = core.settings.request_seconds - (time.perf_counter() - arrived)
-        reply, queue = await core.pool.run_steps(_steps(create, request, memory), peer, left)
+        steps = _steps(create, request, memory)
+        reply, queue = await core.pool.run_steps(steps, peer, left, found.had_turn)
     finally:
         core.images.release(found.image)
     reply.image.CopyFrom(replies.image_info(found.image, predictor.metadata))

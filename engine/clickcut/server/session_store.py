@@ -188,6 +188,7 @@ class SessionStore:
     def used(self, held: HeldSession, nbytes: int) -> None:
         """Record an event of a session and its present size; see `warm_sessions`."""
         held.used, held.nbytes = time.monotonic(), nbytes
+        self._images.measure(held.session.image)
         if self._held.get(held.id) is not held:
             return
         self._warm[held.id] = held

@@ -61,7 +61,12 @@ class Settings(BaseSettings):
         description="Maximum time that a batch waits for more requests (milliseconds); a single "
         "session never waits.",
     )
-    threads: int = Field(0, ge=0, description="Threads per prediction; 0 for one per core.")
+    threads: int = Field(
+        0,
+        ge=0,
+        description="Threads per prediction; 0 for one per core when a request is alone, and a "
+        "single one while there are requests for every core.",
+    )
     workers: int = Field(
         0,
         ge=0,
@@ -73,6 +78,12 @@ class Settings(BaseSettings):
         ge=0,
         description="Maximum number of requests waiting for a worker. When the queue is full, a "
         "request replaces one of the client that has the most, or is refused.",
+    )
+    queue_seconds: float = Field(
+        1.0,
+        ge=0,
+        description="The queue is full as well when a new request would wait longer than this for "
+        "a worker (seconds), as estimated from the latest ones; 0 for no limit.",
     )
     request_seconds: float = Field(
         60.0,

@@ -21,7 +21,7 @@ from clickcut.errors import (
     TakenOverError,
     UnavailableError,
 )
-from clickcut.grpc_status import number_of
+from clickcut.grpc_status import number_of, retry_ms_of
 from clickcut.region import Region
 from clickcut.server import logs, replies
 from clickcut.server.core import Core
@@ -168,6 +168,7 @@ class SessionStream:
             parameters,
             self._context.peer,
             lambda session: self._state_reply(session, request, None),
+            had_turn=found.had_turn,
         )
         self._attach(held)
         try:
@@ -253,10 +254,11 @@ class SessionStream:
     def _refusal(self, raised: Exception) -> pb.SessionReply:
         error = self._core.known_error(raised)
         tracing.mark_failed(str(error))
-        retry = isinstance(error, BusyError | UnavailableError)
-        return pb.SessionReply(
-            error=pb.Error(code=number_of(error), message=str(error), retry=retry)
-        )
+        reply = pb.SessionReply(error=pb.Error(code=number_of(error), message=str(error)))
+        if isinstance(error, BusyError | UnavailableError):
+            reply.error.retry = True
+            reply.error.retry_after_ms = retry_ms_of(error) or 0
+        return reply
 
     def _grow_and_show(self, held: HeldSession, request: pb.SessionRequest) -> pb.SessionReply:
         """In a thread: `_apply_and_show` if there is memory for it."""

@@ -70,6 +70,10 @@ class NetworkInput:
             self._image, self._region = weakref.ref(image), region
         self._positive.show(self._to_network(positive, region))
         self._negative.show(self._to_network(negative, region))
+        self.replace_probability(probability)
+
+    def replace_probability(self, probability: NDArray[np.float32] | None) -> None:
+        """Replace the previous probability; see `show`. No effect if the model takes none."""
         if self._takes_probability:
             self.buffer[0, 5] = 0.0 if probability is None else probability
 

@@ -199,7 +199,7 @@ class Pipeline:
         crop = None if state.region is None else crop_around(points, state.region, policy)
         if crop is None or state.region is None:
             return state
-        if depth_in(before, state.region, points[-1], size) > policy.refine_depth:
+        if policy.refine_depth > depth_in(before, state.region, points[-1], size):
             return state
         logits = self._prediction.logits(state, crop, prompts, timings)
         refined = replace(state, refinement=Refinement.of(crop, logits))

@@ -51,16 +51,19 @@ class RegionPrediction:
                 previous = self._previous(state, region, prompts)
                 shown.show(self._image, region, positive, negative, previous)
             with timed(timings, "network"):
-                return self._output(shown.buffer)
+                # A copy: a view would keep the output of a whole batch alive.
+                logits: NDArray[np.float32] = self._predictor.predict(shown.buffer)[0].copy()
+                if self._predictor.metadata.region.mirror:
+                    answer = self._without_excluded(probability(logits), region, prompts)
+                    shown.replace_probability(answer)
+                    logits += self._mirrored(shown.buffer)
+                    logits *= np.float32(0.5)
+                return logits
 
-    def _output(self, shown: NDArray[np.float32]) -> NDArray[np.float32]:
-        if not self._predictor.metadata.region.mirror:
-            # A copy: a view would keep the output of a whole batch alive.
-            logits: NDArray[np.float32] = self._predictor.predict(shown)[0].copy()
-            return logits
-        both = self._predictor.predict(np.concatenate([shown, shown[..., ::-1]]))
-        mean: NDArray[np.float32] = np.float32(0.5) * (both[0] + both[1, :, ::-1])
-        return mean
+    def _mirrored(self, shown: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits (S, S) float32 of an input (1, C, S, S) by way of its mirror image."""
+        mirrored = self._predictor.predict(np.ascontiguousarray(shown[..., ::-1]))
+        return mirrored[0, :, ::-1]
 
     def _previous(
         self, state: State, region: Region, prompts: Prompts
@@ -71,12 +74,19 @@ class RegionPrediction:
         if output is not None:
             seen, logits = output
             before = move(probability(logits), seen, region, outside=0.0)
-            if prompts.excluded.box is not None:
-                taken = prompts.excluded.inside(region).astype(np.float32)
-                before = before * (np.float32(1) - resize(taken, size))
-            return before
+            return self._without_excluded(before, region, prompts)
         if state.selection.box is not None:
             return resize(state.selection.inside(region).astype(np.float32), size)
         if prompts.box is not None:
             return box_probability(prompts.box, region, size)
         return None
+
+    def _without_excluded(
+        self, values: NDArray[np.float32], region: Region, prompts: Prompts
+    ) -> NDArray[np.float32]:
+        """Return a probability (S, S) float32 over `region` with 0 in excluded pixels."""
+        if prompts.excluded.box is None:
+            return values
+        taken = prompts.excluded.inside(region).astype(np.float32)
+        free: NDArray[np.float32] = np.float32(1) - resize(taken, len(values))
+        return values * free
