@@ -201,6 +201,8 @@ class ServerProcess:
     def _read(self, pipe: Any, lines: list[str]) -> None:
         for line in pipe:
             lines.append(line.rstrip("\n"))
+            if '"clickcut.server.progress"' in line:  # with --log-format json
+                self.lines.append(json.loads(line)["message"])
 
     def line(self, start: str) -> str:
         return next(line for line in self.lines if line.startswith(start))
@@ -244,6 +246,18 @@ class ServerProcess:
 
 
 _MAIN = "from clickcut.cli import main; main()"
+
+
+def run_server(*words: str, prelude: str = "") -> tuple[int, list[str], list[str]]:
+    """Exit code, lines of stdout and of stderr of a server that ends by itself."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{prelude}\n{_MAIN}", "serve", "--address", "127.0.0.1:0", *words],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        env=server_environment(),
+    )
+    return done.returncode, done.stdout.splitlines(), done.stderr.splitlines()
 
 
 class Gate:

@@ -12,7 +12,8 @@ Tokens: a server that has some answers only calls with one of them in the metada
 for other tokens they do not exist. Health and reflection need no token.
 
 Errors: an RPC that fails ends with a gRPC status whose message says what to do. The
-trailing metadata `clickcut-error` names the kind of error (the class in clickcut.errors). Inside
+trailing metadata `clickcut-error` names the kind of error (the class in clickcut.errors); when it
+may succeed later, `retry-after` says after how many milliseconds to try again. Inside
 a Session stream an event that cannot be applied (a click outside the image, nothing to undo, a
 busy server) gets a reply with `error` set; session and stream are unchanged.
 
@@ -776,22 +777,28 @@ class Error(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     RETRY_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_MS_FIELD_NUMBER: _builtins.int
     code: _builtins.int
     """A gRPC status code."""
     message: _builtins.str
     """What is wrong and what to do."""
     retry: _builtins.bool
     """The server is busy; retry the same request later."""
+    retry_after_ms: _builtins.int
+    """With `retry`: after how many milliseconds. Clients should add a random part, so that those refused
+    together do not return together.
+    """
     def __init__(
         self,
         *,
         code: _builtins.int = ...,
         message: _builtins.str = ...,
         retry: _builtins.bool = ...,
+        retry_after_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "retry", b"retry"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "retry", b"retry", "retry_after_ms", b"retry_after_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,7 +12,8 @@ Tokens: a server that has some answers only calls with one of them in the metada
 for other tokens they do not exist. Health and reflection need no token.
 
 Errors: an RPC that fails ends with a gRPC status whose message says what to do. The
-trailing metadata `clickcut-error` names the kind of error (the class in clickcut.errors). Inside
+trailing metadata `clickcut-error` names the kind of error (the class in clickcut.errors); when it
+may succeed later, `retry-after` says after how many milliseconds to try again. Inside
 a Session stream an event that cannot be applied (a click outside the image, nothing to undo, a
 busy server) gets a reply with `error` set; session and stream are unchanged.
 
