@@ -90,6 +90,16 @@ def test_a_write_whose_outcome_is_not_known(bundle: Path, tmp_path: Path, plain:
         for stream in (raw, plain):
             stream.ask(click(5))
         assert shown(raw.ask(SHOW)) == shown(plain.ask(SHOW))
+        with (
+            Client(server.address) as client,
+            client.open(IMAGE) as session,
+            client.open(IMAGE) as same,
+        ):
+            for x, y in ((80, 60), (20, 90), (140, 30)):
+                flag.touch()  # its mask comes as changes, of which none may be missing
+                mask = session.click(x, y)
+                assert not flag.exists()
+                np.testing.assert_array_equal(mask, same.click(x, y))
         flag.touch()
         raw.send(pb.SessionRequest(sequence=6, undo=pb.Undo()))
         session_id = raw.receive().session_id
