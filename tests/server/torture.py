@@ -194,7 +194,10 @@ def work(
         while not over.is_set():
             with opened(client, image) as session:
                 done = events_of(session, rng, events, over, counts)
-            with Client(plain, timeout=PATIENCE) as other, other.open(image) as undisturbed:
+            with (
+                Client(plain, retry_seconds=PATIENCE, timeout=PATIENCE) as other,
+                opened(other, image) as undisturbed,
+            ):
                 for at, (action, mask) in enumerate(done):
                     perform(undisturbed, action)
                     same = digest(undisturbed) == mask
