@@ -231,6 +231,18 @@ class Settings(AccessSettings):
         le=60,
         description="Refuse a request when the store does not answer for this long (seconds).",
     )
+    record: Path | None = Field(
+        None,
+        description="Write finished sessions (image, events, masks) to this folder, to train on "
+        "them; nobody is asked, so tell your users. Default: nothing is recorded.",
+    )
+    record_mib: int = Field(
+        1024,
+        ge=1,
+        le=1_048_576,
+        description="Maximum size of all files in --record, MiB; what does not fit is not "
+        "recorded. A disk that is nearly full is left alone.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Minimum severity of log messages."
     )

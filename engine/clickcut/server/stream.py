@@ -218,6 +218,7 @@ class SessionStream:
             try:
                 check_output(request.output)
                 if kind == "close":
+                    self._core.record(held)
                     self._core.sessions.drop(held)
                     await self._core.durability.drop(held.id)
                     reply = pb.SessionReply()
