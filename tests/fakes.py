@@ -39,6 +39,7 @@ class FakePredictor:
     """
 
     backend = "fake"
+    sha256 = ""
 
     def __init__(self, **changes):
         self.metadata = metadata(**changes)

@@ -30,6 +30,14 @@ ONE_LOOK = {"zoom": True, "expansion": 1.4, "min_side": 32, "max_looks": 1}
 """A region policy with one network pass for each click."""
 
 
+REFINED = {"zoom": True, "expansion": 1.4, "min_side": 16, "refine": 0.5, "mirror": True}
+"""Clicks are refined, and each prediction is averaged with the mirrored one."""
+
+POLICIES = pytest.mark.parametrize(
+    "region", [ONE_LOOK | {"max_looks": 3}, REFINED], ids=["plain", "refined"]
+)
+
+
 def start(**changes):
     return ClickSession(prepare_pixels(picture()), FakePredictor(**changes))
 
@@ -111,19 +119,21 @@ def perform(session, action):
         session.set_parameters(**{name: rest[0]})
 
 
+@POLICIES
 @settings(deadline=None, max_examples=40)
-@given(actions)
-def test_the_mask_follows_from_the_events_in_force(sequence):
-    session = start()
+@given(sequence=actions)
+def test_the_mask_follows_from_the_events_in_force(region, sequence):
+    session = start(region=region)
     for action in sequence:
         perform(session, action)
     np.testing.assert_array_equal(session.mask, replayed(session))
 
 
+@POLICIES
 @settings(deadline=None, max_examples=25)
-@given(actions)
-def test_undoing_everything_and_redoing_it_returns(sequence):
-    session = start()
+@given(sequence=actions)
+def test_undoing_everything_and_redoing_it_returns(region, sequence):
+    session = start(region=region)
     for action in sequence:
         if action[0] not in ("undo", "redo"):
             perform(session, action)
@@ -258,10 +268,12 @@ def test_clicks_that_are_not_there_and_strokes_cannot_be_moved():
         session.remove_click(0)
 
 
-def test_undo_works_beyond_the_states_that_are_kept(monkeypatch):
-    monkeypatch.setattr(history_module, "UNDO_BYTES", 2 * STATE_BYTES)
-    session = start()
+@POLICIES
+def test_undo_works_beyond_the_states_that_are_kept(monkeypatch, region):
+    session = start(region=region)
     masks = []
+    refined = 64 * 64 * 2 if "refine" in region else 0
+    monkeypatch.setattr(history_module, "UNDO_BYTES", 2 * (STATE_BYTES + refined))
     for k in range(6):
         masks.append(session.mask.copy())
         session.click(40 + 5 * k, 60)

@@ -38,6 +38,7 @@ class StandIn:
     """
 
     backend = "stand-in"
+    sha256 = ""
 
     def __init__(self, metadata: BundleMetadata, call_ms: float, input_ms: float) -> None:
         self.metadata = metadata

@@ -23,6 +23,7 @@ class RecordingPredictor:
     def __init__(self, predictor: Predictor) -> None:
         self.metadata: BundleMetadata = predictor.metadata
         self.backend = predictor.backend
+        self.sha256 = predictor.sha256
         self.inputs: list[NDArray[np.float32]] = []
         self.logits: list[NDArray[np.float32]] = []
         self._predictor = predictor

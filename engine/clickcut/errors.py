@@ -22,11 +22,13 @@ class ClickcutError(Exception):
 
     Attributes:
         reason: label under which a server counts it; "" for none.
+        retry_after: seconds after which a server asks to try again; 0 when it does not say.
     """
 
-    def __init__(self, message: str = "", *, reason: str = "") -> None:
+    def __init__(self, message: str = "", *, reason: str = "", retry_after: float = 0.0) -> None:
         super().__init__(message)
         self.reason = reason
+        self.retry_after = retry_after
 
     def __str__(self) -> str:
         return "\n".join(printable(line) for line in super().__str__().split("\n"))
@@ -68,6 +70,10 @@ class CutError(ClickcutError):
     """The graph cut got an impossible problem: values that are not finite, a bad shape."""
 
 
+class AuthenticationError(ClickcutError):
+    """The server accepts calls with a valid token only: it is missing, wrong or revoked."""
+
+
 class SessionNotFoundError(ClickcutError):
     """No session has this id: it was closed, evicted, or never existed."""
 
@@ -78,6 +84,18 @@ class ImageNotFoundError(ClickcutError):
 
 class UnavailableError(ClickcutError):
     """The server is starting, shutting down or cannot be reached; try again."""
+
+
+class StoreError(ClickcutError):
+    """The store of sessions cannot be used: damaged, locked, of another version."""
+
+
+class StoreUnavailableError(UnavailableError):
+    """The store of sessions cannot be reached or written at the moment; nothing was lost."""
+
+
+class StoreFullError(BusyError):
+    """The store of sessions has no room; the event was not applied."""
 
 
 class TakenOverError(ClickcutError):

@@ -30,7 +30,7 @@ class PreparedImage:
         pixels: (H, W, 3) uint8, RGB, as displayed (EXIF rotation applied).
         digest: SHA-256 of the encoded file, hex.
         window: which sample values became 0 and 255; None for samples of 8 bits as they are.
-        key: identifies the image: its digest, and the window if one was requested.
+        key: identifies the image among those that are held.
         pyramid: edge weights of the graph cut, filled in where they are needed.
     """
 
@@ -39,12 +39,12 @@ class PreparedImage:
         pixels: NDArray[np.uint8],
         digest: str,
         window: Window | None = None,
-        asked: Window | None = None,
+        key: str = "",
     ) -> None:
         self.pixels = pixels
         self.digest = digest
         self.window = window
-        self.key = key_of(digest, asked)
+        self.key = key or digest
         self.pyramid = EdgePyramid(pixels)
 
     @property
@@ -92,7 +92,8 @@ def prepare(
         ImageError: see `decode`.
     """
     decoded = render(examine(data, limits), window)
-    return PreparedImage(decoded.pixels, digest_of(data), decoded.window, window)
+    digest = digest_of(data)
+    return PreparedImage(decoded.pixels, digest, decoded.window, key_of(digest, window))
 
 
 def prepare_pixels(pixels: NDArray[np.uint8]) -> PreparedImage:

@@ -78,6 +78,19 @@ class Region:
             max(self.y1, other.y1),
         )
 
+    def without(self, other: Region | None) -> list[Region]:
+        """Return regions that do not overlap and together are this one without `other`."""
+        inner = self.intersection(other) if other is not None else None
+        if inner is None or not inner.area:
+            return [self] if self.area else []
+        parts = (
+            Region(self.x0, self.y0, self.x1, inner.y0),
+            Region(self.x0, inner.y0, inner.x0, inner.y1),
+            Region(inner.x1, inner.y0, self.x1, inner.y1),
+            Region(self.x0, inner.y1, self.x1, self.y1),
+        )
+        return [part for part in parts if part.area]
+
 
 STRETCH = 0.75
 """Minimum ratio of a region's short to its long side, if the image is large enough."""
@@ -100,6 +113,15 @@ def around(centre: tuple[int, int], wide: float, high: float, width: int, height
     x0, x1 = _span(centre[0] + 0.5, wide, width)
     y0, y1 = _span(centre[1] + 0.5, high, height)
     return Region(x0, y0, x1, y1)
+
+
+def part_around(region: Region, centre: tuple[int, int], share: float) -> Region:
+    """Return the part of a region around a pixel with `share` of each of its sides."""
+    within = (centre[0] - region.x0, centre[1] - region.y0)
+    part = around(within, share * region.width, share * region.height, region.width, region.height)
+    return Region(
+        part.x0 + region.x0, part.y0 + region.y0, part.x1 + region.x0, part.y1 + region.y0
+    )
 
 
 def first_region(

@@ -1,6 +1,7 @@
 """`clickcut export`: turn checkpoints into bundles and TensorRT plans.
 
     clickcut export onnx runs/mine/last.pt -o mine.onnx
+    clickcut export metadata mine.onnx -o accurate.onnx --set name=accurate --set region.mirror=true
     clickcut export quantize mine.onnx -o mine.int8.onnx --data voc:DATA/voc:train
     clickcut export tensorrt mine.onnx -o mine.plan
 
@@ -118,6 +119,30 @@ def onnx(
     _say(f"exporting {checkpoint}; a minute or so")
     parity = export_onnx(checkpoint, output, options, targets)
     _say(f"ONNX Runtime against PyTorch, {parity}")
+    _wrote(output)
+
+
+@app.command()
+def metadata(
+    model: Annotated[Path, typer.Argument(help="A bundle.")],
+    output: Output,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A field, as name=accurate or region.refine=0.5. Repeatable.",
+        ),
+    ] = None,
+    notes: Annotated[
+        Path | None, typer.Option(help="JSON file with metadata fields; --set goes over them.")
+    ] = None,
+) -> None:
+    """Copy a bundle with another name, other region options, defaults or facts in its metadata."""
+    require("cpu,export", "onnx")
+    from clickcut_export.describe import change_metadata
+
+    change_metadata(model, output, assignments or [], _notes(notes))
     _wrote(output)
 
 

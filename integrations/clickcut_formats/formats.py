@@ -53,7 +53,16 @@ FORMATS: dict[str, Format] = {
         "COCO JSON, polygons", _with_tolerance(partial(coco.encode, polygons=True)), False
     ),
     "yolo": Format("YOLO segmentation", _with_tolerance(yolo.encode), False),
-    "label-studio": Format("Label Studio JSON", _plain(label_studio.encode), True),
+    "label-studio": Format(
+        "Label Studio JSON, brush",
+        _with_tolerance(partial(label_studio.encode, polygons=False)),
+        True,
+    ),
+    "label-studio-polygons": Format(
+        "Label Studio JSON, polygons",
+        _with_tolerance(partial(label_studio.encode, polygons=True)),
+        False,
+    ),
     "labelme": Format("labelme JSON", _with_tolerance(labelme.encode), False),
     "cvat": Format("CVAT for images 1.1", _plain(cvat.encode), True),
     "geojson": Format("GeoJSON", _with_tolerance(geojson.encode), False),

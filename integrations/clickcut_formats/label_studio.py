@@ -30,36 +30,68 @@ FROM_NAME, TO_NAME, DATA_KEY = "mask", "image", "image"
 """Names in the labelling configuration: `<BrushLabels name="mask" toName="image">`, `$image`."""
 
 
-def encode(images: Sequence[LabelledImage]) -> Encoded:
-    """One file with a task per image; regions are brush masks, which are exact."""
+def encode(images: Sequence[LabelledImage], *, polygons: bool, tolerance: float) -> Encoded:
+    """One file with a task per image.
+
+    Args:
+        images: with their objects.
+        polygons: regions are polygons, which lose holes; else brush masks, which are exact.
+        tolerance: largest distance in pixels between polygons and exact outline.
+    """
     tasks = []
+    notes: list[str] = []
     for image in images:
-        regions = [
-            brush_region(item, _region_id(image.name, number))
-            for number, item in enumerate(image.objects)
-        ]
+        regions = []
+        for number, item in enumerate(image.objects):
+            region_id = _region_id(image.name, number)
+            if not polygons:
+                regions.append(brush_region(item, region_id))
+                continue
+            regions += polygon_regions(item, region_id, tolerance)
+            holes = sum(outline.hole for outline in item.outlines(tolerance))
+            if holes:
+                lost = "1 hole is" if holes == 1 else f"{holes} holes are"
+                notes.append(
+                    f"{image.name}, {item.label}: {lost} filled, a polygon of Label Studio has none"
+                )
         tasks.append({"data": {DATA_KEY: image.name}, "annotations": [{"result": regions}]})
-    return Encoded({FILE: to_json(tasks)})
+    return Encoded({FILE: to_json(tasks)}, notes)
 
 
-def brush_region(item: LabelledObject, region_id: str) -> dict[str, Any]:
+def brush_region(
+    item: LabelledObject, region_id: str, from_name: str = FROM_NAME, to_name: str = TO_NAME
+) -> dict[str, Any]:
     """A region of type `brushlabels`; exact.
 
     Args:
         item: the object.
         region_id: unique within the annotation.
+        from_name: of the labelling configuration's tag for brush regions.
+        to_name: of its tag for the image.
     """
     value = {"format": "rle", "rle": brush_rle.encode(item.mask), "brushlabels": [item.label]}
-    return _region(item, region_id, "brushlabels", value)
+    region = _region(item, region_id, "brushlabels", value)
+    return region | {"from_name": from_name, "to_name": to_name}
 
 
-def polygon_regions(item: LabelledObject, region_id: str, tolerance: float) -> list[dict[str, Any]]:
+def polygon_regions(
+    item: LabelledObject,
+    region_id: str,
+    tolerance: float,
+    from_name: str = FROM_NAME,
+    to_name: str = TO_NAME,
+) -> list[dict[str, Any]]:
     """A region of type `polygonlabels` for each part of an object; holes are filled.
 
     Args:
         item: the object.
         region_id: unique within the annotation; further parts get a suffix.
         tolerance: largest distance in pixels from the exact outline.
+        from_name: of the labelling configuration's tag for polygon regions.
+        to_name: of its tag for the image.
+
+    Raises:
+        EventError: there are too many outlines; the message says which tolerance would do.
     """
     percent = np.array((100 / item.width, 100 / item.height), np.float64)
     regions = []
@@ -70,7 +102,8 @@ def polygon_regions(item: LabelledObject, region_id: str, tolerance: float) -> l
             "polygonlabels": [item.label],
         }
         name = f"{region_id}-{number}" if number else region_id
-        regions.append(_region(item, name, "polygonlabels", value))
+        region = _region(item, name, "polygonlabels", value)
+        regions.append(region | {"from_name": from_name, "to_name": to_name})
     return regions
 
 

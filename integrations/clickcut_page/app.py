@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
+from clickcut.errors import AuthenticationError
 from clickcut.v1 import clickcut_pb2
 from clickcut_page import exports
 from clickcut_page.engine import Engine
@@ -34,11 +35,14 @@ def build(settings: PageSettings, repair: RepairList | None = None) -> Starlette
         settings: of the server.
         repair: objects to be repaired, where that is what the page is for.
     """
-    engine = Engine(settings.server, settings.credentials)
+    engine = Engine(settings.engine)
     images = Images(engine, settings.max_image_bytes)
 
     async def health(request: Request) -> Response:
-        return JSONResponse({"page": True, "engine": await engine.is_serving()})
+        try:
+            return JSONResponse({"page": True, "engine": await engine.is_serving()})
+        except AuthenticationError:
+            return JSONResponse({"page": True, "engine": False})
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -8,6 +8,15 @@ from typing import Annotated
 
 import typer
 
+from clickcut.commands.server_options import (
+    Authorities,
+    Certificate,
+    Key,
+    PlaintextToken,
+    Tls,
+    TokenFile,
+)
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
@@ -21,15 +30,12 @@ def page(
         str,
         typer.Option(metavar="HOST:PORT", help="Engine to use. Without it, one is started."),
     ] = "",
-    tls: Annotated[bool, typer.Option("--tls", help="Speak TLS to that engine.")] = False,
-    ca: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Certificates of the authorities to trust, PEM; with TLS. Without it: those "
-            "that gRPC brings.",
-        ),
-    ] = None,
+    tls: Tls = False,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key: Key = None,
+    token_file: TokenFile = None,
+    plaintext_token: PlaintextToken = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 for every interface.")
     ] = "127.0.0.1",
@@ -48,10 +54,13 @@ def page(
         typer.Option(help="Another name by which the page may be reached, as behind a proxy."),
     ] = None,
     max_image_mib: Annotated[int, typer.Option(help="Largest image file, MiB.", min=1)] = 128,
+    max_connections: Annotated[
+        int, typer.Option(help="Maximum number of open pages.", min=1, max=100_000)
+    ] = 200,
     open_browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = False,
 ) -> None:
     """Select objects in the browser. Prints the page's address; Ctrl-C stops it."""
-    from clickcut.client.channel import tls_credentials
+    from clickcut.client.access import Access
     from clickcut_page.serving import serve
     from clickcut_page.settings import MIB, PageSettings, is_loopback
 
@@ -63,7 +72,8 @@ def page(
         token=token,
         allowed_hosts=tuple(name.lower() for name in allow_host or ()),
         max_image_bytes=max_image_mib * MIB,
+        max_connections=max_connections,
         picture=picture,
-        credentials=tls_credentials(tls, ca),
+        access=Access.of(tls, ca, cert, key, token_file, plaintext_token),
     )
     raise typer.Exit(serve(settings, port, open_browser))

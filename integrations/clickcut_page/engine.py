@@ -10,20 +10,13 @@ import grpc
 
 from clickcut import grpc_status
 from clickcut.client import UnreachableError
-from clickcut.errors import ClickcutError
+from clickcut.client.channel import Endpoint
+from clickcut.client.routing import new_routing_key, routing_metadata
+from clickcut.errors import AuthenticationError, ClickcutError
 from clickcut.v1 import clickcut_pb2 as pb
 from clickcut.v1 import clickcut_pb2_grpc
 
 CHUNK = 2**19
-
-CHANNEL_OPTIONS = (
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.keepalive_time_ms", 40_000),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    ("grpc.enable_http_proxy", 0),
-)
 
 _SESSION = "/clickcut.v1.Clickcut/Session"
 
@@ -32,23 +25,21 @@ class Engine:
     """A channel to an engine; made inside the event loop.
 
     Args:
-        address: HOST:PORT.
-        credentials: for TLS; None for plain text.
+        endpoint: of the engine.
     """
 
-    def __init__(self, address: str, credentials: grpc.ChannelCredentials | None = None) -> None:
-        self.address = address
-        if credentials is None:
-            self._channel = grpc.aio.insecure_channel(address, CHANNEL_OPTIONS)
-        else:
-            self._channel = grpc.aio.secure_channel(address, credentials, CHANNEL_OPTIONS)
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.address = endpoint.address
+        # One key for the whole page: a session must reach the server that its image was sent to.
+        self._metadata = endpoint.metadata + routing_metadata(new_routing_key())
+        self._channel = endpoint.aio_channel()
         self._stub: Any = clickcut_pb2_grpc.ClickcutStub(self._channel)
         # Without serializers: requests and replies pass as the bytes that they are.
         self._session: Any = self._channel.stream_stream(_SESSION)
 
     def session(self) -> Any:
         """A new session stream of encoded messages."""
-        return self._session()
+        return self._session(metadata=self._metadata)
 
     async def upload(self, data: AsyncIterator[bytes]) -> pb.ImageInfo:
         """Send an image in chunks.
@@ -56,7 +47,7 @@ class Engine:
         Raises:
             ClickcutError: the engine refuses it or cannot be reached.
         """
-        call = self._stub.UploadImage()
+        call = self._stub.UploadImage(metadata=self._metadata)
         try:
             try:
                 async for part in data:
@@ -73,10 +64,18 @@ class Engine:
         return reply.image
 
     async def is_serving(self) -> bool:
-        """Whether it answers."""
+        """Whether it answers.
+
+        Raises:
+            AuthenticationError: it does not accept the token, or asks for one.
+        """
+        request = pb.ListModelsRequest()
         try:
-            await self._stub.ListModels(pb.ListModelsRequest(), timeout=2.0)
-        except grpc.aio.AioRpcError:
+            await self._stub.ListModels(request, timeout=2.0, metadata=self._metadata)
+        except grpc.aio.AioRpcError as error:
+            known = error_of(error, self.address)
+            if isinstance(known, AuthenticationError):
+                raise known from error
             return False
         return True
 

@@ -1,4 +1,4 @@
-"""An engine of the page's own: started with it, started again when it dies, stopped with it."""
+"""An engine of the page's own: started again when it dies, ended with the page, killed or not."""
 
 from __future__ import annotations
 
@@ -36,9 +36,13 @@ class OwnEngine:
         self._watcher.start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "clickcut", "serve", "--address", self.address]
+        # It ends with this process: see `clickcut.commands.child`.
+        command = [sys.executable, "-m", "clickcut.commands.child", "serve"]
+        options = ["--address", self.address, *self._options]
         try:
-            return subprocess.Popen([*command, *self._options], stdout=subprocess.DEVNULL)
+            return subprocess.Popen(
+                [*command, *options], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+            )
         except OSError as error:
             raise BackendError(f"the engine cannot be started ({error.strerror})") from error
 
@@ -51,6 +55,7 @@ class OwnEngine:
                 return
             if time.monotonic() - began > _STABLE_SECONDS:
                 delay = _FIRST_DELAY
+            self._close_pipe()
             print(f"the engine ended with code {code}; it starts again", file=sys.stderr)
             if self._stopped.wait(delay):
                 return
@@ -67,3 +72,8 @@ class OwnEngine:
             self.process.kill()
             self.process.wait()
         self._watcher.join(5)
+        self._close_pipe()
+
+    def _close_pipe(self) -> None:
+        if self.process.stdin is not None:
+            self.process.stdin.close()

@@ -7,6 +7,15 @@ from typing import Annotated
 
 import typer
 
+from clickcut.commands.server_options import (
+    Authorities,
+    Certificate,
+    Key,
+    PlaintextToken,
+    Tls,
+    TokenFile,
+)
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
@@ -23,15 +32,12 @@ def repair(
     server: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Engine to use. Without it, one is started.")
     ] = "",
-    tls: Annotated[bool, typer.Option("--tls", help="Speak TLS to that engine.")] = False,
-    ca: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Certificates of the authorities to trust, PEM; with TLS. Without it: those "
-            "that gRPC brings.",
-        ),
-    ] = None,
+    tls: Tls = False,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key: Key = None,
+    token_file: TokenFile = None,
+    plaintext_token: PlaintextToken = None,
     port: Annotated[int, typer.Option(help="Port; 0 for a free one.", min=0, max=65535)] = 8321,
     open_browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = False,
 ) -> None:
@@ -39,7 +45,7 @@ def repair(
 
     Every repaired object is written at once; the rest of the file stays as it is.
     """
-    from clickcut.client.channel import tls_credentials
+    from clickcut.client.access import Access
     from clickcut_page.repair import RepairList
     from clickcut_page.serving import serve
     from clickcut_page.settings import PageSettings
@@ -47,7 +53,9 @@ def repair(
     target = out or file.with_name(f"{file.stem}.repaired.json")
     tasks = RepairList(file, images or file.parent, target, overwrite)
     print(f"repair    {len(tasks.tasks)} objects, written to {tasks.out}", flush=True)
-    settings = PageSettings(server=server, credentials=tls_credentials(tls, ca))
+    settings = PageSettings(
+        server=server, access=Access.of(tls, ca, cert, key, token_file, plaintext_token)
+    )
     raise typer.Exit(serve(settings, port, open_browser, tasks))
 
 

@@ -1,21 +1,18 @@
-"""Start and stop of the page's server, and of its engine where it has one of its own."""
+"""Start and stop of the page's server."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
-import sys
 import webbrowser
 from dataclasses import replace
 from urllib.parse import quote
 
 import uvicorn
 
-from clickcut.errors import ClickcutError
 from clickcut_page.app import build
 from clickcut_page.engine import Engine
-from clickcut_page.own_engine import OwnEngine
+from clickcut_page.hosting import host
 from clickcut_page.repair import RepairList
 from clickcut_page.settings import MAX_FRAME_BYTES, PageSettings
 
@@ -36,33 +33,12 @@ def serve(
     Returns:
         The exit code: 0, or 2 when it cannot start; stderr then says why.
     """
-    try:
-        listener = socket.create_server((settings.host, port))
-    except OSError as error:
-        print(
-            f"clickcut page: cannot listen at {settings.host}:{port} ({error.strerror}); "
-            "name another --port",
-            file=sys.stderr,
-        )
-        return 2
-    own = None
-    # uvicorn raises what ended it once more; as an exception it lets the engine be stopped too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        if not settings.server:
-            own = OwnEngine()
-            settings = replace(settings, server=own.address)
-        asyncio.run(_run(settings, listener, open_browser, own is not None, repair))
-    except KeyboardInterrupt:
-        return 0
-    except ClickcutError as error:
-        print(f"clickcut page: {error}", file=sys.stderr)
-        return 2
-    finally:
-        listener.close()
-        if own is not None:
-            own.stop()
-    return 0
+
+    async def run(listener: socket.socket, server: str) -> None:
+        placed = replace(settings, server=server)
+        await _run(placed, listener, open_browser, not settings.server, repair)
+
+    return host("clickcut page", (settings.host, port), settings.server, run)
 
 
 async def _run(
@@ -84,19 +60,31 @@ async def _run(
         )
     )
     announcing = asyncio.create_task(_announce(settings, listener, open_browser, owns_engine))
+    announcing.add_done_callback(lambda task: _stop_on_failure(task, server))
     try:
         await server.serve(sockets=[listener])
     finally:
-        announcing.cancel()
+        if not announcing.cancel():
+            announcing.result()
+
+
+def _stop_on_failure(announcing: asyncio.Task[None], server: uvicorn.Server) -> None:
+    """Stop the page when the engine does not let it in: waiting would not help."""
+    if not announcing.cancelled() and announcing.exception() is not None:
+        server.should_exit = True
 
 
 async def _announce(
     settings: PageSettings, listener: socket.socket, open_browser: bool, owns_engine: bool
 ) -> None:
-    """Print where the page is; "ready" once the engine serves."""
+    """Print where the page is; "ready" once the engine serves.
+
+    Raises:
+        AuthenticationError: the engine does not accept the token, or asks for one.
+    """
     url = page_url(settings, listener.getsockname()[1])
     print(f"page      {url}", flush=True)
-    engine = Engine(settings.server, settings.credentials)
+    engine = Engine(settings.engine)
     try:
         if not await engine.is_serving():
             waiting = "it starts" if owns_engine else "not there yet; the page waits for it"

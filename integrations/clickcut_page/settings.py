@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import grpc
+from clickcut.client.access import Access
+from clickcut.client.channel import Endpoint
 
 MIB = 2**20
 
@@ -21,7 +22,7 @@ class PageSettings:
 
     Attributes:
         server: HOST:PORT of the engine.
-        credentials: of the engine, for TLS; None for plain text.
+        access: to the engine: TLS and its token.
         host: address to listen at.
         token: what a browser must know; "" for no token.
         allowed_hosts: further names, HOST or HOST:PORT, by which the page may be reached.
@@ -37,7 +38,16 @@ class PageSettings:
     max_image_bytes: int = 128 * MIB
     max_connections: int = 200
     picture: Path | None = None
-    credentials: grpc.ChannelCredentials | None = None
+    access: Access = field(default_factory=Access)
+
+    @property
+    def engine(self) -> Endpoint:
+        """The engine.
+
+        Raises:
+            EventError: not an address, or its token would be sent in plain text.
+        """
+        return self.access.endpoint(self.server)
 
     @property
     def is_local(self) -> bool:

@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from server.harness import Gate, Line, ServerProcess, image_file, random_clicks
+from server.harness import (
+    Gate,
+    Line,
+    ServerProcess,
+    image_file,
+    random_clicks,
+    write_bundle,
+)
 
 from clickcut.backends import load_predictor
 from clickcut.client import AsyncClient, Client, DroppedEventError, UnavailableError
@@ -112,6 +119,25 @@ def test_a_killed_server_that_comes_back(bundle: Path, masks: list[NDArray[np.bo
             assert session.num_clicks == 4
             np.testing.assert_array_equal(session.undo(), masks[2])
             np.testing.assert_array_equal(session.redo(), masks[3])
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_restored_session_keeps_its_version_if_that_is_still_there(
+    tmp_path: Path, masks: list[NDArray[np.bool_]], stays: bool
+) -> None:
+    old = write_bundle(tmp_path / "toy" / "1.onnx")
+    with ServerProcess(None, models=tmp_path) as first, Client(first.address) as client:
+        session = client.open(image_file())
+        session.click(*CLICKS[0])
+        first.kill()
+        write_bundle(tmp_path / "toy" / "2.onnx", version="2", radius=5)
+        if not stays:
+            old.unlink()
+        with ServerProcess(None, wait=False, models=tmp_path, address=first.address):
+            mask = session.click(*CLICKS[1])
+            assert session.model_version == ("1" if stays else "2")
+            assert session.num_clicks == 2
+            assert np.array_equal(mask, masks[1]) == stays
 
 
 def test_all_that_was_done_is_told_to_a_new_server(bundle: Path) -> None:

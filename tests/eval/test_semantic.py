@@ -114,7 +114,7 @@ def test_files_that_are_no_segmenter(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("crf", [False, True])
+@pytest.mark.parametrize("crf", [None, DenseCrf()])
 def test_the_segmenter_finds_people(shared_data, shared_weights, crf):
     from clickcut_eval.clicker import Clicker
     from clickcut_eval.data_spec import DataSpec

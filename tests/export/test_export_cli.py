@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import onnx
 import pytest
 from export_cases import data_folder, tiny_bundle
 
@@ -119,3 +120,44 @@ def _anything():
     from clickcut_export.parity import Tolerance
 
     return Tolerance(worst=1.0, mean=1.0, iou=0.0)
+
+
+def test_metadata_are_changed_and_the_graph_is_not(run, bundle, tmp_path):
+    notes = tmp_path / "notes.json"
+    notes.write_text(json.dumps({"accuracy": {"somewhere@90": 3.5}, "version": "8"}))
+    path = tmp_path / "accurate.onnx"
+    code, out, err = run(
+        *("metadata", bundle, "-o", path, "--notes", notes, "--set", "name=accurate"),
+        *("--set", "region.refine=0.5", "--set", "region.mirror=true", "--set", "version=9"),
+    )
+    assert code == 0, err
+    assert "accurate.onnx: " in out
+    before, after = read_bundle(bundle), read_bundle(path)
+    assert after.sealed
+    changes = {"name": "accurate", "version": "9", "accuracy": {"somewhere@90": 3.5}}
+    region = before.metadata.region.model_copy(update={"refine": 0.5, "mirror": True})
+    assert after.metadata == before.metadata.model_copy(update=changes | {"region": region})
+    graphs = [onnx.load_model_from_string(b.data).graph for b in (before, after)]
+    assert graphs[0] == graphs[1]
+    again = tmp_path / "again.onnx"
+    assert run("metadata", path, "-o", again)[0] == 0
+    assert again.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("region.refine", "write KEY=VALUE"),
+        ("region.refine=2", "region.refine"),
+        ("region.unknown=1", "region.unknown"),
+        ("input_size=64", "cannot be changed"),
+        ("name=Not A Name", "name"),
+        ("version.x=1", "has no parts"),
+    ],
+)
+def test_metadata_that_do_not_fit_are_refused(run, bundle, tmp_path, assignment, message):
+    path = tmp_path / "x.onnx"
+    code, _, err = run("metadata", bundle, "-o", path, "--set", assignment)
+    assert code == 2
+    assert message in err
+    assert not path.exists()

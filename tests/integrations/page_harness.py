@@ -27,9 +27,17 @@ class PageProcess:
     Args:
         options: of the command.
         wait: for "ready".
+        command: package whose command it is.
+        first: line that holds its address.
     """
 
-    def __init__(self, *options: str, wait: bool = True, command: str = "clickcut_page") -> None:
+    def __init__(
+        self,
+        *options: str,
+        wait: bool = True,
+        command: str = "clickcut_page",
+        first: str = "page",
+    ) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", command, "--port", "0", *options],
             stdout=subprocess.PIPE,
@@ -46,8 +54,8 @@ class PageProcess:
         for reader in self._readers:
             reader.start()
         try:
-            self.wait_for("page")
-            self.url = next(x for x in self.lines if x.startswith("page")).split()[1]
+            self.wait_for(first)
+            self.url = next(x for x in self.lines if x.startswith(first)).split()[1]
             self.port = int(self.url.split(":")[2].partition("/")[0])
             if wait:
                 self.wait_for("ready", START_SECONDS)

@@ -183,6 +183,18 @@ def test_cvat_points_against_its_sdk() -> None:
         assert cvat.mask_points(LabelledObject.of("x", mask)) == sdk.encode_mask(mask)
 
 
+def test_label_studio_polygons_as_a_format(tmp_path: Path) -> None:
+    plain = sample(disc(20, 20, 9), disc(50, 30, 6))
+    [found] = read(saved(tmp_path, "label-studio-polygons", plain, ".json"))
+    same(found, plain)
+    ring = disc(20, 20, 9) & ~disc(20, 20, 4)
+    encoded = encode("label-studio-polygons", [sample(ring)])
+    [note] = encoded.notes
+    assert "1 hole is filled" in note
+    smooth = [len(encode("label-studio-polygons", [plain], t).files["tasks.json"]) for t in (0, 1)]
+    assert smooth[1] < smooth[0] / 2
+
+
 def test_label_studio_polygons_come_back() -> None:
     item = LabelledObject.of("cat", disc(20, 20, 9) | disc(50, 30, 6))
     regions = label_studio.polygon_regions(item, "r", 0.0)

@@ -226,3 +226,17 @@ def test_an_engine_of_its_own_is_started_again(browser: Any) -> None:
         wait_until(lambda: any("starts again" in x for x in page.errors), "it says so")
     with socket.socket() as probe:  # stopped with the page
         assert probe.connect_ex(("127.0.0.1", page.engine_port)) != 0
+
+
+def test_the_engine_of_a_killed_page_ends_too() -> None:
+    page = PageProcess()
+    try:
+        page.process.kill()
+
+        def engine_is_gone() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", page.engine_port)) != 0
+
+        wait_until(engine_is_gone, "the engine has stopped")
+    finally:
+        page.stop()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,19 @@ import numpy as np
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from integrations.page_harness import PageProcess
-from server.harness import DEADLINE, ServerProcess, image_file, write_bundle
+from server.harness import (
+    DEADLINE,
+    ServerProcess,
+    image_file,
+    server_environment,
+    write_bundle,
+)
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from clickcut.client import Client
 from clickcut.encoding import from_rle, to_rle
+from clickcut.server.token_file import new_token
 from clickcut.v1 import clickcut_pb2 as pb
 from clickcut_page.guard import COOKIE
 from clickcut_page.settings import MAX_FRAME_BYTES, PageSettings
@@ -189,18 +196,44 @@ def test_a_token(toy_engine: ServerProcess) -> None:
             assert "EventError" in str(socket.recv(DEADLINE))
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
-def test_an_engine_with_tls(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test"
-    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
-    subprocess.run(["openssl", *words.split(), *names], check=True, capture_output=True)
-    bundle = write_bundle(tmp_path / "toy.onnx")
-    with (
-        ServerProcess(bundle, tls_key=key, tls_cert=certificate) as engine,
-        PageProcess("--server", engine.address, "--ca", str(certificate)) as page,
-    ):
-        assert json.loads(ask(page, "POST", "/images", image_file())[1])["width"] == 160
+def test_an_engine_that_asks_for_a_certificate_and_a_token(tmp_path: Path) -> None:
+    from server.authority import Authority
+
+    authority = Authority(tmp_path)
+    engine_pair, page_pair = authority.issue("engine"), authority.issue("page")
+    token, line = new_token("page")
+    secret = tmp_path / "token"
+    secret.write_text(token)
+    with ServerProcess(
+        write_bundle(tmp_path / "toy.onnx"),
+        tls_cert=engine_pair.cert,
+        tls_key=engine_pair.key,
+        tls_client_ca=authority.path,
+        token_lines=line,
+    ) as engine:
+        words = [
+            *("--server", engine.address, "--ca", str(authority.path)),
+            *("--cert", str(page_pair.cert), "--key", str(page_pair.key)),
+        ]
+        with (
+            PageProcess(*words, "--token-file", str(secret)) as page,
+            joined(page) as socket,
+        ):
+            assert json.loads(ask(page, "POST", "/images", image_file())[1])["width"] == 160
+            request = pb.SessionRequest(open=pb.Open(image=image_file()))
+            socket.send(request.SerializeToString())
+            assert pb.SessionReply.FromString(socket.recv(DEADLINE)).session_id
+        ended = subprocess.run(
+            [sys.executable, "-m", "clickcut_page", "--port", "0", *words],
+            capture_output=True,
+            text=True,
+            env=server_environment(),
+            timeout=DEADLINE,
+            check=False,
+        )
+        assert ended.returncode == 2  # waiting would not help
+        assert "needs a valid token" in ended.stderr
+        assert len(ended.stderr.splitlines()) == 1, ended.stderr
 
 
 # ---- images and exports

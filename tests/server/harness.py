@@ -168,7 +168,7 @@ class ServerProcess:
             for name, value in settings.items()
             for single in (value if isinstance(value, list) else [value])
             if single is not None
-            for word in (f"--{name.replace('_', '-')}", str(single))
+            for word in (f"--{name.replace('_', '-')}", *([] if single is True else [str(single)]))
         ]
         self.process = subprocess.Popen(
             [sys.executable, "-c", f"{prelude}\n{_MAIN}", "serve", *words],
@@ -201,6 +201,8 @@ class ServerProcess:
     def _read(self, pipe: Any, lines: list[str]) -> None:
         for line in pipe:
             lines.append(line.rstrip("\n"))
+            if '"clickcut.server.progress"' in line:  # with --log-format json
+                self.lines.append(json.loads(line)["message"])
 
     def line(self, start: str) -> str:
         return next(line for line in self.lines if line.startswith(start))
@@ -244,6 +246,18 @@ class ServerProcess:
 
 
 _MAIN = "from clickcut.cli import main; main()"
+
+
+def run_server(*words: str, prelude: str = "") -> tuple[int, list[str], list[str]]:
+    """Exit code, lines of stdout and of stderr of a server that ends by itself."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{prelude}\n{_MAIN}", "serve", "--address", "127.0.0.1:0", *words],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        env=server_environment(),
+    )
+    return done.returncode, done.stdout.splitlines(), done.stderr.splitlines()
 
 
 class Gate:
@@ -359,9 +373,14 @@ class RawStream:
 
 
 class Line:
-    """A TCP proxy to a server, to be cut and mended."""
+    """A TCP proxy to a server, to be cut and mended.
+
+    Attributes:
+        sent: bytes that clients sent.
+    """
 
     def __init__(self, port: int) -> None:
+        self.sent = 0
         self._target = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
@@ -377,6 +396,10 @@ class Line:
 
     def mend(self) -> None:
         self._up = True
+
+    def lead_to(self, port: int) -> None:
+        """Lead the connections that follow to another server."""
+        self._target = port
 
     def close(self) -> None:
         self._up = False
@@ -402,7 +425,11 @@ class Line:
             if not self._up:
                 client.close()
                 continue
-            server = socket.create_connection(("127.0.0.1", self._target))
+            try:
+                server = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:  # the server is gone, for now
+                client.close()
+                continue
             self._sockets += [client, server]
             for source, target in ((client, server), (server, client)):
                 thread = threading.Thread(target=self._pump, args=(source, target), daemon=True)
@@ -412,7 +439,9 @@ class Line:
     def _pump(self, source: socket.socket, target: socket.socket) -> None:
         with source:
             try:
+                is_upward = target.getpeername()[1] == self._target
                 while data := source.recv(65536):
+                    self.sent += len(data) if is_upward else 0
                     target.sendall(data)
             except OSError:
                 pass  # cut

@@ -26,7 +26,7 @@ from server.harness import (
 
 from clickcut.errors import LimitError
 from clickcut.images import prepare_pixels
-from clickcut.server.memory import MIB, Allowance, Budgets, memory_limit
+from clickcut.server.memory import MIB, Allowance, Budgets, memory_limit, resident
 from clickcut.server.settings import Settings
 from clickcut.server.wire import MAX_FIELDS, check_fields
 from clickcut.session import ClickSession
@@ -72,12 +72,15 @@ def test_the_limit_of_the_process(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
-@pytest.mark.parametrize("total", [256, 1024, 2048, 65536])
-def test_budgets_fit_into_the_memory(total: int) -> None:
-    budgets = Budgets.of(Settings(memory_mib=total))
+@pytest.mark.parametrize(
+    ("total", "in_use"), [(256, 0), (256, 250), (651, 250), (1024, 300), (2048, 300), (65536, 300)]
+)
+def test_budgets_fit_into_the_memory_that_is_left(total: int, in_use: int) -> None:
+    budgets = Budgets.of(Settings(memory_mib=total), in_use * MIB)
     messages = budgets.incoming + budgets.outgoing
     parts = budgets.images + budgets.sessions + messages + budgets.decoding
-    assert parts <= 0.75 * budgets.total
+    assert parts <= 0.75 * max(budgets.total - in_use * MIB, budgets.total // 4)
+    assert budgets.total == total * MIB
     assert budgets.message <= budgets.incoming
     assert budgets.pixels * 20 <= budgets.images or budgets.pixels == 100_000_000
 
@@ -97,6 +100,17 @@ def test_an_allowance() -> None:
         assert refused.value.reason == "memory for things"
     with allowance.taking(4), allowance.taking(6), pytest.raises(LimitError):
         allowance.take(1)
+    assert allowance.used == 0
+
+
+def test_an_allowance_of_a_process_that_is_nearly_full() -> None:
+    allowance = Allowance(MIB, "things", total=resident() + 1000 * MIB)
+    with allowance.taking(400 * MIB):
+        assert not allowance.exhausted
+        with pytest.raises(LimitError, match="short of memory for things") as refused:
+            allowance.take(900 * MIB)
+    assert refused.value.reason == "memory"
+    assert allowance.exhausted
     assert allowance.used == 0
 
 

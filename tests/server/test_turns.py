@@ -6,16 +6,21 @@ import asyncio
 import itertools
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
 from fakes import FakePredictor
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from server.harness import image_file, wait_until
 
-from clickcut.errors import LimitError, StalledError
+from clickcut.errors import BusyError, LimitError, StalledError
 from clickcut.server.core import Core
+from clickcut.server.pace import MIN_STEPS, STEPS, Pace
 from clickcut.server.peers import FairQueue, Peer
 from clickcut.server.pool import ComputePool
 from clickcut.server.rooms import Room
@@ -52,6 +57,57 @@ def test_hosts_then_connections_take_turns() -> None:
     assert len(queue) == 7
     assert list(taken(queue)) == ["a1.0", "b.0", "a2.0", "b.1", "a1.1", "a2.1", "a1.2"]
     assert len(queue) == 0
+
+
+def test_tokens_take_turns_before_hosts() -> None:
+    """A token that is used on many hosts has one turn where another on one host has one."""
+    queue: FairQueue[str] = FairQueue()
+    for host in "abc":
+        queue.put(replace(peer(host), owner="many"), f"many.{host}")
+    queue.put(replace(peer("a"), owner="one"), "one.0")
+    queue.put(replace(peer("a"), owner="one"), "one.1")
+    assert list(taken(queue)) == ["many.a", "one.0", "many.b", "one.1", "many.c"]
+
+
+def test_the_token_that_has_the_most_gives_way() -> None:
+    queue: FairQueue[str] = FairQueue()
+    for host in "abc":
+        queue.put(replace(peer(host), owner="many"), f"many.{host}")
+    queue.put(replace(peer("b", 2), owner="many"), "many.b.2")
+    queue.put(replace(peer("b", 2), owner="many"), "many.b.3")
+    queue.put(replace(peer("d"), owner="one"), "one.0")
+    newcomer = replace(peer("d"), owner="one")
+    assert list(queue.heaviest(newcomer, 2) or ()) == ["many.b.2", "many.b.3"]
+    assert queue.heaviest(replace(peer("e"), owner="many"), 4) is None  # its own token has the most
+    assert list(queue.heaviest(replace(peer("e"), owner="many"), 2) or ()) == [
+        "many.b.2",
+        "many.b.3",
+    ]
+    assert queue.heaviest(newcomer, 5) is None
+    assert queue.heaviest(replace(peer("b", 2), owner="many"), 1) is None
+    assert list(queue.heaviest(replace(peer("b", 2), owner="many"), 0) or ()) == [
+        "many.b.2",
+        "many.b.3",
+    ]
+
+
+@given(st.lists(st.tuples(*[st.sampled_from("abc")] * 3), max_size=30), st.randoms())
+def test_nothing_in_a_queue_is_lost(names: list[tuple[str, str, str]], random: Random) -> None:
+    queue: FairQueue[int] = FairQueue()
+    peers = [Peer(host, connection, owner) for owner, host, connection in names]
+    for k, who in enumerate(peers):
+        queue.put(who, k)
+    removed = random.sample(range(len(peers)), len(peers) // 3)
+    for k in removed:
+        assert queue.remove(peers[k], k)
+        assert not queue.remove(peers[k], k)
+    left = list(iter(queue.take, None))
+    assert sorted([*left, *removed]) == list(range(len(peers)))
+    assert len(queue) == 0
+    order: dict[Peer, list[int]] = {}
+    for k in left:
+        order.setdefault(peers[k], []).append(k)
+    assert all(ks == sorted(ks) for ks in order.values())
 
 
 def test_what_is_removed_does_not_come() -> None:
@@ -113,6 +169,103 @@ def test_a_full_queue_gives_way_to_who_has_less() -> None:
             assert isinstance(task.exception(), LimitError)
 
     with_pool(1, 4, use)
+
+
+def test_a_further_part_of_a_request_goes_ahead_and_is_not_refused() -> None:
+    async def use(pool: ComputePool) -> None:
+        go, order = threading.Event(), []
+        running = asyncio.create_task(pool.run(go.wait, peer("a")))
+        await asyncio.sleep(0)
+        waiting = asyncio.create_task(pool.run(lambda: order.append("waits"), peer("b")))
+        await asyncio.sleep(0)
+        with pytest.raises(LimitError):
+            await pool.run(lambda: None, peer("c"))
+        part = pool.run(lambda: order.append("continues"), peer("c"), continues=True)
+        further = asyncio.create_task(part)
+        await asyncio.sleep(0)
+        assert pool.unfinished == 3
+        go.set()
+        await asyncio.gather(running, waiting, further)
+        assert order == ["continues", "waits"]
+
+    with_pool(1, 1, use)
+
+
+def test_a_further_part_can_be_taken_back() -> None:
+    async def use(pool: ComputePool) -> None:
+        go, done = threading.Event(), []
+        running = asyncio.create_task(pool.run(go.wait, peer("a")))
+        await asyncio.sleep(0)
+        further = asyncio.create_task(pool.run(lambda: done.append(1), peer("b"), continues=True))
+        await asyncio.sleep(0)
+        further.cancel()
+        await asyncio.gather(further, return_exceptions=True)
+        assert pool.unfinished == 1
+        go.set()
+        await running
+        assert not done
+
+    with_pool(1, 1, use)
+
+
+def test_its_steps_wait_like_those_of_others() -> None:
+    order: list[str] = []
+
+    def steps(name: str) -> Any:
+        for k in range(2):
+            order.append(f"{name}{k}")
+            yield
+
+    async def use(pool: ComputePool) -> None:
+        go = threading.Event()
+        running = asyncio.create_task(pool.run(go.wait, peer("a")))
+        await asyncio.sleep(0)
+        first = asyncio.create_task(pool.run_steps(steps("waits"), peer("b")))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(pool.run_steps(steps("ahead"), peer("c"), continues=True))
+        await asyncio.sleep(0)
+        go.set()
+        await asyncio.gather(running, first, second)
+        assert order == ["ahead0", "waits0", "ahead1", "waits1"]
+
+    with_pool(1, 9, use)
+
+
+def test_the_pace_of_the_latest_steps() -> None:
+    pace = Pace()
+    for _ in range(MIN_STEPS - 1):
+        pace.add(0.1)
+    assert pace.wait(50, 1) == 0.0  # nothing is known
+    pace.add(0.1)
+    assert pace.wait(1, 2) == 0.0  # a worker is free
+    assert pace.wait(2, 2) == pytest.approx(0.05)  # the first of two that will be
+    assert pace.wait(11, 2) == pytest.approx(0.5)
+    for _ in range(STEPS):
+        pace.add(0.02)
+    assert pace.wait(10, 1) == pytest.approx(0.2)
+
+
+def test_a_queue_that_takes_too_long_is_full_and_says_when_it_is_not() -> None:
+    async def use() -> None:
+        pool = ComputePool(1, 1000, max_wait=0.5)
+        try:
+            go = threading.Event()
+            for _ in range(STEPS):
+                await pool.run(lambda: None)
+            for _ in range(STEPS):
+                pool._pace.add(0.1)
+            tasks = [asyncio.create_task(pool.run(go.wait, peer("a", k))) for k in range(6)]
+            await asyncio.sleep(0)
+            with pytest.raises(BusyError, match="--queue-seconds") as refused:
+                await pool.run(go.wait, peer("a", 7))
+            assert refused.value.retry_after == pytest.approx(0.6)
+            assert refused.value.reason == "queue"
+            go.set()
+            await asyncio.gather(*tasks)
+        finally:
+            pool.close()
+
+    asyncio.run(use())
 
 
 def test_waiting_too_long_is_refused() -> None:

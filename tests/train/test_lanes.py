@@ -22,16 +22,17 @@ def fresh():
     return fresh_samples(data().train, SETTINGS.samples, 64, BATCH, seed=3)
 
 
-def lanes(fresh, indices=range(BATCH), workers=1, next_click_probability=0.7):
-    return Lanes(fresh, indices, PER_LANE, 3, next_click_probability, workers)
+def lanes(fresh, indices=range(BATCH), workers=1, next_click_probability=0.7, refine=0.0):
+    return Lanes(fresh, indices, PER_LANE, 3, next_click_probability, workers, refine)
 
 
 def answers(samples, step):
-    """What a network would say: depends on each sample alone."""
+    """What a network would say: depends on each sample alone, and is wrong along the outline."""
     out = []
     for s in samples:
         rng = np.random.default_rng([step, len(s.positive), int(s.image.sum())])
-        out.append(np.clip(s.target * 0.8 + rng.random(s.target.shape) * 0.5 - 0.1, 0, 1))
+        near = np.roll(s.target, 9, axis=1)
+        out.append(np.clip(near * 0.8 + rng.random(s.target.shape) * 0.5 - 0.1, 0, 1))
     return np.stack(out).astype(np.float32)
 
 
@@ -144,3 +145,64 @@ def test_photographs_without_a_usable_object_are_an_error_not_an_endless_loop(mo
     with pytest.raises(DataError, match="photographs in a row"):
         group.begin()
     group.close()
+
+
+def test_sessions_that_look_closer_go_on_exactly_after_a_restore(fresh):
+    group = lanes(fresh, refine=0.6)
+    group.begin()
+    trace(group, 12)
+    state = group.state()
+    assert any(w is not None for lane in state.values() for w in lane["window"])
+    assert any(last is not None for lane in state.values() for last in lane["last"])
+    expected = trace(group, 12, first=12)
+    again = lanes(fresh, refine=0.6)
+    again.restore(state)
+    assert trace(again, 12, first=12) == expected
+    divided = [lanes(fresh, lanes_of(r, 2, BATCH), refine=0.6) for r in (0, 1)]
+    for part in divided:
+        part.restore(state)
+    halves = [trace(part, 12, first=12) for part in divided]
+    assert [a + b for a, b in zip(*halves, strict=True)] == expected
+    for each in (group, again, *divided):
+        each.close()
+
+
+def test_a_closer_look_follows_a_correction_and_the_view_goes_on_with_what_it_found(fresh):
+    group = lanes(fresh, range(1), next_click_probability=0.999, refine=1.0)
+    group.begin()
+    looks = 0
+    for step in range(30):
+        (shown,) = group.choose()
+        session = group.lanes[0].sessions[group.lanes[0]._chosen]
+        view, looking = session.sample, session.window is not None
+        clicks = len(view.positive) + len(view.negative)
+        before = view.probability.copy()
+        assert (shown is view) != looking
+        group.advance(answers([shown], step))
+        if looking:
+            looks += 1
+            assert session.window is None
+            assert (view.probability != before).any()
+        elif view.last is not None and clicks > 1 and session.window is not None:
+            x, y = view.last
+            w = session.window
+            assert w.x0 <= x < w.x0 + w.side
+            assert w.y0 <= y < w.y0 + w.side
+            assert len(view.positive) + len(view.negative) == clicks  # the click waits
+    assert looks >= 8
+    group.close()
+
+
+def test_a_checkpoint_without_closer_looks_is_restored(fresh):
+    group = lanes(fresh)
+    group.begin()
+    trace(group, 6)
+    state = group.state()
+    expected = trace(group, 6, first=6)
+    for lane in state.values():
+        del lane["last"], lane["window"]
+    again = lanes(fresh)
+    again.restore(state)
+    assert trace(again, 6, first=6) == expected
+    for each in (group, again):
+        each.close()

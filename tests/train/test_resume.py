@@ -52,8 +52,9 @@ def assert_same(a, b):
         {},
         {"model": {"backbone": "vgg16", "width": 0.03, "architecture": "fcn8s"}},  # has dropout
         {"optimizer": {"kind": "sgd"}, "samples": {"first": "paper", "pairs_per_object": 5}},
+        {"sessions": {"refine_probability": 0.5}},
     ],
-    ids=["adamw", "dropout", "sgd"],
+    ids=["adamw", "dropout", "sgd", "refine"],
 )
 def test_a_run_stopped_in_mid_epoch_ends_bit_for_bit_as_an_uninterrupted_one(
     tmp_path, changes, precision

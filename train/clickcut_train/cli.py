@@ -9,6 +9,7 @@ import typer
 
 from clickcut_train.data_cli import pack, preview
 from clickcut_train.extras import require
+from clickcut_train.sessions_cli import from_sessions
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 app.command()(pack)
 app.command()(preview)
+app.command()(from_sessions)
 
 
 @app.command()
@@ -77,6 +79,25 @@ def list_recipes(
     width = max(len(r.name) for r in rows)
     for recipe in rows:
         typer.echo(f"{recipe.name:<{width}}  {recipe.summary}")
+
+
+@app.command()
+def crf(
+    voc: Annotated[Path, typer.Argument(help="PASCAL VOC tree with SegmentationClass.")],
+    segmenter: Annotated[Path, typer.Option(help="Weights (.pth) of the segmenter below.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The learned weights, JSON.")],
+    split: Annotated[str, typer.Option(help="Photographs to learn from.")] = "train",
+    steps: Annotated[int, typer.Option(help="One photograph each.", min=1)] = 400,
+    held_out: Annotated[
+        int, typer.Option(help="Leave out every so many photographs, to measure on.", min=2)
+    ] = 10,
+) -> None:
+    """Learn the CRF of the comparison's baseline `semantic-crf-learned` on top of its segmenter."""
+    require("torch")
+    from clickcut_eval.methods.segmenter import Segmenter
+    from clickcut_train.crf_run import learn_and_measure
+
+    learn_and_measure(voc, split, Segmenter(segmenter), output, steps, held_out)
 
 
 @app.command()

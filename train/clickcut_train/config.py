@@ -82,6 +82,13 @@ class SessionsConfig(BaseModel):
         lt=1,
         description="probability that a session goes on with a simulated correction; 0: never",
     )
+    refine_probability: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="probability that a correction is followed by a closer look at it, as a bundle "
+        "with `region.refine` does",
+    )
 
 
 class LossConfig(BaseModel):
@@ -226,6 +233,10 @@ class TrainConfig(BaseModel):
             )
         if self.samples.damaged and not self.model.previous:
             raise ValueError("samples.damaged needs model.previous: the damaged mask is an input")
+        if self.sessions.refine_probability and not self.model.previous:
+            raise ValueError(
+                "sessions.refine_probability needs model.previous: a closer look starts from it"
+            )
         return self
 
 

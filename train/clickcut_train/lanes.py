@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from clickcut_train.data import PhotoSource, order
 from clickcut_train.errors import CheckpointError, DataError
 from clickcut_train.paste import paste
+from clickcut_train.refine import Window, closer_sample, draw_window, look_back
 from clickcut_train.samples import Sample, SampleOptions, draw
 
 MAX_EMPTY = 1000
@@ -66,10 +67,34 @@ def fresh_samples(
 
 @dataclass
 class SimulatedSession:
-    """A sample with clicks in progress; `k` says which fresh sample of its lane it was."""
+    """A sample with clicks in progress.
+
+    Attributes:
+        k: which fresh sample of its lane it was.
+        sample: the view and its clicks.
+        window: of the closer look in progress, or None.
+        closer: what the look shows, or None.
+    """
 
     k: int
     sample: Sample
+    window: Window | None = None
+    closer: Sample | None = None
+
+    @property
+    def shown(self) -> Sample:
+        """What the network learns from next."""
+        return self.closer or self.sample
+
+    def look_closer(self, window: Window) -> None:
+        """Show a window of the sample next."""
+        self.window, self.closer = window, closer_sample(self.sample, window)
+
+    def look_back(self, probability: NDArray[np.float32]) -> None:
+        """End the closer look in progress with the network's answer to it, (S, S) float32."""
+        if self.window is not None:
+            look_back(self.sample, self.window, probability)
+        self.window = self.closer = None
 
 
 class Lane:
@@ -80,13 +105,16 @@ class Lane:
         seed: of the run.
         fresh: draws fresh samples.
         threads: where they are drawn ahead.
+        refine: probability of a closer look after a correction.
     """
 
-    def __init__(self, index: int, seed: int, fresh: Fresh, threads: Executor) -> None:
+    def __init__(
+        self, index: int, seed: int, fresh: Fresh, threads: Executor, refine: float = 0.0
+    ) -> None:
         self.index = index
         self.rng = np.random.default_rng([seed, index])
         self.sessions: list[SimulatedSession] = []
-        self._fresh, self._threads = fresh, threads
+        self._fresh, self._threads, self._refine = fresh, threads, refine
         self._chosen = 0
         self._ahead: Future[tuple[int, Sample]]
         self.draw_ahead(0)
@@ -105,20 +133,26 @@ class Lane:
     def choose(self) -> Sample:
         """Pick the session that takes part in this step."""
         self._chosen = int(self.rng.integers(len(self.sessions)))
-        return self.sessions[self._chosen].sample
+        return self.sessions[self._chosen].shown
 
     def advance(self, probability: NDArray[np.float32], next_click: float) -> None:
-        """Give the chosen session its next click, or replace it.
+        """Give the chosen session a closer look at its last click, its next click, or replace it.
 
         Args:
             probability: (S, S) float32, the network's answer.
             next_click: probability of one more correction.
         """
         session = self.sessions[self._chosen]
-        if self.rng.random() < next_click:
+        if session.window is not None:
+            session.look_back(probability)
+        else:
             session.sample.probability = probability.astype(np.float16)
-            if session.sample.correct(self.rng):
+            last = session.sample.last
+            if self._refine and last is not None and self.rng.random() < self._refine:
+                session.look_closer(draw_window(last, len(probability), self.rng))
                 return
+        if self.rng.random() < next_click and session.sample.correct(self.rng):
+            return
         self.sessions[self._chosen] = self.take()
 
     def state(self) -> dict[str, Any]:
@@ -132,6 +166,8 @@ class Lane:
             "k": [s.k for s in self.sessions],
             "positive": [[[int(v) for v in c] for c in s.sample.positive] for s in self.sessions],
             "negative": [[[int(v) for v in c] for c in s.sample.negative] for s in self.sessions],
+            "last": [s.sample.last and [int(v) for v in s.sample.last] for s in self.sessions],
+            "window": [s.window and list(s.window) for s in self.sessions],
             "probability": [_packed(s.sample.probability) for s in self.sessions],
         }
 
@@ -144,6 +180,7 @@ class Lane:
             "uinteger": state["buffered"][1],
         }
         jobs = [self._threads.submit(self._fresh, self.index, k) for k in state["k"]]
+        none = [None] * len(jobs)  # checkpoints of earlier versions have no last click
         self.sessions = []
         for i, job in enumerate(jobs):
             k, sample = job.result()
@@ -155,7 +192,11 @@ class Lane:
             sample.positive = [(x, y) for x, y in state["positive"][i]]
             sample.negative = [(x, y) for x, y in state["negative"][i]]
             sample.probability = _unpacked(state["probability"][i], sample.probability.shape)
+            last, window = state.get("last", none)[i], state.get("window", none)[i]
+            sample.last = None if last is None else (last[0], last[1])
             self.sessions.append(SimulatedSession(k, sample))
+            if window is not None:
+                self.sessions[-1].look_closer(Window(*window))
         self.draw_ahead(state["next"])
 
 
@@ -184,6 +225,7 @@ class Lanes:
         seed: of the run.
         next_click: probability of one more correction.
         workers: threads that draw ahead; as many advance the sessions.
+        refine: probability of a closer look after a correction.
     """
 
     def __init__(
@@ -194,11 +236,12 @@ class Lanes:
         seed: int,
         next_click: float,
         workers: int,
+        refine: float = 0.0,
     ) -> None:
         self._next_click, self._per_lane = next_click, per_lane
         self._draw = ThreadPoolExecutor(workers, "draw")
         self.threads = ThreadPoolExecutor(workers, "advance")
-        self.lanes = [Lane(j, seed, fresh, self._draw) for j in indices]
+        self.lanes = [Lane(j, seed, fresh, self._draw, refine) for j in indices]
 
     def begin(self) -> None:
         """Fill all lanes with fresh samples."""

@@ -111,6 +111,23 @@ class SampleOptions(BaseModel):
         )
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a sample comes from: enough to draw a part of it again, closer.
+
+    Attributes:
+        photo: the photograph.
+        mask: (H, W) uint8, the target on it.
+        crop: the view of it that the sample is.
+        damage: seed of the colour damage of another view; None: not augmented.
+    """
+
+    photo: Photo
+    mask: NDArray[np.uint8]
+    crop: Crop
+    damage: int | None
+
+
 @dataclass
 class Sample:
     """A crop with a target and a session in progress on it.
@@ -122,6 +139,8 @@ class Sample:
         probability: (S, S) float16, what the model said last (0 at the start).
         positive: positive clicks so far, (x, y) pixels of the crop.
         negative: negative clicks so far.
+        last: the latest correction among them, or None.
+        origin: where it was drawn from, or None.
     """
 
     image: NDArray[np.uint8]
@@ -130,6 +149,8 @@ class Sample:
     probability: NDArray[np.float16]
     positive: list[Click] = field(default_factory=list)
     negative: list[Click] = field(default_factory=list)
+    last: Click | None = None
+    origin: Origin | None = None
 
     def correct(self, rng: np.random.Generator) -> bool:
         """Add the next simulated click for the current probability; False when all is right."""
@@ -138,6 +159,7 @@ class Sample:
         )
         if click is None:
             return False
+        self.last = click[0]
         (self.positive if click[1] else self.negative).append(click[0])
         return True
 
@@ -161,11 +183,14 @@ def draw(
     void = photo.void_mask()
     ignore = np.zeros_like(shown) if void is None else crop.mask(void) & ~shown
     image = crop.image(photo.image())
+    # A generator of its own: whether a sample is drawn again must not change the following ones.
+    again = int(rng.spawn(1)[0].integers(2**32)) if options.augment else None
     sample = Sample(
         image=damage(image, rng) if options.augment else image,
         target=shown,
         ignore=ignore,
         probability=np.zeros((size, size), np.float16),
+        origin=Origin(photo, target.mask, crop, again),
     )
     if rng.random() < options.damaged:
         sample.probability = damaged_mask(shown, rng).astype(np.float16)

@@ -120,6 +120,7 @@ class Trainer:
             schedule.seed,
             sessions.next_click_probability,
             self.config.machine.workers,
+            sessions.refine_probability,
         )
 
     def _load_teacher(self) -> Teacher | None:

@@ -35,6 +35,7 @@ class TorchPredictor:
     """
 
     backend = "pytorch"
+    sha256 = ""
 
     def __init__(self, network: nn.Module, metadata: BundleMetadata, device: torch.device) -> None:
         self.metadata = metadata

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clickcut_eval.errors import MethodError
 from clickcut_eval.methods.base import Method
+
+if TYPE_CHECKING:
+    from clickcut_eval.methods.dense_crf import DenseCrf
 
 CLASSICAL = {
     "graph-cut": ("Graph cut", "graph_cut:GraphCut"),
@@ -25,10 +28,11 @@ CLASSICAL = {
 """Name -> title, and module and class of the methods that need the image alone."""
 
 SEMANTIC = {
-    "semantic": ("Semantic FCN + component", 0),
-    "semantic-crf": ("The same + CRF mean field", 1),
+    "semantic": ("Semantic FCN + component", "none"),
+    "semantic-crf": ("The same + dense CRF, weights set by hand", "hand-set"),
+    "semantic-crf-learned": ("The same + CRF learned as layers (CRF-RNN)", "learned"),
 }
-"""Name -> title, and whether a dense CRF refines the labels."""
+"""Name -> title, and the CRF that refines the labels."""
 
 OURS = "ours"
 NAMES = (*CLASSICAL, "fcn", "fcn-cut", *SEMANTIC, "sam")
@@ -93,12 +97,21 @@ def build(spec: MethodSpec, threads: int = 1) -> Method:
     if spec.kind in SEMANTIC:
         from clickcut_eval.methods.semantic import Semantic
 
-        return Semantic(spec.file("segmenter"), bool(SEMANTIC[spec.kind][1]), threads)
+        return Semantic(spec.file("segmenter"), _crf(spec.kind), threads)
     if spec.kind == "sam":
         from clickcut_eval.methods.sam import Sam
 
         return Sam(spec.file("encoder"), spec.file("decoder"), threads)
     raise MethodError(f"unknown method {spec.name!r}; there are {', '.join(NAMES)}")
+
+
+def _crf(kind: str) -> DenseCrf | None:
+    from clickcut_eval.methods.dense_crf import DenseCrf
+
+    which = SEMANTIC[kind][1]
+    if which == "none":
+        return None
+    return DenseCrf.learned() if which == "learned" else DenseCrf()
 
 
 def describe(spec: MethodSpec) -> dict[str, Any]:
@@ -111,10 +124,9 @@ def describe(spec: MethodSpec) -> dict[str, Any]:
     about: dict[str, str] = {}
     if spec.kind in CLASSICAL:
         parameters = dataclasses.asdict(_classical(spec.kind).Parameters())
-    elif spec.kind == "semantic-crf":
-        from clickcut_eval.methods.dense_crf import DenseCrf
-
-        parameters = dataclasses.asdict(DenseCrf())
+    elif spec.kind in SEMANTIC:
+        crf = _crf(spec.kind)
+        parameters = dataclasses.asdict(crf) if crf else {}
     elif spec.kind == OURS:
         from clickcut.backends import load_predictor
 

@@ -20,15 +20,15 @@ class Semantic:
 
     Args:
         weights: of the segmenter.
-        crf: refine the labels with mean-field inference in a dense CRF.
+        crf: refines the labels by mean-field inference; None: they stay.
         threads: of the network.
     """
 
     max_clicks = 1
 
-    def __init__(self, weights: Path, crf: bool, threads: int = 1) -> None:
+    def __init__(self, weights: Path, crf: DenseCrf | None, threads: int = 1) -> None:
         self._segmenter = Segmenter(weights, threads)
-        self._crf = DenseCrf() if crf else None
+        self._crf = crf
 
     def set_image(self, pixels: NDArray[np.uint8]) -> None:
         """See `Method.set_image`."""

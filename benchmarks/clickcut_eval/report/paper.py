@@ -16,7 +16,7 @@ _ROWS = {
 }
 _FIRST_CLICK = {
     "semantic": (42.37, 16.14),
-    "semantic-crf": (47.01, 13.28),
+    "semantic-crf-learned": (47.01, 13.28),
     "fcn-cut": (48.35, 42.94),
 }
 

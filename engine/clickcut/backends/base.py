@@ -14,10 +14,17 @@ from clickcut.errors import BundleError, ClickcutError, printable
 
 
 class Predictor(Protocol):
-    """A loaded model in a back-end. Safe to call from several threads at once."""
+    """A loaded model in a back-end. Safe to call from several threads at once.
+
+    Attributes:
+        metadata: of the model.
+        backend: its name.
+        sha256: of the model's file, without its seal, hex; "" for a model without a file.
+    """
 
     metadata: BundleMetadata
     backend: str
+    sha256: str
 
     def warm_up(self) -> None:
         """Do everything that would slow down the first prediction.

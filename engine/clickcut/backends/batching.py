@@ -32,11 +32,13 @@ class BatchingPredictor:
     Attributes:
         metadata: of the predictor.
         backend: of the predictor.
+        sha256: of the predictor.
     """
 
     def __init__(self, predictor: Predictor, max_batch: int, max_delay: float) -> None:
         self.metadata = predictor.metadata
         self.backend = predictor.backend
+        self.sha256 = predictor.sha256
         self._predictor = predictor
         self._max_batch = max_batch
         self._max_delay = max_delay

@@ -115,6 +115,7 @@ class OnnxPredictor:
         self.backend = backend
         bundle = read_bundle(path)
         self.metadata = bundle.metadata
+        self.sha256 = bundle.sha256
         self._threads = threads or available_cores()
         providers = self._providers(bundle.data, path, max_batch)
         self._session = self._load(bundle.data, path, self._options(), providers)

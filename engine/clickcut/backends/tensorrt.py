@@ -76,6 +76,7 @@ class TensorRTPredictor:
     def __init__(self, path: Path) -> None:
         plan = read_plan(path)
         self.metadata = plan.metadata
+        self.sha256 = plan.facts.plan_sha256
         self._profile = plan.facts.profile
         self._trt = _module(plan)
         check_version(plan, self._trt.__version__)

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import grpc
 
-from clickcut.client.channel import Channels, Endpoint, Lease
+from clickcut import tracing
+from clickcut.client.channel import SERVICE, SESSION_METHOD, Channels, Endpoint, Lease, Metadata
 from clickcut.client.failures import UnreachableError, connection_broke, error_of_rpc, not_sent
 from clickcut.client.protocol import (
     CLOSE_SECONDS,
@@ -24,6 +25,7 @@ from clickcut.client.protocol import (
     Talk,
     Upload,
 )
+from clickcut.client.routing import routing_metadata
 from clickcut.errors import ClickcutError, UsageError
 from clickcut.v1 import clickcut_pb2 as pb
 
@@ -75,6 +77,7 @@ class Driver:
         self._stream: Any = None
         self._lease: Lease[grpc.aio.Channel] | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self._trace = tracing.NO_STREAM
 
     def another(self) -> Driver:
         """Return a driver over the same channels with a separate stream."""
@@ -130,28 +133,37 @@ class Driver:
     async def _do(self, action: Action) -> Any:
         try:
             match action:
-                case Connect():
+                case Connect(routing_key):
                     self._disconnect()
                     self._lease = self._channels.take()
-                    self._stream = self._lease.stub.Session()
+                    self._trace = tracing.StreamTrace(SESSION_METHOD)
+                    metadata = self._metadata(routing_key) + self._trace.metadata
+                    self._stream = self._lease.stub.Session(metadata=metadata)
                 case Exchange(request, deadline):
-                    return await self._exchange(request, deadline)
+                    with self._trace.event(request.WhichOneof("event"), request.sequence):
+                        return await self._exchange(request, deadline)
                 case Disconnect():
                     self._disconnect()
-                case Call(method, request, deadline):
-                    return await self._call(method, request, deadline)
-                case Upload(requests, deadline):
-                    return await self._call("UploadImage", iter(requests), deadline)
+                case Call(method, request, deadline, routing_key):
+                    return await self._call(method, request, deadline, routing_key)
+                case Upload(requests, deadline, routing_key):
+                    return await self._call("UploadImage", iter(requests), deadline, routing_key)
                 case Sleep(seconds):
                     await asyncio.sleep(seconds)
         except grpc.aio.UsageError as error:  # the channel was closed
             raise UsageError("the client is closed; create a new one") from error
         return None
 
-    async def _call(self, method: str, request: Any, deadline: Deadline) -> Any:
+    def _metadata(self, routing_key: str) -> Metadata:
+        return self._endpoint.metadata + routing_metadata(routing_key)
+
+    async def _call(self, method: str, request: Any, deadline: Deadline, routing_key: str) -> Any:
         lease = self._channels.take()
         try:
-            return await getattr(lease.stub, method)(request, timeout=deadline.left)
+            with tracing.calling(f"{SERVICE}/{method}"):
+                call = getattr(lease.stub, method)
+                metadata = self._metadata(routing_key) + tracing.outgoing()
+                return await call(request, timeout=deadline.left, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             if not deadline.left:
                 self._channels.abandon(lease)
@@ -202,6 +214,7 @@ class Driver:
         if self._stream is not None:
             self._stream.cancel()
             self._stream = None
+        self._trace.end()
         if self._lease is not None:
             self._release(self._lease)
             self._lease = None

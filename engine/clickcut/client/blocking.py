@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 
 import grpc
 
-from clickcut.client.channel import Channels, Endpoint, Lease
+from clickcut import tracing
+from clickcut.client.channel import SERVICE, SESSION_METHOD, Channels, Endpoint, Lease, Metadata
 from clickcut.client.failures import UnreachableError, connection_broke, error_of_rpc, not_sent
 from clickcut.client.protocol import (
     Action,
@@ -31,6 +32,7 @@ from clickcut.client.protocol import (
     Talk,
     Upload,
 )
+from clickcut.client.routing import routing_metadata
 from clickcut.client.watchdog import watchdog
 from clickcut.errors import ClickcutError, UsageError
 from clickcut.v1 import clickcut_pb2 as pb
@@ -50,6 +52,7 @@ class Driver:
         self._process = os.getpid()
         self._stream: _Stream | None = None
         self._lease: Lease[grpc.Channel] | None = None
+        self._trace = tracing.NO_STREAM
 
     def another(self) -> Driver:
         """Return a driver over the same channels with a separate stream."""
@@ -93,6 +96,7 @@ class Driver:
         if stream is None or self._process != os.getpid():
             return None
         stream.finish()
+        self._trace.end()
         return stream
 
     def close(self) -> None:
@@ -111,28 +115,37 @@ class Driver:
     def _do(self, action: Action) -> Any:
         try:
             match action:
-                case Connect():
+                case Connect(routing_key):
                     self._disconnect()
                     self._lease = self._channels.take()
-                    self._stream = _Stream(self._lease.stub)
+                    self._trace = tracing.StreamTrace(SESSION_METHOD)
+                    metadata = self._metadata(routing_key) + self._trace.metadata
+                    self._stream = _Stream(self._lease.stub, metadata)
                 case Exchange(request, deadline):
-                    return self._exchange(request, deadline)
+                    with self._trace.event(request.WhichOneof("event"), request.sequence):
+                        return self._exchange(request, deadline)
                 case Disconnect():
                     self._disconnect()
-                case Call(method, request, deadline):
-                    return self._call(method, request, deadline)
-                case Upload(requests, deadline):
-                    return self._call("UploadImage", iter(requests), deadline)
+                case Call(method, request, deadline, routing_key):
+                    return self._call(method, request, deadline, routing_key)
+                case Upload(requests, deadline, routing_key):
+                    return self._call("UploadImage", iter(requests), deadline, routing_key)
                 case Sleep(seconds):
                     time.sleep(seconds)
         except ValueError as error:  # of gRPC: the channel was closed
             raise UsageError("the client is closed; create a new one") from error
         return None
 
-    def _call(self, method: str, request: Any, deadline: Deadline) -> Any:
+    def _metadata(self, routing_key: str) -> Metadata:
+        return self._endpoint.metadata + routing_metadata(routing_key)
+
+    def _call(self, method: str, request: Any, deadline: Deadline, routing_key: str) -> Any:
         lease = self._channels.take()
         try:
-            return getattr(lease.stub, method)(request, timeout=deadline.left)
+            with tracing.calling(f"{SERVICE}/{method}"):
+                call = getattr(lease.stub, method)
+                metadata = self._metadata(routing_key) + tracing.outgoing()
+                return call(request, timeout=deadline.left, metadata=metadata)
         except grpc.RpcError as error:
             if not deadline.left:
                 self._channels.abandon(lease)
@@ -163,6 +176,7 @@ class Driver:
         if self._stream is not None:
             self._stream.cancel()
             self._stream = None
+        self._trace.end()
         if self._lease is not None:
             self._release(self._lease)
             self._lease = None
@@ -175,10 +189,10 @@ class Driver:
 class _Stream:
     """A session stream. One thread at a time waits for replies."""
 
-    def __init__(self, stub: Any) -> None:
+    def __init__(self, stub: Any, metadata: Metadata) -> None:
         self._requests: queue.SimpleQueue[pb.SessionRequest | None] = queue.SimpleQueue()
         self._last = threading.Event()
-        self._call: Any = stub.Session(self._outgoing())
+        self._call: Any = stub.Session(self._outgoing(), metadata=metadata)
 
     @property
     def ended(self) -> bool:

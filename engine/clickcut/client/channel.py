@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,9 +15,24 @@ from typing import Any, Generic, TypeVar
 import grpc
 
 from clickcut.errors import EventError, UsageError
+from clickcut.v1 import clickcut_pb2 as pb
 from clickcut.v1 import clickcut_pb2_grpc
 
 C = TypeVar("C")
+
+SERVICE: str = pb.DESCRIPTOR.services_by_name["Clickcut"].full_name
+SESSION_METHOD = f"{SERVICE}/Session"
+
+Metadata = tuple[tuple[str, str], ...]
+"""What is sent with a call beside its messages."""
+
+TOKEN_VARIABLE = "CLICKCUT_TOKEN"
+"""Environment variable with the token of clients that are given none."""
+
+PLAINTEXT_VARIABLE = "CLICKCUT_PLAINTEXT_TOKEN"
+"""Environment variable that allows to send it without TLS to another machine: 1 or true."""
+
+_TOKEN = re.compile(r"[!-~]{1,512}")
 
 MAX_REPLY_BYTES = 256 * 2**20
 """Maximum size of a reply; a mask of 100 megapixels with an edge at every other pixel fits."""
@@ -35,6 +52,30 @@ def _is_address(value: object) -> bool:
     return ":" in value and not value.lower().startswith(("http:", "https:"))
 
 
+def check_token(token: object) -> None:
+    """Check that a token can be sent.
+
+    Raises:
+        EventError: it cannot.
+    """
+    if not isinstance(token, str) or (token and not _TOKEN.fullmatch(token)):
+        raise EventError(
+            "a token is at most 512 printable ASCII characters without spaces; this one is not"
+        )
+
+
+def token_or_default(token: str | None) -> str:
+    """Return a token; None for the one in the environment, "" where there is none."""
+    return os.environ.get(TOKEN_VARIABLE, "").strip() if token is None else token
+
+
+def plaintext_or_default(allowed: bool | None) -> bool:
+    """Return whether a token may be sent in plain text; None for what the environment says."""
+    if allowed is not None:
+        return allowed
+    return os.environ.get(PLAINTEXT_VARIABLE, "").strip().lower() in ("1", "true", "yes", "on")
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """A server and how to reach it.
@@ -43,11 +84,15 @@ class Endpoint:
         address: HOST:PORT, or unix:PATH.
         credentials: for TLS; None = plain text.
         keepalive_seconds: see `KEEPALIVE_SECONDS`.
+        token: sent with every call; "" for none.
+        plaintext_token: whether to send it without TLS to another machine as well.
     """
 
     address: str
     credentials: grpc.ChannelCredentials | None = None
     keepalive_seconds: float = KEEPALIVE_SECONDS
+    token: str = field(default="", repr=False)
+    plaintext_token: bool = False
 
     def __post_init__(self) -> None:
         if not _is_address(self.address):
@@ -57,6 +102,18 @@ class Endpoint:
             raise EventError(
                 f"keepalive_seconds must lie in 0.1 to 86400, got {self.keepalive_seconds!r}"
             )
+        check_token(self.token)
+        if self.token and not (self.credentials or self.plaintext_token or self.is_local):
+            raise EventError(
+                f"the token would be sent to {self.address} in plain text, for all to read on the "
+                "way: use TLS (credentials=..., --tls), or allow it (plaintext_token=True, "
+                "--plaintext-token), or send no token (token='', CLICKCUT_TOKEN unset)"
+            )
+
+    @property
+    def metadata(self) -> Metadata:
+        """Metadata of every call."""
+        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
 
     @property
     def options(self) -> list[tuple[str, int]]:
@@ -117,26 +174,54 @@ class Endpoint:
         return grpc.aio.secure_channel(self.address, self.credentials, self.options)
 
 
-def tls_credentials(tls: bool, authorities: Path | None) -> grpc.ChannelCredentials | None:
+def tls_credentials(
+    tls: bool = False,
+    ca: Path | None = None,
+    cert: Path | None = None,
+    key: Path | None = None,
+) -> grpc.ChannelCredentials | None:
     """Return the credentials for command-line options; None for plain text.
 
     Args:
         tls: whether to use TLS.
-        authorities: file of CA certificates to trust, PEM; implies TLS. None: those bundled with
-            gRPC.
+        ca: file of CA certificates to trust, PEM; implies TLS. None: those bundled with gRPC.
+        cert: certificate chain of the client, PEM; implies TLS. None without.
+        key: private key of that certificate, PEM.
 
     Raises:
-        EventError: the file cannot be read, or holds no certificate.
+        EventError: a file cannot be read, holds no certificate, or certificate and key do not
+            belong together.
     """
-    if authorities is None:
-        return grpc.ssl_channel_credentials() if tls else None
+    if (cert is None) != (key is None):
+        raise EventError("a client certificate needs both --cert and --key")
+    if not tls and ca is None and cert is None:
+        return None
+    trusted = None if ca is None else read_file(ca)
+    if trusted is not None and b"-----BEGIN CERTIFICATE-----" not in trusted:
+        raise EventError(f"{ca}: holds no certificate in PEM form")
+    if cert is None or key is None:
+        return grpc.ssl_channel_credentials(trusted)
+    chain, private = read_file(cert), read_file(key)
+    try:  # gRPC would fail at each handshake instead, without saying why
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert, key, password=lambda: "")
+    except (OSError, ValueError) as error:  # SSLError is an OSError
+        raise EventError(
+            f"cannot use the certificate {cert} with the key {key}: both must be PEM, not "
+            f"encrypted, and belong together ({getattr(error, 'reason', None) or error})"
+        ) from error
+    return grpc.ssl_channel_credentials(trusted, private, chain)
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of a file that a user named.
+
+    Raises:
+        EventError: it cannot be read.
+    """
     try:
-        data = authorities.read_bytes()
+        return path.read_bytes()
     except OSError as error:
-        raise EventError(f"{authorities}: cannot be read ({error.strerror})") from error
-    if b"-----BEGIN CERTIFICATE-----" not in data:
-        raise EventError(f"{authorities}: holds no certificate in PEM form")
-    return grpc.ssl_channel_credentials(data)
+        raise EventError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 # ---- channels that are replaced

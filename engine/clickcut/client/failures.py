@@ -12,7 +12,7 @@ import grpc
 from clickcut.client.channel import Endpoint
 from clickcut.client.replies import InvalidReplyError
 from clickcut.errors import ClickcutError, LimitError, UnavailableError, printable
-from clickcut.grpc_status import ERROR_KEY, MAX_MESSAGE, error_of
+from clickcut.grpc_status import ERROR_KEY, MAX_MESSAGE, RETRY_KEY, error_of, seconds_of
 
 _NOT_CONNECTED = re.compile(
     r"failed to connect|resol(ution|ve)|addresses|TRANSIENT_FAILURE|Connection refused", re.I
@@ -31,11 +31,22 @@ _NO_TLS_THERE = re.compile(r"WRONG_VERSION_NUMBER|wrong version number|PACKET_LE
 _TLS_REFUSED = re.compile(r"CERTIFICATE_VERIFY_FAILED|certificate|Peer name|handshake", re.I)
 """... that the two ends could not agree on TLS."""
 
+_ENDED = re.compile(r"Socket closed|connection reset", re.I)
+"""... that the server ended the connection, as one does that asks for a client certificate."""
+
 _BODY_LIMIT = re.compile(r"status: 413|HTTP status code 413|Request Entity Too Large", re.I)
 """... that a proxy answered with HTTP 413."""
 
 _GATEWAY = re.compile(r"status: 50[234]|HTTP status code 50[234]")
 """... that a proxy could not reach the server behind it."""
+
+_NO_APPLICATION = re.compile(r"^Application ('.*' not found|metadata not set)")
+"""... that Ray Serve answers, and the application does not run there (yet)."""
+
+_NO_SERVER_BEHIND = re.compile(
+    r"no healthy upstream|reset reason: (remote |local )?connection failure"
+)
+"""... that Envoy found no server to send the request to, so that none has received it."""
 
 _TRANSPORT = frozenset(
     {
@@ -87,12 +98,18 @@ def error_of_rpc(error: grpc.RpcError, endpoint: Endpoint) -> ClickcutError:
     metadata: Any = error.trailing_metadata() or ()
     trailing: dict[str, Any] = dict(tuple(pair) for pair in metadata)
     name = str(trailing.get(ERROR_KEY, ""))
+    retry_after = seconds_of(trailing.get(RETRY_KEY, ""))
     code, details = error.code(), printable(error.details() or "", MAX_MESSAGE)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
         return LimitError(f"a message to or from {endpoint.address} is too large ({details})")
-    if name or code not in _TRANSPORT:
-        return error_of(code, details, name)
     address = endpoint.address
+    if not name and code is grpc.StatusCode.NOT_FOUND and _NO_APPLICATION.search(details):
+        return UnavailableError(
+            f"Ray Serve answers at {address}, and the application is not running there (yet): "
+            f"{details}"
+        )
+    if name or code not in _TRANSPORT:
+        return error_of(code, details, name, retry_after)
     if _BODY_LIMIT.search(details):
         return BodyLimitError(
             f"a proxy in front of {address} refuses messages of this size (HTTP 413): raise its "
@@ -103,6 +120,10 @@ def error_of_rpc(error: grpc.RpcError, endpoint: Endpoint) -> ClickcutError:
     if _GATEWAY.search(details):
         return connection_broke(
             f"a proxy answers at {address}, and the server behind it does not ({details})"
+        )
+    if _NO_SERVER_BEHIND.search(details):
+        return UnreachableError(
+            f"a proxy answers at {address}, and there is no server behind it now ({details})"
         )
     if not _NOT_CONNECTED.search(details):
         hint = _plain_text_hint(endpoint) if code is grpc.StatusCode.UNAVAILABLE else ""
@@ -119,6 +140,11 @@ def _reason(endpoint: Endpoint, details: str) -> str:
         return (
             "TLS failed: its certificate is not signed by the authority given, or is for another "
             "host name"
+        )
+    if endpoint.credentials is not None and _ENDED.search(details):
+        return (
+            "it ended the TLS handshake: it asks for a client certificate of its authority "
+            "(--cert and --key), or does not accept this one"
         )
     reason = "is it running (clickcut serve)?"
     if not _NOT_THERE.search(details):

@@ -36,6 +36,11 @@ class Picture:
     digest: str
     window: pb.Window | None = None
 
+    @property
+    def routing_key(self) -> str:
+        """Key of requests that need this image and no session; see `routing_metadata`."""
+        return self.digest[:16]
+
     @staticmethod
     def of(source: ImageSource, window: WindowLike | None = None) -> Picture:
         """Read or encode an image; pixels become a PNG.

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from clickcut.client.failures import UnreachableError
 from clickcut.client.picture import Picture
+from clickcut.client.routing import new_routing_key
 from clickcut.errors import (
     BusyError,
     ClickcutError,
@@ -50,12 +51,18 @@ CLOSE_SECONDS = 5.0
 FIRST_DELAY, LONGEST_DELAY = 0.05, 1.0
 """Seconds between attempts to reach the server."""
 
+RETRY_JITTER = 0.5
+"""Maximum additional delay when the server names one, as a fraction of it: those refused together
+must not return together."""
+
 _MAX_SECONDS = 1e6
 
 
 @dataclass(frozen=True, slots=True)
 class Connect:
     """Open a new session stream, replacing the current one."""
+
+    routing_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,7 @@ class Call:
     method: str
     request: Any
     deadline: Deadline
+    routing_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,7 @@ class Upload:
 
     requests: Sequence[pb.UploadImageRequest]
     deadline: Deadline
+    routing_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +170,9 @@ class Deadline:
 class Patience:
     """Waits between attempts, with exponential backoff, and gives up after some time.
 
+    A server that names the time to come back is not asked earlier; when that time is beyond the
+    end, nothing is awaited.
+
     Args:
         deadline: of the call.
         seconds: maximum time to try.
@@ -176,10 +188,13 @@ class Patience:
         Raises:
             ClickcutError: the one given, when the time is up.
         """
+        left = self._end - time.monotonic()
         # Jitter: clients that lost a server together must not return together.
-        delay = self._delay * random.uniform(0.75, 1.25)
-        if time.monotonic() + delay > self._end:
+        delay = max(self._delay * random.uniform(0.75, 1.25), error.retry_after)
+        if delay > left:
             raise error
+        if error.retry_after:
+            delay = min(delay + error.retry_after * random.uniform(0.0, RETRY_JITTER), left)
         yield Sleep(delay)
         self._delay = min(2 * self._delay, LONGEST_DELAY)
 
@@ -218,17 +233,37 @@ def persisting(
             yield from starting.wait(error)
 
 
-def calling(method: str, request: Any, deadline: Deadline, harmless: bool = False) -> Talk[Any]:
-    """Call a unary method; see `persisting`."""
+def calling(
+    method: str, request: Any, deadline: Deadline, harmless: bool = False, routing_key: str = ""
+) -> Talk[Any]:
+    """Call a unary method; see `persisting`.
+
+    Args:
+        method: its name.
+        request: its message.
+        deadline: of the call.
+        harmless: see `persisting`.
+        routing_key: of the requests that it belongs to; "" if it stands alone.
+    """
+    key = routing_key or new_routing_key()
 
     def attempt() -> Talk[Any]:
-        return (yield Call(method, request, deadline))
+        return (yield Call(method, request, deadline, key))
 
     return persisting(attempt, deadline, harmless)
 
 
-def uploading(picture: Picture, deadline: Deadline) -> Talk[pb.UploadImageReply]:
-    """Upload an image in chunks, unless the server has it."""
+def uploading(
+    picture: Picture, deadline: Deadline, routing_key: str = ""
+) -> Talk[pb.UploadImageReply]:
+    """Upload an image in chunks, unless the server has it.
+
+    Args:
+        picture: the image.
+        deadline: of the call.
+        routing_key: of the session that needs the image; "" for that of the image itself.
+    """
+    key = routing_key or picture.routing_key
     data = picture.data
     requests = [
         pb.UploadImageRequest(digest=picture.digest, window=picture.window),
@@ -236,7 +271,7 @@ def uploading(picture: Picture, deadline: Deadline) -> Talk[pb.UploadImageReply]
     ]
 
     def attempt() -> Talk[pb.UploadImageReply]:
-        reply: pb.UploadImageReply = yield Upload(requests, deadline)
+        reply: pb.UploadImageReply = yield Upload(requests, deadline, key)
         return reply
 
     return persisting(attempt, deadline)
@@ -246,17 +281,18 @@ def segmenting(
     picture: Picture, request: pb.SegmentRequest, deadline: Deadline
 ) -> Talk[pb.SegmentReply]:
     """Request a mask; send the image only if the server does not have it."""
+    key = picture.routing_key
     request.image_digest = picture.digest
     if picture.window is not None:
         request.window.CopyFrom(picture.window)
     reply: pb.SegmentReply
     try:
-        reply = yield from calling("Segment", request, deadline)
+        reply = yield from calling("Segment", request, deadline, routing_key=key)
         return reply
     except ImageNotFoundError:
         if len(picture.data) <= INLINE_BYTES:
             request.image = picture.data
         else:
             yield from uploading(picture, deadline)
-    reply = yield from calling("Segment", request, deadline)
+    reply = yield from calling("Segment", request, deadline, routing_key=key)
     return reply

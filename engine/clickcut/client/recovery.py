@@ -25,6 +25,7 @@ from clickcut.client.replies import (
     raise_error_in,
     updated_mask,
 )
+from clickcut.client.routing import new_routing_key
 from clickcut.errors import (
     BusyError,
     ClickcutError,
@@ -75,6 +76,7 @@ class Recovery:
         self._connected = False
         self._closed = False
         self._restoring = False
+        self._routing_key = new_routing_key()
         self._session_id = ""
         self._sequence = 0
         self._applied = 0
@@ -124,10 +126,21 @@ class Recovery:
             yield from self._recover()
 
     def _open_new(self) -> Talk[None]:
-        """Open a session; send the image only if the server does not have it."""
+        """Open a session, one that is restored with the version of its model if it is there."""
+        if self._restoring and self.image.model_version:
+            try:
+                yield from self._open_with(f"{self.image.model}@{self.image.model_version}")
+                return
+            except EventError:
+                if self._connected:
+                    raise
+        yield from self._open_with(self._model)
+
+    def _open_with(self, model: str) -> Talk[None]:
+        """Open a session with a model; send the image only if the server does not have it."""
         opening = pb.Open(
             image_digest=self._picture.digest,
-            model=self._model,
+            model=model,
             parameters=self._parameters,
             output=_DELTA,
             window=self._picture.window,
@@ -141,14 +154,14 @@ class Recovery:
             if len(self._picture.data) <= INLINE_BYTES:
                 opening.image = self._picture.data
             else:
-                yield from uploading(self._picture, self._deadline)
+                yield from uploading(self._picture, self._deadline, self._routing_key)
             yield from self._open(opening)
         except UnreachableError as error:
             self._image_breaks += error.broke
             raise
 
     def _open(self, opening: pb.Open) -> Talk[None]:
-        yield Connect()
+        yield Connect(self._routing_key)
         reply = yield from self._exchange(pb.SessionRequest(open=opening))
         raise_error_in(reply)
         check_image(reply.image)

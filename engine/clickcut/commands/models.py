@@ -13,9 +13,19 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
+from clickcut.commands.server_options import (
+    Authorities,
+    Certificate,
+    Key,
+    PlaintextToken,
+    Tls,
+    TokenFile,
+)
+
 if TYPE_CHECKING:
     from clickcut.bundle import BundleMetadata
     from clickcut.bundle.repository import ModelFile
+    from clickcut.client.access import Access
 
 
 class _ListByDefault(TyperGroup):
@@ -45,15 +55,6 @@ Folder = Annotated[
     Path | None,
     typer.Option("--models", metavar="PATH", help="Folder of models, NAME/VERSION.onnx."),
 ]
-Tls = Annotated[bool, typer.Option("--tls", help="Use TLS.")]
-Authorities = Annotated[
-    Path | None,
-    typer.Option(
-        "--ca",
-        metavar="FILE",
-        help="CA certificates to trust, PEM; implies --tls. Default: those bundled with gRPC.",
-    ),
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 
@@ -78,15 +79,21 @@ def list_models(
     ] = "",
     tls: Tls = False,
     ca: Authorities = None,
+    cert: Certificate = None,
+    key: Key = None,
+    token_file: TokenFile = None,
+    plaintext_token: PlaintextToken = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the full metadata as JSON.")
     ] = False,
 ) -> None:
     """List models: those of a folder or those that come with clickcut, and given files."""
     from clickcut.bundle import bundled_models
+    from clickcut.client.access import Access
 
     if server:
-        rows = _rows_of_server(server, tls, ca)
+        access = Access.of(tls, ca, cert, key, token_file, plaintext_token)
+        rows = _rows_of_server(server, access)
     else:
         names = [*(bundled_models() if folder is None else ()), *(wanted or ())]
         rows = [_Row(_use_as(f, folder), f.metadata) for f in _read(names, folder)]
@@ -96,13 +103,12 @@ def list_models(
     _print_models(rows)
 
 
-def _rows_of_server(server: str, tls: bool, ca: Path | None) -> list[_Row]:
+def _rows_of_server(server: str, access: Access) -> list[_Row]:
     from clickcut.bundle import check_metadata
     from clickcut.client import Client
-    from clickcut.client.channel import tls_credentials
     from clickcut.errors import printable
 
-    with Client(server, credentials=tls_credentials(tls, ca)) as client:
+    with Client(server, **access.arguments) as client:
         return [
             _Row(
                 printable(m.name if m.share == 1 else f"{m.name}@{m.version}", 256),
@@ -262,15 +268,19 @@ def reload(
     address: Annotated[
         str, typer.Argument(metavar="ADDRESS", help="The server's --admin-address.")
     ],
+    tls: Tls = False,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key: Key = None,
 ) -> None:
     """Make a running server reload its models, and print what changed."""
     import grpc
 
-    from clickcut.client.channel import Endpoint
+    from clickcut.client.channel import Endpoint, tls_credentials
     from clickcut.client.failures import error_of_rpc
     from clickcut.v1 import admin_pb2, admin_pb2_grpc
 
-    endpoint = Endpoint(address)
+    endpoint = Endpoint(address, tls_credentials(tls, ca, cert, key))
     try:
         with endpoint.channel() as channel:
             stub = admin_pb2_grpc.AdminStub(channel)

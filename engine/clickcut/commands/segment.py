@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clickcut.commands.prompt_options import Box, Click, parse_box, parse_click, parse_window
+from clickcut.commands.server_options import (
+    Authorities,
+    Certificate,
+    Key,
+    PlaintextToken,
+    Tls,
+    TokenFile,
+)
 
 if TYPE_CHECKING:
     from clickcut.commands.segmenter import Segmenter
@@ -49,14 +57,12 @@ def segment(
         str, typer.Option(help="A name from `clickcut models`, or the path of a bundle.")
     ] = "",
     server: Annotated[str, typer.Option(metavar="HOST:PORT", help="Use a running server.")] = "",
-    tls: Annotated[bool, typer.Option("--tls", help="Use TLS.")] = False,
-    ca: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="CA certificates to trust, PEM; implies --tls. Default: those bundled with gRPC.",
-        ),
-    ] = None,
+    tls: Tls = False,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key: Key = None,
+    token_file: TokenFile = None,
+    plaintext_token: PlaintextToken = None,
     cut: Annotated[
         bool, typer.Option(help="Snap the outline to the image's edges with a graph cut.")
     ] = True,
@@ -74,7 +80,7 @@ def segment(
             "--format",
             metavar="NAME",
             help="Write an annotation format into the folder --out: png, png-indexed, coco, "
-            "coco-polygons, yolo, label-studio, labelme, cvat or geojson.",
+            "coco-polygons, yolo, label-studio, label-studio-polygons, labelme, cvat or geojson.",
         ),
     ] = "",
     table: Annotated[
@@ -101,7 +107,7 @@ def segment(
 
     Example: clickcut segment photos --clicks clicks.csv --format coco --out annotations
     """
-    from clickcut.client.channel import tls_credentials
+    from clickcut.client.access import Access
     from clickcut.commands.segmenter import Segmenter
     from clickcut.errors import EventError
 
@@ -111,7 +117,7 @@ def segment(
         raise EventError("say where the object is: --click X,Y, --box X0,Y0,X1,Y1, or both")
     segmenter = Segmenter(
         server=server,
-        credentials=tls_credentials(tls, ca) if server else None,
+        access=Access.of(tls, ca, cert, key, token_file, plaintext_token) if server else Access(),
         model=model,
         cut=cut,
         box=corners,

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
 import numpy as np
 from numpy.typing import NDArray
 
 from clickcut.client import Client
+from clickcut.client.access import Access
 from clickcut.client.picture import Picture, window_from
 from clickcut.commands.prompt_options import Box, Click
 from clickcut.images import PreparedImage, prepare
@@ -29,7 +29,7 @@ class Segmenter:
 
     Attributes:
         server: HOST:PORT; "" for this process.
-        credentials: of the server; None for plain text.
+        access: to the server.
         model: name of the model, or in this process the path of a bundle; "" for the default.
         cut: whether the graph cut runs.
         box: around the object; None without.
@@ -37,7 +37,7 @@ class Segmenter:
     """
 
     server: str
-    credentials: grpc.ChannelCredentials | None
+    access: Access
     model: str
     cut: bool
     box: Box | None
@@ -81,7 +81,7 @@ class Segmenter:
         yield lambda path, clicks: select(self.prepared(Picture.of(path).data), clicks, None)
 
     def _client(self) -> Client:
-        return Client(self.server, credentials=self.credentials)
+        return Client(self.server, **self.access.arguments)
 
     def _ask(
         self,

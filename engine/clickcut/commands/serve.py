@@ -12,7 +12,8 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from clickcut.server.settings import ENV_PREFIX, Settings
+from clickcut.server.access_settings import ENV_PREFIX, AccessSettings
+from clickcut.server.settings import Settings
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -42,15 +43,17 @@ def serve(**flags: object) -> None:
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
-    default = "" if field.default in (None, []) else f" Default: {field.default}."
+    default = "" if field.default in (None, [], False) else f" Default: {field.default}."
     option = typer.Option(
         help=f"{field.description}{default}",
         envvar=f"{ENV_PREFIX}{name.upper()}",
-        metavar=_metavar(field.annotation),
+        metavar=None if field.annotation is bool else _metavar(field.annotation),
         show_default=False,
     )
     # Everything is parsed as text and checked by `Settings`, environment variables included.
     kind: Any = list[str] if get_origin(field.annotation) is list else str
+    if field.annotation is bool:
+        kind = bool
     annotation = Annotated[kind | None, option]
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
@@ -67,8 +70,16 @@ def _metavar(annotation: Any) -> str:
 _METAVARS = ((Path, "PATH"), (int, "NUMBER"), (float, "NUMBER"))
 
 
+def _order(field: tuple[str, FieldInfo]) -> tuple[bool, bool]:
+    """Put the address first, and what else says who may come in last; see --help."""
+    name, _ = field
+    return name != "address", name in AccessSettings.model_fields
+
+
 def _with_flags_of_settings() -> None:
-    parameters = [_parameter(name, field) for name, field in Settings.model_fields.items()]
+    parameters = [
+        _parameter(name, field) for name, field in sorted(Settings.model_fields.items(), key=_order)
+    ]
     serve.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     serve.__annotations__ = {p.name: p.annotation for p in parameters}
 

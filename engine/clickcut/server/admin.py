@@ -1,6 +1,7 @@
 """Reload the models, by SIGHUP or by the service `clickcut.v1.Admin`.
 
-The service has a separate address, reachable from this machine only, so it needs no authentication.
+The service has a separate address, which only this machine can reach, or which asks for a client
+certificate.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from clickcut.server.background import in_background
 from clickcut.server.core import Core
 from clickcut.server.edge import Call
 from clickcut.server.model_registry import Change
+from clickcut.server.settings import Settings
 from clickcut.v1 import admin_pb2, admin_pb2_grpc
 from clickcut.warm_up import warm_up
 
@@ -34,8 +36,11 @@ class Reloader:
         self._core = core
         self._lock = asyncio.Lock()
 
-    async def reload(self) -> Change:
+    async def reload(self, settings: Settings | None = None) -> Change:
         """Serve the models on disk. Open sessions keep their model.
+
+        Args:
+            settings: which models from now on; None for those of before.
 
         Raises:
             ClickcutError: a model cannot be used; nothing has changed.
@@ -44,7 +49,7 @@ class Reloader:
             raise UnavailableError("the server is not serving; models are not reloaded")
         async with self._lock:
             try:
-                commit = await in_background(self._prepare, "reload")
+                commit = await in_background(lambda: self._prepare(settings), "reload")
                 change = commit()
             except Exception as error:
                 _log.warning("models not reloaded, nothing has changed: %s", error)
@@ -61,12 +66,12 @@ class Reloader:
         except Exception:
             _log.exception("models not reloaded")
 
-    def _prepare(self) -> Callable[[], Change]:
+    def _prepare(self, settings: Settings | None) -> Callable[[], Change]:
         def warm(predictor: Predictor) -> None:
             warm_up(predictor, self._core.settings.cut_solver)
 
         try:
-            return self._core.models.prepare(warm)
+            return self._core.models.prepare(warm, settings)
         except ClickcutError as error:
             # A new error: the traceback of the old one keeps models alive until the next garbage
             # collection.

@@ -10,24 +10,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import logging
-import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
-from clickcut.errors import ClickcutError, EventError, StalledError
-from clickcut.grpc_status import ERROR_KEY, code_of
+from clickcut import tracing
+from clickcut.errors import AuthenticationError, ClickcutError, EventError, StalledError
+from clickcut.grpc_status import ERROR_KEY, RETRY_KEY, code_of, retry_ms_of
+from clickcut.server import logs
 from clickcut.server.core import Core
+from clickcut.server.fault_log import FaultLog
 from clickcut.server.peers import Peer
 from clickcut.server.rooms import Room
+from clickcut.server.tokens import Credential
 from clickcut.server.wire import check_fields
-
-_log = logging.getLogger(__name__)
 
 _MESSAGE_CHARACTERS = 1000
 """gRPC sends a status in its headers, which are limited."""
@@ -35,6 +35,10 @@ _SMALL_REPLY = 2**16
 """Bytes of a reply that is not counted."""
 _STATUS_SECONDS = 1.0
 """Seconds to wait until a status is sent; gRPC continues to try."""
+
+_WITH_TOKEN = "/clickcut.v1.Clickcut/"
+"""Methods that need a token on a server that has some. Health and reflection tell nothing of
+clients; the admin service has an address of its own, which is local or asks for a certificate."""
 
 RawContext = grpc.aio.ServicerContext[Any, Any]
 Handler = Any
@@ -55,6 +59,7 @@ class Edge(grpc.aio.ServerInterceptor):
         self._health = Room(settings.max_pending, "health checks")
         self._others = Room(settings.max_pending, "reflection calls")
         self._faults = FaultLog()
+        self._strangers = FaultLog()
         core.on_shortage.append(self.pending.clear)
 
     async def intercept_service(
@@ -69,13 +74,36 @@ class Edge(grpc.aio.ServerInterceptor):
         method = str(handler_call_details.method)
 
         async def serve(_: object, context: RawContext) -> None:
-            await self._serve(method, handler, context)
+            await self.serve(method, handler, context)
 
         return grpc.stream_stream_rpc_method_handler(serve)
 
-    async def _serve(self, method: str, handler: Handler, context: RawContext) -> None:
+    async def serve(self, method: str, handler: Handler, context: RawContext) -> None:
+        """Answer one call.
+
+        Args:
+            method: its full name, `/PACKAGE.SERVICE/METHOD`.
+            handler: of the method, with its (de)serializers.
+            context: of the call, in bytes; of gRPC, or of a host that brings calls another way.
+        """
+        metadata, peer = context.invocation_metadata(), Peer.of(context.peer())
+        with logs.request(method, peer, metadata) as request:
+            context.set_trailing_metadata(((logs.REQUEST_ID_KEY, request.request_id),))
+            if not method.startswith("/clickcut."):
+                await self._serve(request, handler, context)
+                return
+            with tracing.serving(method, metadata, {"clickcut.request_id": request.request_id}):
+                await self._serve(request, handler, context)
+
+    async def _serve(
+        self, request: logs.RequestContext, handler: Handler, context: RawContext
+    ) -> None:
+        method = request.method
         call = Call(self, handler, context)
         try:
+            if method.startswith(_WITH_TOKEN):
+                call.authenticate()
+                request.peer = call.peer
             async with self._room_of(method, call.peer):
                 await _answer(handler, call)
             return
@@ -88,7 +116,10 @@ class Edge(grpc.aio.ServerInterceptor):
                 raise asyncio.CancelledError from None
             if isinstance(raised, UnreadableError):
                 self._faults.add(call.peer, f"{method}: {raised}")
-            status = self._status_of(raised)
+            if isinstance(raised, AuthenticationError):
+                self._strangers.add(call.peer, f"{method}: refused, no valid token")
+            status = self._status_of(raised, request.request_id)
+            tracing.mark_failed(status[1], int(status[0].value[0]))
         finally:
             call.release()
         # Outside the `except`: gRPC keeps what `abort` raises, and with it the error, its
@@ -105,12 +136,17 @@ class Edge(grpc.aio.ServerInterceptor):
         room = self._health if method.startswith("/grpc.health.") else self._others
         return room.place(peer)
 
-    def _status_of(self, raised: Exception) -> tuple[StatusCode, str, tuple[tuple[str, str]]]:
+    def _status_of(
+        self, raised: Exception, request_id: str
+    ) -> tuple[StatusCode, str, tuple[tuple[str, str], ...]]:
         """Return code, message and trailing metadata."""
         error = self.core.known_error(raised)
         kind = next(k for k in type(error).__mro__ if k.__module__ == ClickcutError.__module__)
         message = str(error)[:_MESSAGE_CHARACTERS]
-        return code_of(error), message, ((ERROR_KEY, kind.__name__),)
+        trailing = [(ERROR_KEY, kind.__name__), (logs.REQUEST_ID_KEY, request_id)]
+        if (retry_ms := retry_ms_of(error)) is not None:
+            trailing.append((RETRY_KEY, str(retry_ms)))
+        return code_of(error), message, tuple(trailing)
 
 
 class UnreadableError(EventError):
@@ -127,10 +163,12 @@ class Call:
 
     Attributes:
         peer: who calls.
+        credential: the token that it presented, after `authenticate`.
     """
 
     def __init__(self, edge: Edge, handler: Handler, context: RawContext) -> None:
         self.peer = Peer.of(context.peer())
+        self.credential = Credential()
         self._edge = edge
         self._handler = handler
         self._context = context
@@ -140,6 +178,16 @@ class Call:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
+
+    def authenticate(self) -> None:
+        """Find out whose call it is.
+
+        Raises:
+            AuthenticationError: the server needs a token, and this call has no valid one.
+        """
+        tokens = self._edge.core.tokens
+        self.credential = tokens.identify(self._context.invocation_metadata())
+        self.peer = replace(self.peer, owner=self.credential.owner)
 
     async def read(self) -> Any:
         """Return the next message; `grpc.aio.EOF` when there are no more.
@@ -231,28 +279,3 @@ async def _answer(handler: Handler, call: Call) -> None:
     reply = await replies
     if not handler.response_streaming:
         await call.write(reply)
-
-
-class FaultLog:
-    """Logs invalid requests: one line per host and period, the others are counted."""
-
-    SECONDS = 60.0
-    HOSTS = 1000
-
-    def __init__(self) -> None:
-        self._hosts: OrderedDict[str, tuple[float, int]] = OrderedDict()
-        """Host -> time of its last line, and number of errors since."""
-
-    def add(self, peer: Peer, text: str) -> None:
-        """Count an error; log it unless one of the same host was logged recently."""
-        now = time.monotonic()
-        last, since = self._hosts.get(peer.host, (-self.SECONDS, 0))
-        if now - last < self.SECONDS:
-            self._hosts[peer.host] = last, since + 1
-            return
-        more = f" ({since} more since the last line)" if since else ""
-        _log.warning("%s: %s%s", peer.host, text, more)
-        self._hosts[peer.host] = now, 0
-        self._hosts.move_to_end(peer.host)
-        while len(self._hosts) > self.HOSTS:
-            self._hosts.popitem(last=False)

@@ -23,6 +23,8 @@ from clickcut.server.settings import MIB, Settings
 _ROOT = Path("/")
 _BYTES_PER_PIXEL = 20
 """Maximum for an image with clicks."""
+_COMPUTE_BASE_BYTES, _COMPUTE_BYTES_PER_PIXEL = 16 * MIB, 4
+"""Peak of a prediction and a cut; measured and rounded up."""
 _MMAP_THRESHOLD, _ARENA_MAX = -3, -8
 """Parameters of glibc's `mallopt`."""
 
@@ -52,19 +54,25 @@ class Budgets:
     pixels: int
 
     @staticmethod
-    def of(settings: Settings) -> Budgets:
-        """Return what the settings say, and where they say 0, parts of the memory that there is."""
+    def of(settings: Settings, in_use: int = 0) -> Budgets:
+        """Return what the settings say, and where they say 0, parts of the memory that is left.
+
+        Args:
+            settings: of the server.
+            in_use: bytes that the program and its models occupy.
+        """
         total = settings.memory_mib * MIB or memory_limit()
-        images = settings.image_memory_mib * MIB or min(total // 4, 2048 * MIB)
-        incoming = settings.upload_memory_mib * MIB or min(total // 16, 512 * MIB)
+        rest = max(total - in_use, total // 4)
+        images = settings.image_memory_mib * MIB or min(rest // 4, 2048 * MIB)
+        incoming = settings.upload_memory_mib * MIB or min(rest // 16, 512 * MIB)
         pixels = int(settings.max_image_megapixels * 1e6)
         return Budgets(
             total=total,
             images=images,
-            sessions=settings.session_memory_mib * MIB or min(total // 4, 2048 * MIB),
+            sessions=settings.session_memory_mib * MIB or min(rest // 4, 2048 * MIB),
             incoming=incoming,
             outgoing=incoming,
-            decoding=min(total // 8, 2048 * MIB),
+            decoding=min(rest // 8, 2048 * MIB),
             message=settings.max_message_mib * MIB or min(incoming // 2, 64 * MIB),
             pixels=pixels or min(images // _BYTES_PER_PIXEL, 100_000_000),
         )
@@ -76,11 +84,17 @@ class Allowance:
     Args:
         budget: bytes. A larger request is allowed if nothing else is in use.
         name: purpose, for error messages and as the reason of refusals.
+        total: refuse also what would take the whole process beyond this, bytes; 0: do not check.
+
+    Attributes:
+        exhausted: whether the process had too little memory since this was last reset.
     """
 
-    def __init__(self, budget: int, name: str) -> None:
+    def __init__(self, budget: int, name: str, total: int = 0) -> None:
         self._budget = budget
         self._name = name
+        self._total = total
+        self.exhausted = False
         self._used = 0
         self._lock = threading.Lock()
 
@@ -93,9 +107,17 @@ class Allowance:
         """Use more bytes.
 
         Raises:
-            BusyError: the budget is exhausted.
+            BusyError: the budget, or the memory of the process, is exhausted.
         """
         with self._lock:
+            # What is in use may not be resident yet: counted twice is safe, not at all is not.
+            if self._total and resident() + self._used + count > self._total:
+                self.exhausted = True
+                raise BusyError(
+                    f"the server is short of memory for {self._name}; try again in a moment, or "
+                    "give it more --memory-mib",
+                    reason="memory",
+                )
             if count and self._used and self._used + count > self._budget:
                 raise BusyError(
                     f"the memory for {self._name} is in use ({self._used // MIB} of "
@@ -122,6 +144,11 @@ class Allowance:
             yield
         finally:
             self.give_back(count)
+
+
+def compute_bytes(pixels: int) -> int:
+    """Return the peak memory of an event on an image of so many pixels, beside what it leaves."""
+    return _COMPUTE_BASE_BYTES + _COMPUTE_BYTES_PER_PIXEL * pixels
 
 
 def memory_limit(root: Path = _ROOT) -> int:

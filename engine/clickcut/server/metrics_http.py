@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -18,8 +19,10 @@ _SECONDS = 5.0
 _HEADER_BYTES = 16_384
 
 
-async def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> asyncio.Server:
-    """Answer every GET with the metrics of a registry.
+async def serve_metrics(
+    registry: CollectorRegistry, host: str, port: int, tls: ssl.SSLContext | None = None
+) -> asyncio.Server:
+    """Answer every GET with the metrics of a registry, over TLS if there is a context.
 
     Raises:
         OSError: the address cannot be used.
@@ -42,7 +45,10 @@ async def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> as
             with contextlib.suppress(OSError):
                 writer.close()
 
-    return await asyncio.start_server(answer, host, port, limit=_HEADER_BYTES)
+    handshake = None if tls is None else _SECONDS
+    return await asyncio.start_server(
+        answer, host, port, limit=_HEADER_BYTES, ssl=tls, ssl_handshake_timeout=handshake
+    )
 
 
 def _reply(registry: CollectorRegistry, request: bytes) -> bytes:

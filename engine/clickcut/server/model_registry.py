@@ -17,9 +17,11 @@ from pathlib import Path
 
 from clickcut.backends import Predictor, load_predictor
 from clickcut.backends.batching import BatchingPredictor
+from clickcut.backends.crowd import for_crowds
 from clickcut.backends.probe import probe
 from clickcut.bundle.repository import check_place, find_models
 from clickcut.errors import BundleError, EventError
+from clickcut.processor import available_cores
 from clickcut.server.settings import Settings
 from clickcut.v1 import clickcut_pb2 as pb
 
@@ -81,6 +83,9 @@ class Models:
     Args:
         settings: which to load, and how.
 
+    Attributes:
+        is_crowded: returns whether there is work for every core; set by who knows.
+
     Raises:
         BundleError: a file cannot be used, there is none, two are the same, or a split names a
             version that there is not.
@@ -88,9 +93,10 @@ class Models:
     """
 
     def __init__(self, settings: Settings) -> None:
+        self.is_crowded: Callable[[], bool] = lambda: False
         self._settings = settings
         self._backend = "" if settings.backend == "auto" else settings.backend
-        self._catalogue = self._build(None)
+        self._catalogue = self._build(settings, None)
 
     def __iter__(self) -> Iterator[Arm]:
         """All versions, the default's name first."""
@@ -118,6 +124,10 @@ class Models:
             raise EventError(f"no model {wanted[:80]!r}; this server has {known}")
         return Choice([Arm(arms[0].predictor, 1.0)] if version else arms)
 
+    def with_key(self, key: str) -> Predictor | None:
+        """Return the model with a key of `model_key`; None if it is not served."""
+        return next((arm.predictor for arm in self if model_key(arm.predictor) == key), None)
+
     def listing(self) -> list[pb.Model]:
         """Return the models for `ListModels`."""
         default = next(iter(self._catalogue.by_name))
@@ -137,11 +147,14 @@ class Models:
 
     # ---- reload
 
-    def prepare(self, warm_up: Callable[[Predictor], None]) -> Callable[[], Change]:
+    def prepare(
+        self, warm_up: Callable[[Predictor], None], settings: Settings | None = None
+    ) -> Callable[[], Change]:
         """Load and warm up the models that changed on disk, in a thread; serve them later.
 
         Args:
             warm_up: called with each model that was loaded.
+            settings: which models from now on; None for those of before.
 
         Returns:
             A function to call in the event loop: serves the new models, returns the changes.
@@ -150,21 +163,22 @@ class Models:
             BundleError, BackendError: as the constructor.
         """
         old = self._catalogue
-        new = self._build(old)
+        wanted = settings or self._settings
+        new = self._build(wanted, old)
         fresh = [p for path, (_, p) in new.files.items() if old.files.get(path, (0, 0))[1] is not p]
         for predictor in fresh:
             warm_up(predictor)
 
         def commit() -> Change:
-            self._catalogue = new
+            self._catalogue, self._settings = new, wanted
             return _difference(old, new)
 
         return commit
 
-    def _build(self, old: _Catalogue | None) -> _Catalogue:
-        folder = self._settings.models
+    def _build(self, settings: Settings, old: _Catalogue | None) -> _Catalogue:
+        folder = settings.models
         files: dict[Path, tuple[_Fingerprint, Predictor]] = {}
-        paths = find_models(self._settings.model, folder, self._backend)
+        paths = find_models(settings.model, folder, self._backend)
         for path in paths:
             if path in files:
                 raise BundleError(f"two models are {path}; give each only once")
@@ -177,7 +191,7 @@ class Models:
             check_place(path, folder, predictor.metadata)
             files[path] = fingerprint, predictor
         predictors = [predictor for _, predictor in files.values()]
-        return _Catalogue(files, _arms(predictors, self._settings.split))
+        return _Catalogue(files, _arms(predictors, settings.split))
 
     def _load_file(self, path: Path) -> Predictor:
         settings = self._settings
@@ -186,7 +200,9 @@ class Models:
         predictor = load_predictor(path, settings.threads, self._backend, most)
         if settings.max_batch > 1 or (settings.max_batch == 0 and on_gpu(predictor)):
             return BatchingPredictor(predictor, most, 1e-3 * settings.batch_delay_ms)
-        return predictor
+        if settings.threads or on_gpu(predictor) or available_cores() == 1:
+            return predictor
+        return for_crowds(predictor, path, lambda: self.is_crowded())
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +221,11 @@ class _Catalogue:
 def label(predictor: Predictor) -> str:
     """Return NAME@VERSION."""
     return f"{predictor.metadata.name}@{predictor.metadata.version}"
+
+
+def model_key(predictor: Predictor) -> str:
+    """Return a text that is the same for models that give the same masks."""
+    return f"{label(predictor)} {predictor.sha256} {predictor.backend}"
 
 
 def on_gpu(predictor: Predictor) -> bool:

@@ -1,15 +1,16 @@
 """Identify the peer of a request, and order requests fairly among peers.
 
-A *peer* is known by its host and its connection. Hosts take turns; within a host, its connections
-do; within a connection, the oldest entry comes first. So neither many requests on one connection
-nor many connections of one host keep others waiting.
+A *peer* is known by the token that it presented, where the server has tokens, by its host and by
+its connection. Tokens take turns; within a token, its hosts do; within a host, its connections;
+within a connection, the oldest entry comes first. So neither many requests on one connection, nor
+many connections of one host, nor many hosts with one token keep others waiting.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections import OrderedDict, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 from urllib.parse import unquote
 
@@ -26,10 +27,23 @@ class Peer:
     Attributes:
         host: an address without its port (IPv6: its /64 network), or the name of a Unix socket.
         connection: as gRPC names it, e.g. `ipv4:10.0.0.7:51234`.
+        owner: name of the token that it presented: sessions and images belong to it. "" on a
+            server without tokens.
     """
 
     host: str
     connection: str
+    owner: str = ""
+
+    @property
+    def account(self) -> str:
+        """Whom limits for one client apply to: the token, or without tokens the host."""
+        return self.owner or self.host
+
+    @property
+    def path(self) -> tuple[str, str, str]:
+        """The names by which it takes turns, the outermost first."""
+        return self.owner, self.host, self.connection
 
     @staticmethod
     def of(name: str) -> Peer:
@@ -54,49 +68,72 @@ LOCAL = Peer("", "")
 """Work of the server itself."""
 
 
+@dataclass(slots=True, eq=False)
+class _Node(Generic[T]):
+    """The entries of a token, a host or a connection; those of a connection are in `entries`."""
+
+    children: OrderedDict[str, _Node[T]] = field(default_factory=OrderedDict)
+    entries: deque[T] = field(default_factory=deque)
+    size: int = 0
+
+    def fullest(self) -> deque[T]:
+        """Return the entries of the fullest connection of the fullest host."""
+        node = self
+        while node.children:
+            node = max(node.children.values(), key=lambda child: child.size)
+        return node.entries
+
+
 class FairQueue(Generic[T]):
     """Entries of many peers, taken in turn. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._hosts: OrderedDict[str, OrderedDict[str, deque[T]]] = OrderedDict()
-        self._entries = 0
+        self._root: _Node[T] = _Node()
 
     def __len__(self) -> int:
-        return self._entries
+        return self._root.size
 
     def put(self, peer: Peer, entry: T) -> None:
         """Add an entry after those of the same connection."""
-        connections = self._hosts.setdefault(peer.host, OrderedDict())
-        connections.setdefault(peer.connection, deque()).append(entry)
-        self._entries += 1
+        node = self._root
+        node.size += 1
+        for name in peer.path:
+            node = node.children.setdefault(name, _Node())
+            node.size += 1
+        node.entries.append(entry)
 
     def take(self) -> T | None:
         """Take the next entry; None when there is none."""
-        if not self._hosts:
+        node = self._root
+        if not node.size:
             return None
-        host, connections = self._hosts.popitem(last=False)
-        connection, entries = connections.popitem(last=False)
-        entry = entries.popleft()
-        self._entries -= 1
-        if entries:
-            connections[connection] = entries  # to the end of the queue
-        if connections:
-            self._hosts[host] = connections
-        return entry
+        node.size -= 1
+        while node.children:
+            name, child = node.children.popitem(last=False)
+            child.size -= 1
+            if child.size:
+                node.children[name] = child  # to the end of the queue
+            node = child
+        return node.entries.popleft()
 
     def remove(self, peer: Peer, entry: T) -> bool:
         """Take out an entry; False when it is not there."""
-        connections = self._hosts.get(peer.host, OrderedDict())
-        entries = connections.get(peer.connection, deque())
+        nodes = [self._root]
+        for name in peer.path:
+            child = nodes[-1].children.get(name)
+            if child is None:
+                return False
+            nodes.append(child)
         try:
-            entries.remove(entry)
+            nodes[-1].entries.remove(entry)
         except ValueError:
             return False
-        self._entries -= 1
-        if not entries:
-            del connections[peer.connection]
-        if not connections:
-            del self._hosts[peer.host]
+        for node in nodes:
+            node.size -= 1
+        for node, name in zip(nodes, peer.path, strict=False):
+            if not node.children[name].size:
+                del node.children[name]
+                break
         return True
 
     def heaviest(self, newcomer: Peer, margin: int) -> deque[T] | None:
@@ -104,22 +141,22 @@ class FairQueue(Generic[T]):
 
         Args:
             newcomer: peer that adds an entry.
-            margin: by how many entries more than the newcomer's a host or connection must have.
+            margin: by how many entries more than the newcomer's a token, host or connection must
+                have.
 
         Returns:
-            Those of the fullest connection of the fullest host; None when the newcomer has about
-            as many.
+            Those of the fullest connection of the fullest host of the fullest token; None when the
+            newcomer has about as many.
         """
-        hosts = {h: sum(map(len, c.values())) for h, c in self._hosts.items()}
-        if not hosts:
-            return None
-        fullest = max(hosts, key=lambda h: (hosts[h], h == newcomer.host))
-        connections = self._hosts[fullest]
-        if fullest != newcomer.host:
-            if hosts[fullest] < hosts.get(newcomer.host, 0) + margin:
+        node = self._root
+        for own_name in newcomer.path:
+            if not node.children:
                 return None
-            return max(connections.values(), key=len)
-        most = max(connections.values(), key=len)
-        if len(most) < len(connections.get(newcomer.connection, ())) + margin:
-            return None
-        return most
+            sizes = ((c.size, name == own_name, name) for name, c in node.children.items())
+            _, is_own, name = max(sizes, key=lambda size: size[:2])
+            fullest, own = node.children[name], node.children.get(own_name)
+            if not is_own:
+                few = own.size if own is not None else 0
+                return fullest.fullest() if fullest.size >= few + margin else None
+            node = fullest
+        return None if margin else node.entries

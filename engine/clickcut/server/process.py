@@ -7,21 +7,21 @@ import contextlib
 import logging
 import os
 import signal
-import ssl
 import sys
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from clickcut import tracing
 from clickcut.errors import ClickcutError
 from clickcut.processor import available_cores, available_cpus
-from clickcut.server.admin import NAME as ADMIN_NAME
-from clickcut.server.admin import AdminService, Reloader
+from clickcut.server import logs
+from clickcut.server.admin import Reloader
 from clickcut.server.background import in_background
+from clickcut.server.certificates import Certificates
 from clickcut.server.connections import allow_connections
 from clickcut.server.core import Core
 from clickcut.server.edge import Edge
@@ -29,10 +29,18 @@ from clickcut.server.memory import Budgets, tune_allocator
 from clickcut.server.model_registry import GPU_BATCH, Models
 from clickcut.server.service import NAME, ClickcutService
 from clickcut.server.settings import MIB, Settings
-from clickcut.v1 import admin_pb2_grpc, clickcut_pb2_grpc
+from clickcut.server.side_services import (
+    StartError,
+    serve_metrics,
+    start_admin,
+    start_health,
+)
+from clickcut.server.tokens import Tokens
+from clickcut.v1 import clickcut_pb2_grpc
 from clickcut.warm_up import warm_up_all
 
 _log = logging.getLogger(__name__)
+_say = logs.progress
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -44,34 +52,31 @@ def run(settings: Settings) -> int:
     Returns:
         The exit code: 0, or 2 when the server cannot start; stderr then says why.
     """
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    # SIGHUP means "reload the models", which are being loaded; its default action ends the process.
+    logs.configure(settings.log_level, settings.log_format)
+    # SIGHUP means "reload", while all is being loaded; its default action ends the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     tune_allocator()
     allow_connections()
     try:
+        tokens, certificates = Tokens.of(settings), Certificates.of(settings)
         models = Models(settings)
-        server = Server(settings, models, _workers(settings, models))
+        workers = worker_threads(settings, models)
+        server = Server(settings, models, workers, tokens, certificates)
         return asyncio.run(server.run())
     except ClickcutError as error:
-        print(f"clickcut: {error}", file=sys.stderr)
+        logs.failed(error)
         return 2
 
 
-def _workers(settings: Settings, models: Models) -> int:
-    """Threads of the compute pool; as many as a batch may hold, where batches pay."""
+def worker_threads(settings: Settings, models: Models) -> int:
+    """Return the number of threads of the compute pool.
+
+    As many as a batch may hold, where batches pay.
+    """
     if settings.workers:
         return settings.workers
     most = settings.max_batch or (GPU_BATCH if models.on_gpu else 1)
     return max(available_cpus(), most)
-
-
-class StartError(ClickcutError):
-    """The server cannot start: an address in use, a bad certificate."""
 
 
 class Server:
@@ -81,10 +86,21 @@ class Server:
         settings: see there.
         models: loaded, not yet warm.
         workers: threads of the compute pool.
+        tokens: that clients may use.
+        certificates: for TLS; None for plain text.
     """
 
-    def __init__(self, settings: Settings, models: Models, workers: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        models: Models,
+        workers: int,
+        tokens: Tokens,
+        certificates: Certificates | None,
+    ) -> None:
         self._settings = settings
+        self._tokens = tokens
+        self._certificates = certificates
         self._models = models
         self._workers = workers
         self._health = health.aio.HealthServicer()
@@ -101,17 +117,22 @@ class Server:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop_signal)
-        core = Core(self._settings, self._models, self._workers)
+        core = Core(self._settings, self._models, self._workers, self._tokens)
         service = ClickcutService(core)
         reloader = Reloader(core)
         loop.add_signal_handler(signal.SIGHUP, self._on_reload_signal, core, reloader)
         server = self._make(core, service)
         async with contextlib.AsyncExitStack() as at_end:
+            if self._settings.traces != "off":
+                at_end.callback(tracing.export(self._settings.traces))
             at_end.push_async_callback(self._end, core, server)
             await self._start(server, core)
-            at_end.push_async_callback(await self._serve_metrics(core))
-            at_end.push_async_callback(await self._start_admin(core, reloader))
-            for work in (core.sweep(), core.watch_memory()):
+            tls = self._certificates
+            at_end.push_async_callback(await serve_metrics(core, tls, _say))
+            at_end.push_async_callback(await start_health(core, self._health, _say))
+            at_end.push_async_callback(await start_admin(core, reloader, tls, _say))
+            watching = [tls.watch()] if tls else []
+            for work in (core.sweep(), core.watch_memory(), *watching):
                 at_end.callback(asyncio.create_task(work).cancel)
             _say("warming up")
             if await self._unless_stopped(self._warm_up):
@@ -157,67 +178,37 @@ class Server:
         port = self._bind(server)
         await server.start()
         self._describe(port, core.budgets)
-
-    async def _start_admin(self, core: Core, reloader: Reloader) -> Callable[[], Awaitable[None]]:
-        """Start the admin service if it has an address; return a function that ends it."""
-        address = self._settings.admin_address
-        if address is None:
-            return _nothing
-        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)], interceptors=[Edge(core)])
-        admin_pb2_grpc.add_AdminServicer_to_server(AdminService(core, reloader), server)
-        reflection.enable_server_reflection((ADMIN_NAME, reflection.SERVICE_NAME), server)
-        try:
-            port = server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise StartError(f"cannot listen on {address} (--admin-address): {error}") from error
-        await server.start()
-        host, _, _ = address.rpartition(":")
-        _say(f"admin     {address if address.startswith('unix:') else f'{host}:{port}'}")
-        return lambda: server.stop(0)
-
-    async def _serve_metrics(self, core: Core) -> Callable[[], Awaitable[None]]:
-        """Serve the metrics if they have a port; return a function that ends it."""
-        port = self._settings.metrics_port
-        if port is None:
-            return _nothing
-        try:
-            server, port = await core.metrics.serve(self._settings.host.strip("[]"), port)
-        except OSError as error:
-            raise StartError(
-                f"cannot offer metrics on port {port}: {error.strerror or error}; give another "
-                "--metrics-port"
-            ) from error
-        _say(f"metrics   http://{self._settings.host}:{port}/metrics")
-
-        async def end() -> None:
-            server.close()
-
-        return end
+        for line in await core.durability.describe():
+            _say(line)
 
     def _bind(self, server: grpc.aio.Server) -> int:
         settings = self._settings
         address = settings.address
         try:
-            if settings.tls_cert is None or settings.tls_key is None:
+            if self._certificates is None:
                 return server.add_insecure_port(address)
-            pair = _checked_pair(settings.tls_key, settings.tls_cert)
-            return server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+            credentials = self._certificates.credentials(settings.tls_client_ca)
+            return server.add_secure_port(address, credentials)
         except (RuntimeError, ValueError, OSError) as error:
             raise StartError(
                 f"cannot listen on {address}: is another server running there, or is the address "
-                f"(or the certificate) wrong? ({error})"
+                f"wrong? ({error})"
             ) from error
 
     def _describe(self, port: int, budgets: Budgets) -> None:
         s = self._settings
-        tls = "TLS" if s.tls_cert else "no TLS"
+        tls = "no TLS" if s.tls_cert is None else "mTLS" if s.tls_client_ca else "TLS"
         _say(f"address   {s.host}:{port} ({tls})")
+        if self._tokens.required:
+            _say(f"tokens    {len(self._tokens)}")
         for arm in self._models:
             m = arm.predictor.metadata
             share = f", {arm.share:.0%} of {m.name}" if arm.share < 1 else ""
             how = f"{m.architecture}, {arm.predictor.backend}{share}"
             _say(f"model     {m.name} {m.version} ({how})")
         threads = f"{s.threads or available_cores()} threads per prediction"
+        if not s.threads and available_cores() > 1:
+            threads += " (1 in a crowd)"
         _say(f"processor {available_cpus()} of {os.cpu_count()} CPUs")
         _say(f"compute   {self._workers} workers, {threads}, queue of {s.queue} requests")
         _say(f"cut       {s.cut_solver}")
@@ -248,6 +239,9 @@ class Server:
     # ---- while it runs
 
     def _on_reload_signal(self, core: Core, reloader: Reloader) -> None:
+        core.tokens.reload()
+        if self._certificates is not None:
+            self._certificates.reload()
         core.start(reloader.reload_quietly())
 
     # ---- stop
@@ -273,6 +267,8 @@ class Server:
     async def _end(self, core: Core, server: grpc.aio.Server) -> None:
         """End all calls, after --stop-seconds by force."""
         await server.stop(0 if self._hurry.is_set() else self._settings.stop_seconds)
+        await core.durability.close()
+        core.end_records()
         core.pool.close()
         core.decoder.close()
         running = core.pool.running
@@ -285,35 +281,9 @@ class Server:
             await self._health.set(name, status)
 
 
-def _checked_pair(key: Path, certificate: Path) -> tuple[bytes, bytes]:
-    """Read a private key and its certificate chain; gRPC would fail at each handshake instead.
-
-    Raises:
-        StartError: they cannot be read, are encrypted or do not belong together.
-    """
-    try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key, password=lambda: "")  # never ask on the terminal
-        return key.read_bytes(), certificate.read_bytes()
-    except (OSError, ValueError) as error:  # SSLError is an OSError
-        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-        raise StartError(
-            f"cannot use the certificate {certificate} with the key {key}: both must be PEM, not "
-            f"encrypted, and belong together ({reason})"
-        ) from error
-
-
 def _exit_now() -> None:
     """Exit without waiting for threads, whose results are no longer needed."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
-
-
-async def _nothing() -> None:
-    """Do nothing: there is nothing to end."""
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)

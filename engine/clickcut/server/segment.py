@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
+from clickcut import tracing
 from clickcut.errors import EventError, LimitError
 from clickcut.server import replies
 from clickcut.server.core import Core
@@ -41,9 +43,13 @@ async def segment(core: Core, request: pb.SegmentRequest, peer: Peer) -> pb.Segm
     def create() -> ClickSession:
         return ClickSession(found.image, predictor, parameters, core.settings.cut_solver)
 
+    def memory() -> AbstractContextManager[None]:
+        return core.computing_on(found.image)
+
     try:
         left = core.settings.request_seconds - (time.perf_counter() - arrived)
-        reply, queue = await core.pool.run_steps(_steps(create, request), peer, left)
+        steps = _steps(create, request, memory)
+        reply, queue = await core.pool.run_steps(steps, peer, left, found.had_turn)
     finally:
         core.images.release(found.image)
     reply.image.CopyFrom(replies.image_info(found.image, predictor.metadata))
@@ -69,27 +75,32 @@ async def _find_image(core: Core, request: pb.SegmentRequest, peer: Peer) -> Fou
     if source == "image":
         return await core.images.add(request.image, peer=peer, window=window)
     if source == "image_digest":
-        return Found(core.images.find(request.image_digest, window), True)
+        return await core.durability.find_image(request.image_digest, window, peer)
     raise EventError("Segment needs an image or an image_digest")
 
 
 def _steps(
-    create: Callable[[], ClickSession], request: pb.SegmentRequest
+    create: Callable[[], ClickSession],
+    request: pb.SegmentRequest,
+    memory: Callable[[], AbstractContextManager[None]],
 ) -> Steps[pb.SegmentReply]:
-    """Apply all clicks in order, as in a session; runs in threads."""
+    """Apply all clicks in order, as in a session; runs in threads, each step with `memory`."""
     reply = pb.SegmentReply()
-    session = create()
-    if request.HasField("initial_mask"):
-        start_from(session, request.initial_mask)
-    if request.HasField("box"):
-        replies.add_timings(reply.timings, draw_box(session, request.box))
+    with memory():
+        session = create()
+        if request.HasField("initial_mask"):
+            start_from(session, request.initial_mask)
+        if request.HasField("box"):
+            replies.add_timings(reply.timings, draw_box(session, request.box))
     yield
     for click in request.clicks:
-        step = session.click(click.x, click.y, not click.negative)
+        with memory():
+            step = session.click(click.x, click.y, not click.negative)
         replies.add_timings(reply.timings, step)
         yield
     began = time.perf_counter()
-    rectangle = replies.whole(session.image)
-    reply.result.CopyFrom(replies.result(session, request.output, rectangle))
+    with tracing.span("encode"):
+        rectangle = replies.whole(session.image)
+        reply.result.CopyFrom(replies.result(session, request.output, rectangle))
     reply.timings.encode = 1e3 * (time.perf_counter() - began)
     return reply

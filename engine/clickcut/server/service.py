@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from clickcut.errors import UnavailableError
+from clickcut.errors import AuthenticationError, UnavailableError
 from clickcut.server.core import Core
 from clickcut.server.edge import Call
 from clickcut.server.segment import segment
@@ -41,6 +41,7 @@ class ClickcutService(clickcut_pb2_grpc.ClickcutServicer):
         self._uploads = Uploads(core)
         self._streams: set[SessionStream] = set()
         core.on_shortage.append(self._end_for_memory)
+        core.tokens.on_change.append(self._end_revoked)
 
     @property
     def streams(self) -> int:
@@ -54,6 +55,12 @@ class ClickcutService(clickcut_pb2_grpc.ClickcutServicer):
     def _end_for_memory(self) -> None:
         """End all session streams, and with them messages that have arrived in part."""
         self._end_all("the server is short of memory; the client should reconnect in a moment")
+
+    def _end_revoked(self) -> None:
+        """End the session streams whose token is no longer valid."""
+        for stream in list(self._streams):
+            if not self._core.tokens.accepts(stream.credential):
+                stream.end(AuthenticationError("the token is no longer valid", reason="token"))
 
     def _end_all(self, why: str) -> None:
         for stream in list(self._streams):
@@ -74,11 +81,13 @@ class ClickcutService(clickcut_pb2_grpc.ClickcutServicer):
         self, request_iterator: AsyncIterator[pb.UploadImageRequest], context: Call
     ) -> pb.UploadImageReply:
         """See clickcut.proto; chunks are read through the context."""
-        return await self._uploads.receive(context)
+        with self._core.quotas.request(context.peer.owner):
+            return await self._uploads.receive(context)
 
     async def Segment(self, request: pb.SegmentRequest, context: Call) -> pb.SegmentReply:  # type: ignore[override]  # noqa: N802
         """See clickcut.proto."""
-        return await segment(self._core, request, context.peer)
+        with self._core.quotas.request(context.peer.owner):
+            return await segment(self._core, request, context.peer)
 
     async def ListModels(  # type: ignore[override]  # noqa: N802
         self, request: pb.ListModelsRequest, context: Call

@@ -11,17 +11,29 @@ import math
 import secrets
 import time
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from clickcut.bundle import BundleMetadata
-from clickcut.errors import BusyError, ClickcutError, LimitError, SessionNotFoundError
+from clickcut.errors import (
+    BusyError,
+    ClickcutError,
+    LimitError,
+    SessionNotFoundError,
+    UnavailableError,
+)
+from clickcut.server import logs
 from clickcut.server.image_store import ImageStore
 from clickcut.server.peers import Peer
+from clickcut.server.quotas import LimitsOf, unlimited
 from clickcut.server.settings import MIB, Settings
 from clickcut.session import ClickSession
 
 _log = logging.getLogger(__name__)
+
+_OF_ONE_CLIENT = ("sessions of a host", "sessions of a token")
+"""Reasons of refusals for which a session of the same client makes room."""
 
 
 class Stream(Protocol):
@@ -42,6 +54,9 @@ class HeldSession:
         id: secret: it is all that a client needs to resume.
         lock: held while an event is applied.
         applied: sequence of the last event that was applied.
+        events: number of events that were applied; those are in the store, if there is one.
+        epoch: in which this process may append to the store.
+        unsure: whether the store must be compared with before the next event.
         nbytes: of the session after its last event.
         used: monotonic time of the last request.
         stream: the one that it is attached to; None between streams.
@@ -53,6 +68,9 @@ class HeldSession:
     id: str = field(default_factory=lambda: secrets.token_urlsafe(18))
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     applied: int = 0
+    events: int = 0
+    epoch: int = 0
+    unsure: bool = False
     nbytes: int = 0
     used: float = field(default_factory=time.monotonic)
     stream: Stream | None = None
@@ -65,18 +83,36 @@ class SessionStore:
         images: leases are released to it when sessions end.
         settings: limits.
         budget: bytes for all sessions together.
+        limits_of: limits of a token.
+
+    Attributes:
+        restorable: whether evicted sessions can be resumed.
+        on_evict: called with an evicted session that cannot.
     """
 
-    def __init__(self, images: ImageStore, settings: Settings, budget: int) -> None:
+    def __init__(
+        self,
+        images: ImageStore,
+        settings: Settings,
+        budget: int,
+        limits_of: LimitsOf = unlimited,
+    ) -> None:
         self._images = images
         self._settings = settings
         self._budget = budget
+        self._limits_of = limits_of
+        self.restorable = False
+        self.on_evict: Callable[[HeldSession], None] = lambda held: None
         self._warm: OrderedDict[str, HeldSession] = OrderedDict()
         images.make_room = self.evict_one
         self._held: dict[str, HeldSession] = {}
 
     def __len__(self) -> int:
         return len(self._held)
+
+    def held(self) -> list[HeldSession]:
+        """Return those that no thread touches."""
+        return [held for held in self._held.values() if not held.lock.locked()]
 
     @property
     def nbytes(self) -> int:
@@ -93,30 +129,49 @@ class SessionStore:
         """
         self.drop_unused()
         while (refusal := self._refusal(peer, wanted)) is not None:
-            spare = self._spare(peer if refusal.reason == "sessions of a host" else None)
+            spare = self._spare(peer if refusal.reason in _OF_ONE_CLIENT else None)
             if spare is None:
                 raise refusal
             self._evict(spare, "the server needed its room")
 
-    def add(self, session: ClickSession, model: BundleMetadata, peer: Peer) -> HeldSession:
+    def add(
+        self,
+        session: ClickSession,
+        model: BundleMetadata,
+        peer: Peer,
+        session_id: str | None = None,
+    ) -> HeldSession:
         """Hold a new session, which brings its lease of the image.
+
+        Args:
+            session: to hold.
+            model: of the session.
+            peer: who opened it.
+            session_id: of a restored session; if there is one of this id already, that is returned.
 
         Raises:
             LimitError: no room; the lease stays with the caller.
         """
+        if session_id in self._held:
+            return self._held[session_id]
         held = HeldSession(session, model, peer, nbytes=session.nbytes)
+        held.id = session_id or held.id
         self.check_room(peer, held.nbytes)
         self._held[held.id] = held
         return held
 
-    def find(self, session_id: str) -> HeldSession:
+    def find(self, session_id: str, owner: str) -> HeldSession:
         """Return the session with this id.
+
+        Args:
+            session_id: of the session.
+            owner: token of the client; the session of another one is not there for it.
 
         Raises:
             SessionNotFoundError: there is none.
         """
         held = self._held.get(session_id)
-        if held is None:
+        if held is None or held.peer.owner != owner:
             raise SessionNotFoundError(
                 "no session has this id: it was closed or evicted, or the server was restarted; "
                 "open a new one"
@@ -125,14 +180,16 @@ class SessionStore:
 
     def drop(self, held: HeldSession) -> None:
         """Remove a session."""
-        self._warm.pop(held.id, None)
-        if self._held.pop(held.id, None) is not None:
+        if self._held.get(held.id) is held:  # not another one that was restored meanwhile
+            del self._held[held.id]
+            self._warm.pop(held.id, None)
             self._images.release(held.session.image)
 
     def used(self, held: HeldSession, nbytes: int) -> None:
         """Record an event of a session and its present size; see `warm_sessions`."""
         held.used, held.nbytes = time.monotonic(), nbytes
-        if held.id not in self._held:
+        self._images.measure(held.session.image)
+        if self._held.get(held.id) is not held:
             return
         self._warm[held.id] = held
         self._warm.move_to_end(held.id)
@@ -185,34 +242,39 @@ class SessionStore:
 
     def _evict(self, held: HeldSession, why: str) -> None:
         idle = time.monotonic() - held.used
-        _log.debug("session %s evicted, idle for %.0f s: %s", held.id[:6], idle, why)
+        _log.debug("session %s evicted, idle for %.0f s: %s", logs.shown_id(held.id), idle, why)
+        if not self.restorable:
+            self.on_evict(held)
         self.drop(held)
         if held.stream is not None:
-            held.stream.end(
-                SessionNotFoundError(f"the session was evicted ({why}); open a new one")
-            )
+            held.stream.end(self._evicted(why))
+
+    def _evicted(self, why: str) -> ClickcutError:
+        if self.restorable:
+            return UnavailableError(f"the session was moved to the store ({why}); resume it")
+        return SessionNotFoundError(f"the session was evicted ({why}); open a new one")
 
     def _spare(self, peer: Peer | None) -> HeldSession | None:
         """Return the session to evict for a new one, None if all are in use.
 
-        Those without a stream come before those that are merely idle, then those of the host that
-        has the most, then the one idle for longest.
+        Those without a stream come before those that are merely idle, then those of the token or
+        host that has the most, then the one idle for longest.
 
         Args:
-            peer: of whose host it must be; None for any.
+            peer: of whose token or host it must be; None for any.
         """
         now = time.monotonic()
-        of_host = Counter(held.peer.host for held in self._held.values())
+        counts = Counter(held.peer.account for held in self._held.values())
         spare = [
             held
             for held in self._held.values()
             if not held.lock.locked()
             and (held.stream is None or now - held.used > self._settings.spare_seconds)
-            and (peer is None or held.peer.host == peer.host)
+            and (peer is None or held.peer.account == peer.account)
         ]
         return min(
             spare,
-            key=lambda held: (held.stream is not None, -of_host[held.peer.host], held.used),
+            key=lambda held: (held.stream is not None, -counts[held.peer.account], held.used),
             default=None,
         )
 
@@ -225,8 +287,14 @@ class SessionStore:
                 "one, try again later, or start it with a larger --max-sessions",
                 reason="sessions",
             )
-        most = settings.max_sessions_per_host or math.ceil(settings.max_sessions * 3 / 4)
-        if sum(held.peer.host == peer.host for held in self._held.values()) >= most:
+        most = self._most_of(peer)
+        if sum(held.peer.account == peer.account for held in self._held.values()) >= most:
+            if peer.owner:
+                return LimitError(
+                    f"your token has {most} sessions open, as many as it may: close one, or have "
+                    "its limit `sessions` raised",
+                    reason="sessions of a token",
+                )
             return LimitError(
                 f"your address has {most} sessions open, as many as one may: close one, or start "
                 "the server with a larger --max-sessions-per-host",
@@ -235,6 +303,13 @@ class SessionStore:
         if self.nbytes + wanted > self._budget:
             return self._full()
         return None
+
+    def _most_of(self, peer: Peer) -> int:
+        """Return how many sessions a client may have."""
+        share = math.ceil(self._settings.max_sessions * 3 / 4)
+        if peer.owner:
+            return self._limits_of(peer.owner).sessions or share
+        return self._settings.max_sessions_per_host or share
 
     def _full(self) -> BusyError:
         return BusyError(

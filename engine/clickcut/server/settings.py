@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
 
-ENV_PREFIX = "CLICKCUT_"
+from clickcut.server.access_settings import AccessSettings
+from clickcut.store import Limits, check_url
+
 MIB = 2**20
 
 
-class Settings(BaseSettings):
+class Settings(AccessSettings):
     """Settings of a server; the descriptions are the help texts of `clickcut serve`."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore", frozen=True)
-
-    address: str = Field(
-        "127.0.0.1:50051",
-        description="Address to listen on, HOST:PORT; host 0.0.0.0 for all interfaces, port 0 for "
-        "a free one.",
-    )
     model: Annotated[list[str], NoDecode] = Field(
         default=[],
         description="Model to serve: NAME or NAME@VERSION of --models, a name from `clickcut "
@@ -59,7 +53,12 @@ class Settings(BaseSettings):
         description="Maximum time that a batch waits for more requests (milliseconds); a single "
         "session never waits.",
     )
-    threads: int = Field(0, ge=0, description="Threads per prediction; 0 for one per core.")
+    threads: int = Field(
+        0,
+        ge=0,
+        description="Threads per prediction; 0 for one per core when a request is alone, and a "
+        "single one while there are requests for every core.",
+    )
     workers: int = Field(
         0,
         ge=0,
@@ -71,6 +70,12 @@ class Settings(BaseSettings):
         ge=0,
         description="Maximum number of requests waiting for a worker. When the queue is full, a "
         "request replaces one of the client that has the most, or is refused.",
+    )
+    queue_seconds: float = Field(
+        1.0,
+        ge=0,
+        description="The queue is full as well when a new request would wait longer than this for "
+        "a worker (seconds), as estimated from the latest ones; 0 for no limit.",
     )
     request_seconds: float = Field(
         60.0,
@@ -190,18 +195,67 @@ class Settings(BaseSettings):
         ge=0,
         description="After that, let running requests finish for this long (seconds); then exit.",
     )
-    tls_cert: Path | None = Field(None, description="Certificate chain, PEM; with --tls-key: TLS.")
-    tls_key: Path | None = Field(None, description="Private key of the certificate, PEM.")
-    metrics_port: int | None = Field(
-        None, ge=0, le=65535, description="Port for Prometheus metrics. Default: none."
+    store: str = Field(
+        "memory",
+        description="Where sessions are kept: memory (they end with the server), sqlite:PATH or "
+        "redis://HOST:PORT/DB (a server that is started later, or another one, resumes them).",
     )
-    admin_address: str | None = Field(
+    store_seconds: float = Field(
+        86400.0,
+        gt=0,
+        le=31_536_000,
+        description="Keep a session in the store for this long after its last event (seconds).",
+    )
+    store_mib: int = Field(
+        1024,
+        ge=1,
+        le=1_048_576,
+        description="Maximum size of the SQLite file of --store, MiB; in Redis, set maxmemory.",
+    )
+    store_image_mib: int = Field(
+        1024,
+        ge=1,
+        le=1_048_576,
+        description="Maximum size of all image files in the store, MiB; those of no session are "
+        "pruned, the longest unused first.",
+    )
+    store_session_mib: int = Field(
+        16,
+        ge=1,
+        le=1024,
+        description="Maximum size of the events of one session in the store, MiB.",
+    )
+    store_timeout_seconds: float = Field(
+        5.0,
+        gt=0,
+        le=60,
+        description="Refuse a request when the store does not answer for this long (seconds).",
+    )
+    record: Path | None = Field(
         None,
-        description="Address of the admin service, which reloads models: a loopback HOST:PORT or "
-        "unix:PATH. It has no authentication. Default: none, only SIGHUP.",
+        description="Write finished sessions (image, events, masks) to this folder, to train on "
+        "them; nobody is asked, so tell your users. Default: nothing is recorded.",
+    )
+    record_mib: int = Field(
+        1024,
+        ge=1,
+        le=1_048_576,
+        description="Maximum size of all files in --record, MiB; what does not fit is not "
+        "recorded. A disk that is nearly full is left alone.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Minimum severity of log messages."
+    )
+    traces: Literal["off", "otlp", "console"] = Field(
+        "off",
+        description="Export OpenTelemetry traces; otlp: to the collector that "
+        "OTEL_EXPORTER_OTLP_ENDPOINT names, over gRPC; console: to stderr, as JSON. Needs "
+        "clickcut[tracing].",
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text",
+        description="Form of the log on stderr; json: an object per line, with the ids of request "
+        "and session, which also has what is otherwise printed to stdout.",
     )
 
     @field_validator("model", "split", mode="before")
@@ -210,26 +264,10 @@ class Settings(BaseSettings):
         """Return the environment gives one string; names are separated by spaces."""
         return value.split() if isinstance(value, str) else value
 
-    @field_validator("address")
+    @field_validator("store")
     @classmethod
-    def _check_address(cls, value: str) -> str:
-        host, _, port = value.rpartition(":")
-        if not host or not port.isdecimal() or int(port) > 65535:
-            raise ValueError(f"an address is HOST:PORT with a port up to 65535, not {value!r}")
-        return value
-
-    @field_validator("admin_address")
-    @classmethod
-    def _check_admin_address(cls, value: str | None) -> str | None:
-        if value is None or value.startswith("unix:"):
-            return value
-        host = cls._check_address(value).rpartition(":")[0].strip("[]")
-        if host != "localhost" and not _is_loopback(host):
-            raise ValueError(
-                f"the admin service has no authentication, so it must be local: a loopback "
-                f"address such as 127.0.0.1:50052, or unix:PATH, not {value!r}"
-            )
-        return value
+    def _check_store(cls, value: str) -> str:
+        return check_url(value)
 
     @field_validator("split")
     @classmethod
@@ -246,22 +284,12 @@ class Settings(BaseSettings):
         return value
 
     @property
-    def host(self) -> str:
-        """The host of the address."""
-        return self.address.rpartition(":")[0]
-
-    @model_validator(mode="after")
-    def _check_tls(self) -> Settings:
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("TLS needs both --tls-cert and --tls-key")
-        for path in (self.tls_cert, self.tls_key):
-            if path is not None and not path.is_file():
-                raise ValueError(f"{path}: no such file")
-        return self
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    def store_limits(self) -> Limits:
+        """Limits of the store."""
+        return Limits(
+            seconds=self.store_seconds,
+            max_bytes=self.store_mib * MIB,
+            max_image_bytes=self.store_image_mib * MIB,
+            max_session_bytes=self.store_session_mib * MIB,
+            timeout=self.store_timeout_seconds,
+        )

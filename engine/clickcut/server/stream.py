@@ -12,15 +12,26 @@ from collections.abc import Callable
 
 import grpc
 
-from clickcut.errors import BusyError, ClickcutError, EventError, TakenOverError
-from clickcut.grpc_status import number_of
+from clickcut import tracing
+from clickcut.errors import (
+    BusyError,
+    ClickcutError,
+    EventError,
+    SessionNotFoundError,
+    TakenOverError,
+    UnavailableError,
+)
+from clickcut.grpc_status import number_of, retry_ms_of
 from clickcut.region import Region
-from clickcut.server import replies
+from clickcut.server import logs, replies
 from clickcut.server.core import Core
 from clickcut.server.edge import Call
 from clickcut.server.image_store import Found
+from clickcut.server.model_registry import model_key
+from clickcut.server.opening import begin
 from clickcut.server.requests import apply_event, check_output, parameters_of, window_of
 from clickcut.server.session_store import HeldSession
+from clickcut.server.tokens import Credential
 from clickcut.session import ClickSession, Step
 from clickcut.v1 import clickcut_pb2 as pb
 
@@ -46,6 +57,11 @@ class SessionStream:
         self._unseen: Region | None = None
         """Where the mask changed since it was sent last."""
 
+    @property
+    def credential(self) -> Credential:
+        """The token that its client presented."""
+        return self._context.credential
+
     def end(self, error: ClickcutError) -> None:
         """End the stream with an error after its running request."""
         if not self._end.done():
@@ -61,7 +77,8 @@ class SessionStream:
         if request is None:
             return
         try:
-            held = await self._open(request)
+            with tracing.span("open"):
+                held = await self._open(request)
             while (request := await self._read()) is not None:
                 reply = await self._core.finish(self._apply(held, request))
                 await self._context.write(reply)
@@ -92,6 +109,7 @@ class SessionStream:
         older, held.stream, held.used = held.stream, self, time.monotonic()
         held.peer = self._context.peer
         self._held = held
+        logs.in_session(held.id)
         if older is not None:
             older.end(TakenOverError("another stream has resumed this session"))
 
@@ -107,10 +125,11 @@ class SessionStream:
             check_output(request.output)
         self._output = opening.output
         resumes = opening.WhichOneof("source") == "session_id"
-        if resumes:
-            held, reply = await self._resume(request)
-        else:
-            held, reply = await self._open_new(request)
+        with self._core.quotas.request(self._context.peer.owner):
+            if resumes:
+                held, reply = await self._resume(request)
+            else:
+                held, reply = await self._open_new(request)
         reply.session_id = held.id
         reply.sequence = request.sequence
         reply.applied_sequence = held.applied
@@ -120,14 +139,16 @@ class SessionStream:
             await self._context.write(reply)
         except BaseException:
             if not resumes:  # the client never learns the id
-                self._core.sessions.drop(held)
+                self._drop(held)
             raise
         return held
 
     async def _resume(self, request: pb.SessionRequest) -> tuple[HeldSession, pb.SessionReply]:
-        held = self._core.sessions.find(request.open.session_id)
+        durability = self._core.durability
+        held = await durability.find(request.open.session_id, self._context.peer)
         self._attach(held)
         async with held.lock:  # an event of the broken stream may still be running
+            await durability.take(held)
             reply = await self._compute(lambda: self._state_reply(held.session, request, None))
         return held, reply
 
@@ -140,59 +161,78 @@ class SessionStream:
         image = found.image
         predictor = choice.of(image.digest)
         parameters = parameters_of(opening.parameters, predictor.metadata.parameters)
-        core.images.lease(image)
-        try:
-            core.sessions.check_room(self._context.peer, image.width * image.height)
-
-            def create() -> tuple[ClickSession, pb.SessionReply]:
-                solver = core.settings.cut_solver
-                session = ClickSession(image, predictor, parameters, solver)
-                return session, self._state_reply(session, request, None)
-
-            (session, reply), queue = await core.pool.run(
-                create, self._context.peer, core.settings.request_seconds
-            )
-            held = core.sessions.add(session, predictor.metadata, self._context.peer)
-        except BaseException:
-            core.images.release(image)
-            raise
-        core.metrics.count_model(predictor.metadata)
+        held, reply, queue = await begin(
+            core,
+            image,
+            predictor,
+            parameters,
+            self._context.peer,
+            lambda session: self._state_reply(session, request, None),
+            had_turn=found.had_turn,
+        )
         self._attach(held)
+        try:
+            await core.durability.create(held, opening, model_key(predictor))
+        except BaseException:
+            self._drop(held)
+            raise
         reply.timings.decode = found.decode
         reply.timings.queue = found.queue + queue
         return held, reply
 
+    def _drop(self, held: HeldSession) -> None:
+        """Drop a session whose client does not know of it."""
+        self._core.sessions.drop(held)
+        self._core.start(self._core.durability.drop(held.id))
+
     async def _find_image(self, opening: pb.Open) -> Found:
         source, window = opening.WhichOneof("source"), window_of(opening)
+        core, peer = self._core, self._context.peer
         if source == "image":
-            return await self._core.images.add(
-                opening.image, peer=self._context.peer, window=window
-            )
+            found = await core.images.add(opening.image, peer=peer, window=window)
+            await core.durability.keep_image(peer.owner, found.image.digest, opening.image)
+            return found
         if source == "image_digest":
-            return Found(self._core.images.find(opening.image_digest, window), True)
+            return await core.durability.find_image(
+                opening.image_digest, window, peer, for_session=True
+            )
         raise EventError("`open` needs an image, an image_digest or a session_id")
 
     # ---- events
 
     async def _apply(self, held: HeldSession, request: pb.SessionRequest) -> pb.SessionReply:
         """Apply an event and build its reply; an error that it raises becomes the reply."""
+        kind = request.WhichOneof("event") or "nothing"
+        with tracing.span(kind, {"clickcut.sequence": request.sequence}):
+            return await self._answer(held, request, kind)
+
+    async def _answer(
+        self, held: HeldSession, request: pb.SessionRequest, kind: str
+    ) -> pb.SessionReply:
         arrived = time.perf_counter()
-        kind = request.WhichOneof("event") or ""
         async with held.lock:
             if held.stream is not self:
                 raise TakenOverError("another stream has resumed this session")
             session = held.session
+            events, sent = held.events, (self._whole_sent, self._unseen)
             try:
                 check_output(request.output)
                 if kind == "close":
+                    self._core.record(held)
                     self._core.sessions.drop(held)
+                    await self._core.durability.drop(held.id)
                     reply = pb.SessionReply()
                     replies.add_state(reply, session)
                 else:
-                    if kind not in _FREEING:
-                        self._core.check_growth(held)
-                    reply = await self._compute(lambda: self._apply_and_show(held, request))
+                    with self._core.quotas.request(self._context.peer.owner):
+                        reply = await self._core.durability.change(
+                            held, request, lambda: self._change(held, request, kind in _FREEING)
+                        )
+            except (SessionNotFoundError, TakenOverError):
+                raise  # the session is not here any more
             except Exception as raised:  # an error of one event must not end the session
+                if held.events == events:  # it was not applied, or it was taken back
+                    self._whole_sent, self._unseen = sent
                 reply = self._refusal(raised)
                 replies.add_state(reply, session)
             self._core.sessions.used(held, reply.memory_bytes)
@@ -202,26 +242,49 @@ class SessionStream:
         self._count_request(reply, kind, arrived)
         return reply
 
+    async def _change(
+        self, held: HeldSession, request: pb.SessionRequest, frees: bool
+    ) -> pb.SessionReply:
+        """Apply an event and build its reply."""
+        if frees:
+            return await self._compute(lambda: self._apply_and_show(held, request))
+        self._core.check_growth(held)
+        return await self._compute(lambda: self._grow_and_show(held, request))
+
     def _refusal(self, raised: Exception) -> pb.SessionReply:
         error = self._core.known_error(raised)
-        retry = isinstance(error, BusyError)
-        return pb.SessionReply(
-            error=pb.Error(code=number_of(error), message=str(error), retry=retry)
-        )
+        tracing.mark_failed(str(error))
+        reply = pb.SessionReply(error=pb.Error(code=number_of(error), message=str(error)))
+        if isinstance(error, BusyError | UnavailableError):
+            reply.error.retry = True
+            reply.error.retry_after_ms = retry_ms_of(error) or 0
+        return reply
+
+    def _grow_and_show(self, held: HeldSession, request: pb.SessionRequest) -> pb.SessionReply:
+        """In a thread: `_apply_and_show` if there is memory for it."""
+        with self._core.computing_on(held.session.image):
+            return self._apply_and_show(held, request)
 
     def _apply_and_show(self, held: HeldSession, request: pb.SessionRequest) -> pb.SessionReply:
         """In a thread: apply an event that is new, show the state."""
         step = None
         if request.sequence == 0 or request.sequence > held.applied:
             step = apply_event(held.session, request)
-            if step is not None and request.sequence:
-                held.applied = request.sequence
+            if step is not None:
+                held.events += 1
+                held.applied = request.sequence or held.applied
         return self._state_reply(held.session, request, step)
 
     def _state_reply(
         self, session: ClickSession, request: pb.SessionRequest, step: Step | None
     ) -> pb.SessionReply:
         """In a thread: the reply that shows a state."""
+        with tracing.span("encode"):
+            return self._encoded_state(session, request, step)
+
+    def _encoded_state(
+        self, session: ClickSession, request: pb.SessionRequest, step: Step | None
+    ) -> pb.SessionReply:
         began = time.perf_counter()
         output = request.output if request.HasField("output") else self._output
         if step is not None and step.changed is not None:

@@ -49,11 +49,13 @@ class Uploads:
         if digest:
             check_digest(digest)
             try:
-                known = self._core.images.find(digest, window)
+                known = await self._core.durability.find_image(
+                    digest, window, context.peer, for_session=True
+                )
             except ImageNotFoundError:
                 pass
             else:
-                return pb.UploadImageReply(image=image_info(known), already_known=True)
+                return pb.UploadImageReply(image=image_info(known.image), already_known=True)
         seconds = _WHOLE * self._core.settings.upload_seconds
         try:
             async with self._room.place(context.peer, seconds):
@@ -76,7 +78,9 @@ class Uploads:
             while request is not None:
                 self._append(data, request.chunk)
                 request = await self._read(context)
-            return await self._core.images.add(data, digest, context.peer, window)
+            found = await self._core.images.add(data, digest, context.peer, window)
+            await self._core.durability.keep_image(context.peer.owner, found.image.digest, data)
+            return found
         finally:
             self._core.incoming.give_back(len(data))
 

@@ -35,6 +35,7 @@ from clickcut.session.events import (
 from clickcut.session.history import MAX_POINTS, History
 from clickcut.session.objects import FinishedObject, check_room
 from clickcut.session.pipeline import Pipeline
+from clickcut.session.snapshot import Events, Snapshot
 from clickcut.session.state import Computed, State, probability, total
 
 
@@ -286,6 +287,11 @@ class ClickSession:
         """Events in force for the current object."""
         return self._history.events
 
+    def events_of(self, index: int) -> list[Event]:
+        """Return the events in force for an object, the current one or another, by its index."""
+        held = self._objects[index]
+        return self.events if held is None else held.history.events
+
     @property
     def clicks(self) -> list[PlacedClick]:
         """Clicks and strokes in force, in the order made."""
@@ -333,9 +339,8 @@ class ClickSession:
 
         None if it has not run since the last reset or initial mask.
         """
-        if self._state.region is None or self._state.logits is None:
-            return None
-        return self._state.region, probability(self._state.logits)
+        output = self._state.output
+        return None if output is None else (output[0], probability(output[1]))
 
     @property
     def nbytes(self) -> int:
@@ -351,6 +356,30 @@ class ClickSession:
     def cool(self) -> None:
         """Free memory that only makes the next event faster. Changes no result."""
         self._pipeline.cool()
+
+    # ---- going back
+
+    def snapshot(self) -> Snapshot:
+        """Return what `go_back` needs to make the session what it is now."""
+        held = [found.history for found in self._objects if found is not None]
+        return Snapshot(
+            self.parameters,
+            self.object_index,
+            tuple(self._objects),
+            self._state,
+            Events.of(self._history),
+            tuple(Events.of(history) for history in held),
+        )
+
+    def go_back(self, snapshot: Snapshot) -> None:
+        """Make the session what it was at a snapshot, as if no event had followed."""
+        for events in (snapshot.current, *snapshot.finished):
+            events.put_back()
+        self.parameters = snapshot.parameters
+        self.object_index = snapshot.object_index
+        self._objects = list(snapshot.objects)
+        self._history = snapshot.current.history
+        self._take_over(Computed(snapshot.state, {}))
 
     # ---- applying events
 

@@ -12,17 +12,15 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from clickcut.backends import Predictor
 from clickcut.cut import EdgePyramid, RegionCut
 from clickcut.images import PreparedImage
 from clickcut.parameters import Parameters
 from clickcut.region import Region, around_points, choose_region, first_region
-from clickcut.resample import move, resize
 from clickcut.selection import Selection
 from clickcut.session import close_look
-from clickcut.session.box_prompt import BOX_PASSES, box_middle, box_probability, box_ring
+from clickcut.session.box_prompt import BOX_PASSES
 from clickcut.session.events import (
     BoxPrompt,
     Click,
@@ -33,7 +31,8 @@ from clickcut.session.events import (
     RemoveClick,
     Reset,
 )
-from clickcut.session.network_input import network_input
+from clickcut.session.prediction import RegionPrediction
+from clickcut.session.refinement import Refinement, blended, crop_around, depth_of
 from clickcut.session.state import Computed, State, Timings, probability, timed
 
 MAX_REPLAYED = 20
@@ -53,6 +52,7 @@ class Pipeline:
     def __init__(self, image: PreparedImage, predictor: Predictor, solver: str) -> None:
         self._image = image
         self._predictor = predictor
+        self._prediction = RegionPrediction(image, predictor)
         self._solver = solver
         self._sigma = 0.0
         self._edges: EdgePyramid = image.pyramid
@@ -160,7 +160,7 @@ class Pipeline:
         on the smaller one (see `RegionPolicy`).
         """
         policy = self._predictor.metadata.region
-        region = self._region(state, prompts, state.region)
+        before, region = state.selection, self._region(state, prompts, state.region)
         begins = state.region is None and state.selection.box is None and prompts.box is None
         for look in range(policy.max_looks):
             state = self._predict(state, region, prompts, timings)
@@ -173,6 +173,34 @@ class Pipeline:
             seen = state.region or region
             if region.area >= policy.closer_below * seen.area:
                 break
+        better = self._improve(state, before, prompts, timings)
+        return state if better is state else self._decide(better, prompts, parameters, timings)
+
+    def _improve(
+        self, state: State, before: Selection, prompts: Prompts, timings: Timings
+    ) -> State:
+        """Return the state with better logits, or the same if that is not worth the time.
+
+        Args:
+            state: after the last click.
+            before: the selection that the click corrects.
+            prompts: in force.
+            timings: added to.
+        """
+        policy, count, region = self._predictor.metadata.region, len(prompts.clicks), state.region
+        mirrors = policy.mirror and count >= policy.mirror_from
+        refines = policy.refine > 0 and count >= policy.refine_from
+        if not count or region is None or state.logits is None or not (mirrors or refines):
+            return state
+        points = [point for point in prompts.clicks[-1].points if point in prompts.points]
+        depth = depth_of(before, region, points, len(state.logits))
+        if mirrors and depth >= policy.mirror_depth:
+            mirrored = self._prediction.logits(state, region, prompts, timings, mirrored=True)
+            state = replace(state, logits=np.float32(0.5) * (state.logits + mirrored))
+        crop = crop_around(points, region, policy) if refines else None
+        if crop is not None and depth >= policy.refine_depth:
+            logits = self._prediction.logits(state, crop, prompts, timings)
+            state = replace(state, refinement=Refinement.of(crop, logits))
         return state
 
     def _look_close(self, state: State, prompts: Prompts, timings: Timings) -> State:
@@ -205,7 +233,7 @@ class Pipeline:
             return self._start(prompts)
         region = state.region
         with timed(timings, "cut"):
-            logits = state.logits
+            logits = blended(state.logits, region, state.refinement, fine=True)
             if parameters.threshold != 0.5:
                 logits = logits - np.float32(
                     math.log(parameters.threshold / (1 - parameters.threshold))
@@ -228,21 +256,7 @@ class Pipeline:
             return replace(state, selection=Selection.of(mask, region.x0, region.y0))
 
     def _predict(self, state: State, region: Region, prompts: Prompts, timings: Timings) -> State:
-        with network_input(self._predictor.metadata) as shown:
-            with timed(timings, "maps"):
-                signs = prompts.points
-                positive = [p for p, sign in signs.items() if sign]
-                negative = [p for p, sign in signs.items() if not sign]
-                if prompts.box is not None:
-                    ring = box_ring(prompts.box, self._image.width, self._image.height)
-                    negative += [p for p in ring if p not in signs]
-                    if not positive:
-                        positive = [box_middle(prompts.box)]
-                previous = self._previous(state, region, prompts)
-                shown.show(self._image, region, positive, negative, previous)
-            with timed(timings, "network"):
-                # A copy: a view would keep the output of a whole batch alive.
-                logits = self._predictor.predict(shown.buffer)[0].copy()
+        logits = self._prediction.logits(state, region, prompts, timings)
         return State(state.selection, region, logits)
 
     def _region(self, state: State, prompts: Prompts, present: Region | None) -> Region:
@@ -266,23 +280,6 @@ class Pipeline:
         needed = boxes[0].union(boxes[-1])
         needed = needed if clicked is None else needed.union(clicked)
         return choose_region(width, height, needed, present, policy.expansion, policy.min_side)
-
-    def _previous(
-        self, state: State, region: Region, prompts: Prompts
-    ) -> NDArray[np.float32] | None:
-        """Return the previous probability over `region`, (S, S) float32; None at the start."""
-        size = self._predictor.metadata.input_size
-        if state.region is not None and state.logits is not None:
-            before = move(probability(state.logits), state.region, region, outside=0.0)
-            if prompts.excluded.box is not None:
-                taken = prompts.excluded.inside(region).astype(np.float32)
-                before = before * (np.float32(1) - resize(taken, size))
-            return before
-        if state.selection.box is not None:
-            return resize(state.selection.inside(region).astype(np.float32), size)
-        if prompts.box is not None:
-            return box_probability(prompts.box, region, size)
-        return None
 
     def _use_sigma(self, sigma: float) -> None:
         if sigma != self._sigma:

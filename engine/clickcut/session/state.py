@@ -11,8 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut import tracing
 from clickcut.region import Region
 from clickcut.selection import EMPTY, Selection
+from clickcut.session.refinement import Refinement, blended
 
 Timings = dict[str, float]
 """Milliseconds by stage, "maps", "network" and "cut"; a stage that did not run is absent."""
@@ -26,16 +28,29 @@ class State:
         selection: the mask.
         region: of the last prediction; None if there was none since the last reset.
         logits: (S, S) float32 over `region`, or None with it.
+        refinement: of these logits, or None.
     """
 
     selection: Selection = EMPTY
     region: Region | None = None
     logits: NDArray[np.float32] | None = None
+    refinement: Refinement | None = None
+
+    @property
+    def output(self) -> tuple[Region, NDArray[np.float32]] | None:
+        """The region and the logits over it, (S, S) float32, refined; None before a prediction."""
+        if self.region is None or self.logits is None:
+            return None
+        return self.region, blended(self.logits, self.region, self.refinement)
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return self.selection.nbytes + (0 if self.logits is None else self.logits.nbytes)
+        return (
+            self.selection.nbytes
+            + (0 if self.logits is None else self.logits.nbytes)
+            + (0 if self.refinement is None else self.refinement.logits.nbytes)
+        )
 
 
 class Computed(NamedTuple):
@@ -54,7 +69,8 @@ class Computed(NamedTuple):
 def timed(timings: Timings, stage: str) -> Iterator[None]:
     """Add the milliseconds of the context to a stage."""
     began = time.perf_counter()
-    yield
+    with tracing.span(stage):
+        yield
     timings[stage] = timings.get(stage, 0.0) + 1e3 * (time.perf_counter() - began)
 
 

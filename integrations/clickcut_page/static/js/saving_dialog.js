@@ -11,6 +11,7 @@ const HINTS = /** @type {Record<string, string>} */ ({
   "coco-polygons": "Outlines, one JSON file. Holes are filled.",
   yolo: "Outlines in a text file, and the classes. Holes are lost.",
   "label-studio": "Exact brush masks, to be imported as tasks.",
+  "label-studio-polygons": "Outlines, to be imported as tasks. Holes are filled.",
   labelme: "Outlines; an object with holes is an exact mask.",
   cvat: "Exact masks, CVAT for images 1.1.",
   geojson: "Outlines with holes, as QuPath takes them.",

@@ -1,0 +1,278 @@
+"""A store in Redis (https://redis.io), shared by the engines of several machines.
+
+Sessions expire by the clock of the Redis server, counted from their last event. A single server,
+or one with replicas and Sentinel; not Redis Cluster, because a session and its image are in
+different slots.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from clickcut.errors import ClickcutError, StoreError, StoreFullError, StoreUnavailableError
+from clickcut.store import base, redis_scripts
+from clickcut.store.base import FORMAT, Append, Create, Limits, Opening, Stored, Write, owner_key
+
+_log = logging.getLogger(__name__)
+
+_PREFIX = f"clickcut:{FORMAT}:"
+
+
+def _client(url: str, timeout: float) -> Any:
+    try:
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+    except ImportError as error:
+        raise StoreError(
+            "a store in Redis needs the package redis: pip install 'clickcut[redis]'"
+        ) from error
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 1),  # connections of the pool are dead after a restart of Redis
+    )
+
+
+class RedisStore:
+    """A store in Redis; see `clickcut.store.base.Store`.
+
+    Args:
+        url: redis://, rediss:// or unix://, with a password if there is one.
+        name: the URL as it may be shown.
+        limits: of the store.
+
+    Raises:
+        StoreError: the package is not installed, or there is no Redis that can be used.
+    """
+
+    def __init__(self, url: str, name: str, limits: Limits) -> None:
+        self._name = name
+        self._limits = limits
+        self._expiry = max(1, round(1000 * limits.seconds))
+        self._redis = _client(url, limits.timeout)
+        try:
+            with self._named_errors():
+                self._redis.ping()
+        except ClickcutError as error:
+            raise StoreError(
+                f"cannot use the store {name}: is Redis running there, and are user and password "
+                f"right? ({error.__cause__})"
+            ) from error
+
+    # ---- sessions
+
+    def commit(self, writes: Sequence[Write]) -> list[ClickcutError | None]:
+        """See `Store.commit`."""
+        with self._named_errors():
+            pipeline = self._redis.pipeline(transaction=False)
+            for write in writes:
+                self._add(pipeline, write)
+            answers = pipeline.execute(raise_on_error=False)
+        return [self._outcome(w, answer) for w, answer in zip(writes, answers, strict=True)]
+
+    def load(
+        self, session_id: str, owner: str, after: int = 0, take: bool = False
+    ) -> Stored | None:
+        """See `Store.load`."""
+        with self._named_errors():
+            found = self._redis.eval(
+                redis_scripts.LOAD,
+                2,
+                *self._session_keys(session_id),
+                owner,
+                after,
+                int(take),
+                self._expiry,
+            )
+        if found is None:
+            return None
+        digest, model, start, epoch, position, events = found
+        opening = Opening(session_id, owner, digest.decode(), model.decode(), start)
+        return Stored(opening, int(epoch), int(position), events)
+
+    def _add(self, pipeline: Any, write: Write) -> None:
+        """Add a write to a pipeline."""
+        if isinstance(write, Create):
+            opening = write.opening
+            image = _image(opening.owner, opening.image)
+            pipeline.eval(
+                redis_scripts.CREATE,
+                4,
+                f"{_PREFIX}session:{opening.session_id}",
+                f"{_PREFIX}image:{image}",
+                f"{_PREFIX}images",
+                f"{_PREFIX}uses:{image}",
+                opening.session_id,
+                opening.owner,
+                opening.image,
+                opening.model,
+                opening.start,
+                image,
+                self._expiry,
+            )
+            return
+        keys = self._session_keys(write.session_id)
+        if isinstance(write, Append):
+            pipeline.eval(
+                redis_scripts.APPEND,
+                2,
+                *keys,
+                write.epoch,
+                write.position,
+                write.event,
+                self._limits.max_session_bytes,
+                self._expiry,
+            )
+        else:
+            pipeline.eval(redis_scripts.DROP, 2, *keys, write.session_id, f"{_PREFIX}uses:")
+
+    def _outcome(self, write: Write, answer: Any) -> ClickcutError | None:
+        """Return the error that an answer of a script stands for."""
+        if isinstance(answer, Exception):
+            return self._named(answer)
+        said = answer.decode()
+        if said == "ok":
+            return None
+        if said == "image" and isinstance(write, Create):
+            return base.image_missing(write.opening.image)
+        if said == "taken":
+            return base.taken_over()
+        if said == "large":
+            return base.too_large(self._limits.max_session_bytes)
+        if said.startswith("at ") and isinstance(write, Append):
+            return base.conflict(write.position, int(said[3:]))
+        return base.not_found()
+
+    def _session_keys(self, session_id: str) -> tuple[str, str]:
+        return f"{_PREFIX}session:{session_id}", f"{_PREFIX}events:{session_id}"
+
+    # ---- images
+
+    def put_image(self, owner: str, digest: str, data: bytes | bytearray) -> None:
+        """See `Store.put_image`."""
+        if self.touch_image(owner, digest):
+            return
+        name, limit = _image(owner, digest), self._limits.max_image_bytes
+        for _ in range(2):
+            with self._named_errors():
+                answer = self._redis.eval(
+                    redis_scripts.PUT_IMAGE,
+                    3,
+                    f"{_PREFIX}image:{name}",
+                    f"{_PREFIX}images",
+                    f"{_PREFIX}sizes",
+                    name,
+                    memoryview(data),
+                    limit,
+                )
+            if answer == b"ok":
+                return
+            self._prune_images(len(data))
+        raise base.images_full(limit)
+
+    def get_image(self, owner: str, digest: str) -> bytes | None:
+        """See `Store.get_image`."""
+        if not self.touch_image(owner, digest):
+            return None
+        with self._named_errors():
+            data: bytes | None = self._redis.get(f"{_PREFIX}image:{_image(owner, digest)}")
+        if data is not None and hashlib.sha256(data).hexdigest() != digest:
+            _log.error("the image %s in %s is damaged; it is not used", digest, self._name)
+            return None
+        return data
+
+    def touch_image(self, owner: str, digest: str) -> bool:
+        """See `Store.touch_image`."""
+        name = _image(owner, digest)
+        with self._named_errors():
+            found = self._redis.eval(
+                redis_scripts.TOUCH_IMAGE, 2, f"{_PREFIX}image:{name}", f"{_PREFIX}images", name
+            )
+        return bool(found)
+
+    def _prune_images(self, wanted: int) -> None:
+        """Remove images of no session: until `wanted` bytes are free, and all expired ones."""
+        offset = freed = 0
+        while True:
+            with self._named_errors():
+                found = self._redis.eval(
+                    redis_scripts.PRUNE_IMAGES,
+                    2,
+                    f"{_PREFIX}images",
+                    f"{_PREFIX}sizes",
+                    _PREFIX,
+                    max(0, wanted - freed),
+                    self._limits.seconds,
+                    offset,
+                )
+            if found[1] < 0:
+                return
+            freed, offset = freed + found[0], offset + found[1]
+
+    # ---- the rest
+
+    def prune(self) -> int:
+        """See `Store.prune`; Redis itself removes expired sessions."""
+        self._prune_images(0)
+        return 0
+
+    def describe(self) -> str:
+        """See `Store.describe`."""
+        return f"Redis at {self._name}"
+
+    def warnings(self) -> list[str]:
+        """See `Store.warnings`."""
+        with self._named_errors():
+            facts = self._redis.info("persistence") | self._redis.info("memory")
+        found = []
+        if not int(facts.get("aof_enabled", 0)):
+            found.append(
+                f"the store {self._name} keeps no append-only file (appendonly no): sessions are "
+                "lost when Redis restarts; set appendonly yes"
+            )
+        policy = str(facts.get("maxmemory_policy", "noeviction"))
+        if int(facts.get("maxmemory", 0)) and policy != "noeviction":
+            found.append(
+                f"the store {self._name} evicts keys when its memory is full (maxmemory-policy "
+                f"{policy}), and with them sessions that clients rely on; set noeviction"
+            )
+        return found
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        self._redis.close()
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        from redis.exceptions import RedisError
+
+        try:
+            yield
+        except RedisError as error:
+            raise self._named(error) from error
+
+    def _named(self, error: Exception) -> ClickcutError:
+        """Return our error for one of Redis."""
+        text = str(error).partition("\n")[0]
+        # The classes of errors within scripts differ between versions of the client.
+        full = ("OutOfMemory" in type(error).__name__) or text.startswith("OOM")
+        if full or text.startswith("MISCONF"):
+            return StoreFullError(
+                f"the store {self._name} takes no more ({text}): close sessions, or give Redis "
+                "more maxmemory or room on its disk",
+                reason="store",
+            )
+        return StoreUnavailableError(
+            f"the store {self._name} cannot be used at the moment ({text}); try again"
+        )
+
+
+def _image(owner: str, digest: str) -> str:
+    """Return the name of an image within the keys."""
+    return f"{owner_key(owner)}:{digest}"

@@ -1,0 +1,182 @@
+"""`clickcut label-studio`: a backend for smart clicks in Label Studio."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from clickcut.commands.server_options import (
+    Authorities,
+    Certificate,
+    Key,
+    PlaintextToken,
+    Tls,
+    TokenFile,
+)
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+Url = Annotated[
+    str,
+    typer.Option(envvar="LABEL_STUDIO_URL", help="URL of Label Studio.", show_default=False),
+]
+ApiKey = Annotated[
+    str,
+    typer.Option(
+        envvar="LABEL_STUDIO_API_KEY",
+        help="Personal access token or legacy token of Label Studio, from its page "
+        "Account & Settings.",
+        show_default=False,
+    ),
+]
+User = Annotated[
+    str,
+    typer.Option(
+        envvar="CLICKCUT_LABEL_STUDIO_USER",
+        help="Name that Label Studio gives to the backend (Basic auth).",
+        show_default=False,
+    ),
+]
+Password = Annotated[
+    str,
+    typer.Option(
+        envvar="CLICKCUT_LABEL_STUDIO_PASSWORD",
+        help="Password that goes with it.",
+        show_default=False,
+    ),
+]
+ShapeOption = Literal["brush", "polygon"]
+
+
+@app.callback(invoke_without_command=True)
+def serve(
+    context: typer.Context,
+    url: Url = "",
+    api_key: ApiKey = "",
+    server: Annotated[
+        str,
+        typer.Option(metavar="HOST:PORT", help="Engine to use. Without it, one is started."),
+    ] = "",
+    tls: Tls = False,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key: Key = None,
+    token_file: TokenFile = None,
+    plaintext_token: PlaintextToken = None,
+    model: Annotated[
+        str, typer.Option(help="Model of the engine, NAME or NAME@VERSION; empty: its default.")
+    ] = "",
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; 0.0.0.0 for every interface.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 for a free one.", min=0, max=65535)] = 9090,
+    user: User = "",
+    password: Password = "",
+    image_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST",
+            help="Host from which images may be fetched, beside Label Studio. May be repeated.",
+        ),
+    ] = None,
+    shape: Annotated[
+        ShapeOption,
+        typer.Option(help="Answers, where the labelling configuration has tags for both."),
+    ] = "brush",
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1000, help="Largest distance of polygons from the outline, pixels."
+        ),
+    ] = 1.0,
+    max_image_mib: Annotated[int, typer.Option(help="Largest image file, MiB.", min=1)] = 128,
+    max_sessions: Annotated[
+        int, typer.Option(help="Objects that are selected at once.", min=1, max=100_000)
+    ] = 64,
+    idle_seconds: Annotated[
+        float, typer.Option(help="Close a session that is idle longer than this (seconds).", min=1)
+    ] = 600,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            help="Seconds until an answer or a refusal; below Label Studio's ML_TIMEOUT_PREDICT.",
+            min=1,
+            max=3600,
+        ),
+    ] = 90,
+) -> None:
+    """Answer smart clicks in Label Studio with masks; Ctrl-C stops it.
+
+    `init-project` creates a project that is set up for it.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from clickcut.client.access import Access
+    from clickcut_label_studio.serving import serve as run
+    from clickcut_label_studio.settings import MIB, BackendSettings
+
+    _need(url, api_key)
+    if bool(user) != bool(password) or ":" in user:
+        raise typer.BadParameter("--user and --password go together, and a user has no colon")
+    settings = BackendSettings(
+        url=url,
+        api_key=api_key,
+        server=server,
+        access=Access.of(tls, ca, cert, key, token_file, plaintext_token),
+        model=model,
+        user=user,
+        password=password,
+        image_hosts=tuple(image_host or ()),
+        shape=shape,
+        tolerance=tolerance,
+        max_image_bytes=max_image_mib * MIB,
+        max_cached_bytes=2 * max_image_mib * MIB,
+        max_sessions=max_sessions,
+        idle_seconds=idle_seconds,
+        timeout=timeout,
+    )
+    raise typer.Exit(run(settings, host, port))
+
+
+@app.command("init-project")
+def init_project(
+    label: Annotated[
+        list[str], typer.Option(help="Label of objects. May be repeated.", show_default=False)
+    ],
+    url: Url = "",
+    api_key: ApiKey = "",
+    title: Annotated[str, typer.Option(help="Name of the project.")] = "clickcut",
+    shape: Annotated[
+        ShapeOption, typer.Option(help="Answers: brush masks are exact, polygons can be exported.")
+    ] = "brush",
+    backend: Annotated[
+        str, typer.Option(help="URL of the backend as Label Studio reaches it.")
+    ] = "http://localhost:9090",
+    user: User = "",
+    password: Password = "",
+) -> None:
+    """Create a project that is set up for clicks, and register the running backend in it."""
+    from clickcut_label_studio.project import BackendAddress, create
+    from clickcut_label_studio.studio import LabelStudio
+
+    _need(url, api_key)
+    studio = LabelStudio(url, api_key)
+    project = create(studio, title, label, shape, BackendAddress(backend, user, password))
+    print(f"project   {studio.url}/projects/{project}/data", flush=True)
+    print(
+        "labelling: switch Auto-Annotation on and leave the switch beside it, which accepts "
+        "suggestions by itself, off",
+        flush=True,
+    )
+
+
+def _need(url: str, api_key: str) -> None:
+    if not url or not api_key:
+        raise typer.BadParameter(
+            "give --url and --api-key, or set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"
+        )
+
+
+if __name__ == "__main__":
+    app()
