@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from integrations.studio_stub import (
 )
 from server.harness import (
     DEADLINE,
+    Gate,
     ServerProcess,
     image_file,
     server_environment,
@@ -145,6 +147,25 @@ def test_it_waits_for_the_engine(studio: StudioStub) -> None:
         answer, document = ask(process, "GET", "/health")
         assert answer.status == 503
         assert document["error"] == "UnavailableError"
+
+
+@pytest.mark.slow
+def test_it_is_ready_when_the_engine_is_warm(
+    studio: StudioStub, bundle: Path, tmp_path: Path
+) -> None:
+    gate = Gate(tmp_path)
+    gate.close()
+    with ServerProcess(bundle, wait=False, prelude=gate.prelude) as cold:
+        gate.wait()  # it warms up, and answers already
+        with started(studio.url, "--server", cold.address, wait=False) as process:
+            process.wait_for("waiting   ")
+            answer, document = ask(process, "GET", "/health")
+            assert answer.status == 503
+            assert "warming up" in document["message"]
+            assert not any(line.startswith("ready") for line in process.lines)
+            gate.open()
+            process.wait_for("ready")
+            assert ask(process, "GET", "/health")[0].status == 200
 
 
 @pytest.mark.slow
