@@ -25,7 +25,7 @@ test-faults: .venv/dev.done  ## nightly: 1,000 cuts, 200 kills, 100,000 damaged 
 
 test-without-jit: .venv/dev.done  ## every kernel as plain Python, against the slow code
 	NUMBA_DISABLE_JIT=1 PYTHONPATH=tests $(BIN)/python -m pytest -p without_jit -m kernels \
-	  tests/test_maps.py tests/test_valid_polygons.py tests/cut tests/eval
+	  tests/test_maps.py tests/test_shrink.py tests/test_valid_polygons.py tests/cut tests/eval
 
 test-oldest: .venv/dev.done  ## a server, three clicks and the commands, on the oldest dependencies
 	$(BIN)/python scripts/check_oldest.py

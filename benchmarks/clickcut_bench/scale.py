@@ -5,7 +5,7 @@ falls on all alike. Two loads: one session alone, whose clicks show what the way
 costs, and a closed loop of sessions without think time, which shows the throughput. In a closed
 loop the sessions wait for their replies, so the latencies of the second load are those of a server
 that is always full, not those of annotators; for these there is `clickcut bench load`, which takes
-the address of any server.
+the address of any server. Processor time is counted for all processes of a server, Ray's included.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from clickcut_bench.load.sequences import photographs, record
 from clickcut_eval.machine import describe
 
 PLAIN = "plain server"
+_IDLE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -65,25 +66,26 @@ def run(plan: Plan, json_path: Path | None) -> dict[str, Any]:
         BackendError: a server cannot be started, or masks differ between servers.
     """
     shown = photographs(plan.data, plan.size, plan.images)
+    servers: dict[str, _Seen] = {}
     with contextlib.ExitStack() as stack:
-        addresses = {PLAIN: stack.enter_context(running_server())}
+        servers[PLAIN] = _started(stack, running_server())
         for count in plan.replicas:
             command = ("scale", "up", "--port", "0", "--replicas", str(count))
             name = f"{count} replica{'s' if count > 1 else ''}"
-            addresses[name] = stack.enter_context(running_server(command=command))
-        with Client(addresses[PLAIN]) as client:
+            servers[name] = _started(stack, running_server(command=command))
+        with Client(servers[PLAIN].address) as client:
             found = [record(client, photograph, 6) for photograph in shown]
         sequences = [sequence for sequence in found if sequence is not None]
-        seen: dict[str, _Seen] = {name: _Seen() for name in addresses}
+        _idle(servers.values())
         for _ in range(plan.rounds):
-            for name, address in addresses.items():
-                with Client(address) as client:
-                    _alone(client, sequences, plan.alone, seen[name])
-                    seen[name].rates.append(_crowd(client, sequences, plan, seen[name]))
+            for seen in servers.values():
+                with Client(seen.address) as client:
+                    _alone(client, sequences, plan.alone, seen)
+                    _crowd(client, sequences, plan, seen)
     document = {
         "machine": describe(),
         "plan": asdict(plan),
-        "servers": {name: _summary(s) for name, s in seen.items()},
+        "servers": {name: seen.summary() for name, seen in servers.items()},
     }
     show(document)
     if json_path:
@@ -92,23 +94,67 @@ def run(plan: Plan, json_path: Path | None) -> dict[str, Any]:
 
 
 class _Seen:
-    """What was measured at one server; milliseconds."""
+    """What was measured at one server; milliseconds.
 
-    def __init__(self) -> None:
+    Args:
+        address: of the server.
+        process: its root process, of psutil; None: processor time is not counted.
+    """
+
+    def __init__(self, address: str = "", process: Any = None) -> None:
+        self.address = address
         self.alone: list[float] = []
         self.way: list[float] = []
         """Of the same clicks: the time that the server does not account for."""
         self.crowd: list[float] = []
         self.rates: list[float] = []
+        self.idle_cores = 0.0
+        self.processor: list[float] = []
+        """Milliseconds per click, without what the server needs when it is idle."""
+        self._process = process
+
+    def processor_seconds(self) -> float:
+        """Return the processor time of all its processes up to now."""
+        import psutil  # type: ignore[import-untyped]
+
+        if self._process is None:
+            return 0.0
+        spent = 0.0
+        for process in [self._process, *self._process.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                times = process.cpu_times()
+                spent += times.user + times.system
+        return spent
+
+    def summary(self) -> dict[str, Any]:
+        """Return the numbers."""
+        return {
+            "alone": percentiles(self.alone),
+            "way": percentiles(self.way),
+            "crowd": percentiles(self.crowd),
+            "clicks per second": self.rates,
+            "idle cores": self.idle_cores,
+            "processor ms per click": self.processor,
+        }
 
 
-def _summary(seen: _Seen) -> dict[str, Any]:
-    return {
-        "alone": percentiles(seen.alone),
-        "way": percentiles(seen.way),
-        "crowd": percentiles(seen.crowd),
-        "clicks per second": seen.rates,
-    }
+def _started(stack: contextlib.ExitStack, server: contextlib.AbstractContextManager[str]) -> _Seen:
+    """Start a server, until the stack ends."""
+    import psutil
+
+    own = psutil.Process()
+    before = {process.pid for process in own.children()}
+    address = stack.enter_context(server)
+    (process,) = (process for process in own.children() if process.pid not in before)
+    return _Seen(address, process)
+
+
+def _idle(servers: Iterable[_Seen]) -> None:
+    """Measure what the servers need when nobody uses them."""
+    before = [(seen, time.perf_counter(), seen.processor_seconds()) for seen in servers]
+    time.sleep(_IDLE_SECONDS)
+    for seen, began, spent in before:
+        seen.idle_cores = (seen.processor_seconds() - spent) / (time.perf_counter() - began)
 
 
 def _clicks(
@@ -139,8 +185,8 @@ def _alone(client: Client, sequences: Sequence[ClickSequence], count: int, seen:
             pass
 
 
-def _crowd(client: Client, sequences: Sequence[ClickSequence], plan: Plan, seen: _Seen) -> float:
-    """Run the closed loop; return the clicks per second of all sessions together."""
+def _crowd(client: Client, sequences: Sequence[ClickSequence], plan: Plan, seen: _Seen) -> None:
+    """Run the closed loop; note the clicks per second of all sessions together."""
     made = [0] * plan.sessions
     failed: list[BaseException] = []
     start = threading.Barrier(plan.sessions + 1)
@@ -166,19 +212,22 @@ def _crowd(client: Client, sequences: Sequence[ClickSequence], plan: Plan, seen:
         thread.start()
     with contextlib.suppress(threading.BrokenBarrierError):
         start.wait()
-    began = time.perf_counter()
+    began, spent = time.perf_counter(), seen.processor_seconds()
     end.wait(0 if failed else plan.seconds)
-    rate = sum(made) / (time.perf_counter() - began)
+    seconds, spent = time.perf_counter() - began, seen.processor_seconds() - spent
+    clicks = sum(made)
     end.set()
     for thread in threads:
         thread.join()
     if failed:
         raise failed[0]
-    return rate
+    seen.rates.append(clicks / seconds)
+    seen.processor.append(1e3 * (spent - seen.idle_cores * seconds) / max(1, clicks))
 
 
 def show(document: dict[str, Any]) -> None:
     """Print the table."""
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
@@ -187,15 +236,20 @@ def show(document: dict[str, Any]) -> None:
     console.print(f"{machine['cpu']}, {machine['cores']} cores; {plan['rounds']} rounds in turns")
     table = Table(
         "server",
-        "alone p50",
-        "p95",
-        "p99",
-        "way p50",
-        "clicks/s",
         "p50",
         "p95",
         "p99",
-        title=f"Later clicks, ms: one session alone, and {plan['sessions']} in a closed loop",
+        "way",
+        "per s",
+        "p50",
+        "p95",
+        "p99",
+        "CPU",
+        "idle",
+        box=SIMPLE,
+        title=f"Later clicks: one session alone; {plan['sessions']} in a closed loop",
+        caption="milliseconds; CPU: of all processes per click, and cores in use when idle",
+        padding=(0, 0),
     )
     for name, row in document["servers"].items():
         alone, crowd = row["alone"], row["crowd"]
@@ -203,7 +257,9 @@ def show(document: dict[str, Any]) -> None:
             name,
             *(f"{alone[p]:.1f}" for p in ("p50", "p95", "p99")),
             f"{row['way']['p50']:.1f}",
-            " ".join(f"{rate:.1f}" for rate in row["clicks per second"]),
+            f"{np.median(row['clicks per second']):.1f}",
             *(f"{crowd[p]:.0f}" for p in ("p50", "p95", "p99")),
+            f"{np.median(row['processor ms per click']):.1f}",
+            f"{row['idle cores']:.2f}",
         )
     console.print(table)
