@@ -58,8 +58,10 @@ def running_server(*options: str, timeout: float = 300.0) -> Iterator[str]:
     with child(["serve", "--address", "127.0.0.1:0", *options]) as process:
 
         def drain() -> None:
-            for line in process.stdout or ():
-                lines.put(line)
+            if process.stdout is not None:
+                with process.stdout as output:
+                    for line in output:
+                        lines.put(line)
             lines.put(None)
 
         reader = threading.Thread(target=drain, daemon=True)
