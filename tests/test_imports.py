@@ -34,7 +34,7 @@ ENGINE = (
         "region",
         "store",
     },
-    {"resample"},
+    {"resample", "shrink"},
     {"bundle", "cut", "encoding", "maps", "overlay", "selection"},
     {"backends", "images"},
     {"bundle.repository"},

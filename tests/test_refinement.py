@@ -15,7 +15,7 @@ from clickcut.images import prepare_pixels
 from clickcut.region import Region, part_around
 from clickcut.selection import EMPTY, Selection
 from clickcut.session import ClickSession
-from clickcut.session.refinement import Refinement, blended, crop_around, depth_in
+from clickcut.session.refinement import Refinement, blended, crop_around, depth_of
 from clickcut.session.state import probability
 
 S = 64
@@ -176,7 +176,7 @@ def test_the_depth_of_a_click_is_its_distance_from_the_outline(seed):
     mask = cv2.GaussianBlur(rng.standard_normal((60, 90)), (0, 0), 6) > 0.01
     region = Region(20, 10, 84, 74 - 14)
     x, y = int(rng.integers(20, 84)), int(rng.integers(10, 60))
-    got = depth_in(Selection.of(mask), region, (x, y), S)
+    got = depth_of(Selection.of(mask), region, [(x, y)], S)
     shown = mask[region.slices]
     rows, columns = np.nonzero(shown != shown[y - 10, x - 20])
     if rows.size == 0:
@@ -190,8 +190,9 @@ def test_the_depth_of_a_click_is_its_distance_from_the_outline(seed):
 
 def test_without_an_outline_a_click_is_deep():
     region = Region(0, 0, 64, 64)
-    assert depth_in(EMPTY, region, (3, 4), S) == 1
-    assert depth_in(Selection.of(np.ones((64, 64), bool)), region, (3, 4), S) == 1
+    assert depth_of(EMPTY, region, [(3, 4)], S) == 1
+    assert depth_of(Selection.of(np.ones((64, 64), bool)), region, [(3, 4)], S) == 1
+    assert depth_of(Selection.of(np.eye(64, dtype=bool)), region, [(70, 4)], S) == 1
 
 
 def test_a_later_click_is_refined_in_a_second_pass_on_half_of_the_region():
@@ -316,3 +317,25 @@ def test_the_mirrored_input_shows_excluded_pixels_as_background():
     inside = cv2.erode(inside.astype(np.uint8), np.ones((3, 3))) > 0
     assert inside.any()
     assert shown[inside].max() < 0.01
+
+
+def test_mirrored_predictions_are_made_when_the_policy_says():
+    for region, passes in (
+        ({}, [2, 4, 6]),
+        ({"mirror_from": 2}, [1, 3, 5]),
+        ({"mirror_from": 2, "mirror_depth": 1.0}, [1, 2, 3]),
+        ({"mirror_depth": 1.0}, [2, 3, 4]),  # the first click has no outline to be near to
+        ({"refine": 0.5}, [2, 5, 8]),
+    ):
+        session = start(**({"refine": 0.0, "mirror": True} | region))
+        counts = []
+        for x in (OBJECT[0], 60, 66):
+            session.click(x, OBJECT[1])
+            counts.append(len(batches(session)))
+        assert counts == passes, region
+
+
+def test_a_box_alone_is_not_mirrored():
+    session = start(mirror=True)
+    session.box(25, 25, 85, 95)
+    assert len(batches(session)) == 2

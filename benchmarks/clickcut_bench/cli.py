@@ -8,6 +8,14 @@ from typing import Annotated
 
 import typer
 
+from clickcut.commands.server_options import (
+    Authorities,
+    Certificate,
+    Key,
+    PlaintextToken,
+    Tls,
+    TokenFile,
+)
 from clickcut.installation import require
 
 app = typer.Typer(
@@ -212,6 +220,12 @@ def load(
             help="A running server; repeatable, to compare. Default: one is started.",
         ),
     ] = None,
+    tls: Tls = False,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key: Key = None,
+    token_file: TokenFile = None,
+    plaintext_token: PlaintextToken = None,
     server_options: Annotated[
         str, typer.Option(help="Options of `clickcut serve` for the server that is started.")
     ] = "",
@@ -228,6 +242,7 @@ def load(
         raise typer.BadParameter(
             "it leaves no time to count: give a larger --seconds", param_hint="--warm-up"
         )
+    from clickcut.client.access import Access
     from clickcut_bench.load.plan import Habits
     from clickcut_bench.load.run import Load, run
 
@@ -248,6 +263,7 @@ def load(
         _words("--server-options", server_options),
         json_path,
         plot_path,
+        Access.of(tls, ca, cert, key, token_file, plaintext_token),
     )
 
 

@@ -96,7 +96,8 @@ def measure_clicks(stores: Sequence[str], repeats: int, folder: Path) -> dict[st
 
     pixels, _ = packaged_photograph()
     path = folder / "photograph.png"
-    write_picture(path, cv2.resize(pixels, (500, 375), interpolation=cv2.INTER_AREA))
+    small = cv2.resize(pixels, (500, 375), interpolation=cv2.INTER_AREA)
+    write_picture(path, np.asarray(small, np.uint8))
     clicks = np.random.default_rng(0).integers(0, (500, 375), (repeats, 2)).tolist()
     times: dict[str, list[float]] = {store: [] for store in stores}
     with ExitStack() as at_end:

@@ -93,6 +93,12 @@ PANELS: tuple[tuple[str, str, str, tuple[tuple[str, str], ...]], ...] = (
         ((rate("clickcut_model_uses_total", "name, version"), "{{name}}@{{version}}"),),
     ),
     (
+        "Sessions recorded",
+        "Per second, by outcome, with --record.",
+        "ops",
+        ((rate("clickcut_records_total", "outcome"), "{{outcome}}"),),
+    ),
+    (
         "Store: time of a commit",
         "Until the store has events for good; a part of each request with --store.",
         "s",

@@ -153,21 +153,21 @@ class LabellingWindow:
     def __init__(self, page: Any, studio: StudioProcess) -> None:
         self.page = page
         self._studio = studio
-        page.set_default_timeout(1000 * DEADLINE)
-        page.goto(f"{studio.url}/user/login/")
+        page.set_default_timeout(4000 * DEADLINE)  # on a busy machine, this page takes minutes
+        page.goto(f"{studio.url}/user/login/", wait_until="commit")
         page.fill("input[name=email]", EMAIL)
         page.fill("input[name=password]", PASSWORD)
-        page.click("text=Log in")
+        page.press("input[name=password]", "Enter")
         page.wait_for_url(lambda url: "/user/login" not in url, wait_until="commit")
 
     def open(self, project: int, task: int) -> None:
         """Open a task, with Auto-Annotation on and the smart tool in hand."""
-        self.page.goto(f"{self._studio.url}/projects/{project}/data?task={task}")
+        url = f"{self._studio.url}/projects/{project}/data?task={task}"
+        self.page.goto(url, wait_until="commit")
         self.page.wait_for_selector("canvas")
         self.page.click("text=Auto-Annotation")
         self.page.wait_for_selector("text=Auto-Accept Suggestions")
-        self.page.wait_for_timeout(1000)
-        self.page.keyboard.press("m")  # Auto-Detect
+        self.page.click(".lsf-tool_smart")  # keys do nothing while the switch has the focus
 
     def click(
         self, key: str, x: float, y: float, size: int, positive: bool = True

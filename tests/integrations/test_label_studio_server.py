@@ -141,6 +141,7 @@ def test_bodies_that_are_no_requests(
 @pytest.mark.slow
 def test_it_waits_for_the_engine(studio: StudioStub) -> None:
     with started(studio.url, "--server", "127.0.0.1:9", wait=False) as process:
+        process.wait_for("waiting   no connection to a server at 127.0.0.1:9")
         answer, document = ask(process, "GET", "/health")
         assert answer.status == 503
         assert document["error"] == "UnavailableError"

@@ -21,6 +21,7 @@ from clickcut.server.settings import Settings
 from clickcut.warm_up import warm_up
 model_registry.probe = lambda path: None  # it starts a process of its own; the model is the test's
 warm_up(FakePredictor())
+{prelude}
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 print("ready", flush=True)
 for line in sys.stdin:
@@ -44,10 +45,12 @@ class Nursery:
     Args:
         folder: for what they print.
         settings: of `Settings`, without the address.
+        prelude: Python to run in each first.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, object]) -> None:
-        code = _CODE.format(tests=str(Path(__file__).parents[1]), settings=settings)
+    def __init__(self, folder: Path, settings: dict[str, object], prelude: str = "") -> None:
+        tests = str(Path(__file__).parents[1])
+        code = _CODE.format(tests=tests, settings=settings, prelude=prelude)
         self._folder = folder
         self._count = 0
         self._process = subprocess.Popen(

@@ -31,6 +31,20 @@ WIDTH, HEIGHT = 160, 120
 PATIENCE = 600.0
 """Seconds after which a call that should succeed has not."""
 
+_SLOW = """
+import random, time
+from clickcut.store.redis import RedisStore
+from clickcut.store.sqlite import SqliteStore
+def slowly(commit):
+    def slow(self, writes):
+        time.sleep(random.uniform(0, 0.1))
+        return commit(self, writes)
+    return slow
+for store in (RedisStore, SqliteStore):
+    store.commit = slowly(store.commit)
+"""
+"""Makes stores slow: an event that is acknowledged too early is then easily lost."""
+
 Action = tuple[Any, ...]
 """Name of a session's method and its arguments."""
 
@@ -124,7 +138,7 @@ class Fleet:
     """
 
     def __init__(self, folder: Path, settings: dict[str, object], count: int) -> None:
-        self._nursery = Nursery(folder, settings)
+        self._nursery = Nursery(folder, settings, _SLOW)
         self._servers: list[ForkedServer] = []
         self._running: dict[int, ForkedServer] = {}
         self._starting: list[threading.Thread] = []

@@ -38,7 +38,7 @@ def doctor(
     cert: Certificate = None,
     key: Key = None,
     token_file: TokenFile = None,
-    plaintext_token: PlaintextToken = False,
+    plaintext_token: PlaintextToken = None,
     model: Annotated[
         list[str] | None,
         typer.Option(

@@ -66,14 +66,7 @@ def selection(address: str, access: Access) -> Iterator[Finding]:
     Raises:
         ClickcutError: the server cannot be reached, or refuses.
     """
-    with Client(
-        address,
-        credentials=access.credentials,
-        token=access.token,
-        plaintext_token=access.plaintext_token,
-        timeout=60.0,
-        retry_seconds=5.0,
-    ) as client:
+    with Client(address, timeout=60.0, retry_seconds=5.0, **access.arguments) as client:
         for model in client.models():
             metadata = check_metadata(model.metadata, f"{address}, model {model.name}")
             began = time.perf_counter()

@@ -37,6 +37,7 @@ from clickcut.server.metrics import Metrics
 from clickcut.server.model_registry import Models
 from clickcut.server.pool import ComputePool
 from clickcut.server.quotas import Quotas
+from clickcut.server.recorder import Recorder
 from clickcut.server.session_store import HeldSession, SessionStore
 from clickcut.server.settings import MIB, Settings
 from clickcut.server.tokens import Tokens
@@ -51,6 +52,8 @@ _PRUNE_SECONDS = 60.0
 """Seconds between two removals of what has expired from the store."""
 _TIGHT, _CRITICAL = 0.8, 0.9
 """Fractions of the memory limit from which memory is freed, and work is refused."""
+_RECORD_SECONDS = 5.0
+"""How long the last records may take to be written when the server stops."""
 _REFUSALS = 30
 """Maximum number of refused requests of one host that are logged in a minute."""
 
@@ -110,6 +113,7 @@ class Core:
         self.metrics = Metrics(self.pool, self.images, self.sessions)
         self._refusals = FaultLog(logging.INFO, _REFUSALS)
         self.durability = self._open_store()
+        self._recorder = self._open_recorder()
         self.ready = False
         self.draining = False
         self.on_shortage: list[Callable[[], None]] = []
@@ -122,6 +126,25 @@ class Core:
             return Volatile(self)
         self.sessions.restorable = True
         return Durable(self, Journal(store, self.metrics.store))
+
+    def _open_recorder(self) -> Recorder | None:
+        if self.settings.record is None:
+            return None
+        self.sessions.on_evict = self.record
+        return Recorder(
+            self.settings.record, self.settings.record_mib * MIB, self.metrics.count_record
+        )
+
+    def record(self, held: HeldSession) -> None:
+        """Record a session that ends, where sessions are recorded."""
+        if self._recorder is not None:
+            self._recorder.record(held.session, held.model)
+
+    def end_records(self) -> None:
+        """Record the sessions that end with the process; then write what waits."""
+        if self._recorder is not None:
+            rest = [] if self.sessions.restorable else self.sessions.held()
+            self._recorder.close(_RECORD_SECONDS, [(held.session, held.model) for held in rest])
 
     def check_accepting(self) -> None:
         """Check that new work may begin.

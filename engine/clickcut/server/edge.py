@@ -103,6 +103,7 @@ class Edge(grpc.aio.ServerInterceptor):
         try:
             if method.startswith(_WITH_TOKEN):
                 call.authenticate()
+                request.peer = call.peer
             async with self._room_of(method, call.peer):
                 await _answer(handler, call)
             return

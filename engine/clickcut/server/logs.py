@@ -142,7 +142,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return time (ISO 8601, UTC), level, logger, message, and where they are known ids of
-        request, session and trace, method, peer and exception."""
+        request, session and trace, method, peer, name of the token and exception."""
         time = datetime.fromtimestamp(record.created, UTC)
         fields = {
             "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -153,6 +153,8 @@ class JsonFormatter(logging.Formatter):
         }
         if (current := _current.get()) is not None:
             fields |= {"method": current.method, "peer": current.peer.connection}
+            if current.peer.owner:
+                fields["token"] = current.peer.owner
         if trace_id := tracing.trace_id():
             fields["trace_id"] = trace_id
         if record.exc_info:

@@ -268,6 +268,7 @@ class Server:
         """End all calls, after --stop-seconds by force."""
         await server.stop(0 if self._hurry.is_set() else self._settings.stop_seconds)
         await core.durability.close()
+        core.end_records()
         core.pool.close()
         core.decoder.close()
         running = core.pool.running

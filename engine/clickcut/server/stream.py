@@ -125,10 +125,10 @@ class SessionStream:
             check_output(request.output)
         self._output = opening.output
         resumes = opening.WhichOneof("source") == "session_id"
-        if resumes:
-            held, reply = await self._resume(request)
-        else:
-            with self._core.quotas.request(self._context.peer.owner):
+        with self._core.quotas.request(self._context.peer.owner):
+            if resumes:
+                held, reply = await self._resume(request)
+            else:
                 held, reply = await self._open_new(request)
         reply.session_id = held.id
         reply.sequence = request.sequence
@@ -218,6 +218,7 @@ class SessionStream:
             try:
                 check_output(request.output)
                 if kind == "close":
+                    self._core.record(held)
                     self._core.sessions.drop(held)
                     await self._core.durability.drop(held.id)
                     reply = pb.SessionReply()
@@ -301,8 +302,7 @@ class SessionStream:
 
     async def _compute(self, work: Callable[[], pb.SessionReply]) -> pb.SessionReply:
         seconds = self._core.settings.request_seconds
-        with self._core.quotas.request(self._context.peer.owner):
-            reply, queue = await self._core.pool.run(work, self._context.peer, seconds)
+        reply, queue = await self._core.pool.run(work, self._context.peer, seconds)
         reply.timings.queue = queue
         return reply
 

@@ -20,6 +20,7 @@ from clickcut.images import PreparedImage
 from clickcut.maps import guidance_map
 from clickcut.region import Region
 from clickcut.resample import resize
+from clickcut.shrink import MIN_REDUCTION, shrink
 
 KEPT_INPUTS = 2
 """Number of buffers that a thread keeps, for the kinds of models used last."""
@@ -70,15 +71,15 @@ class NetworkInput:
             self._image, self._region = weakref.ref(image), region
         self._positive.show(self._to_network(positive, region))
         self._negative.show(self._to_network(negative, region))
-        self.replace_probability(probability)
-
-    def replace_probability(self, probability: NDArray[np.float32] | None) -> None:
-        """Replace the previous probability; see `show`. No effect if the model takes none."""
         if self._takes_probability:
             self.buffer[0, 5] = 0.0 if probability is None else probability
 
     def _show_colours(self, image: PreparedImage, region: Region) -> None:
-        scaled = resize(image.pixels[region.slices], self.buffer.shape[2])
+        size = self.buffer.shape[2]
+        if min(region.width, region.height) >= size and region.area >= MIN_REDUCTION * size**2:
+            scaled = shrink(image.pixels, region, size)
+        else:
+            scaled = resize(image.pixels[region.slices], size)
         colours = self.buffer[0, :3]
         np.multiply(scaled.transpose(2, 0, 1), self._scale, out=colours)
         colours += self._offset

@@ -28,7 +28,12 @@ class RegionPrediction:
         self._predictor = predictor
 
     def logits(
-        self, state: State, region: Region, prompts: Prompts, timings: Timings
+        self,
+        state: State,
+        region: Region,
+        prompts: Prompts,
+        timings: Timings,
+        mirrored: bool = False,
     ) -> NDArray[np.float32]:
         """Return the logits of a region, (S, S) float32; a new array.
 
@@ -37,6 +42,7 @@ class RegionPrediction:
             region: what the network sees.
             prompts: in force.
             timings: "maps" and "network" are added to.
+            mirrored: the network sees the mirror image; its logits are mirrored back.
         """
         with network_input(self._predictor.metadata) as shown:
             with timed(timings, "maps"):
@@ -51,19 +57,12 @@ class RegionPrediction:
                 previous = self._previous(state, region, prompts)
                 shown.show(self._image, region, positive, negative, previous)
             with timed(timings, "network"):
+                if mirrored:
+                    flipped = np.ascontiguousarray(shown.buffer[..., ::-1])
+                    return np.ascontiguousarray(self._predictor.predict(flipped)[0, :, ::-1])
                 # A copy: a view would keep the output of a whole batch alive.
                 logits: NDArray[np.float32] = self._predictor.predict(shown.buffer)[0].copy()
-                if self._predictor.metadata.region.mirror:
-                    answer = self._without_excluded(probability(logits), region, prompts)
-                    shown.replace_probability(answer)
-                    logits += self._mirrored(shown.buffer)
-                    logits *= np.float32(0.5)
                 return logits
-
-    def _mirrored(self, shown: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the logits (S, S) float32 of an input (1, C, S, S) by way of its mirror image."""
-        mirrored = self._predictor.predict(np.ascontiguousarray(shown[..., ::-1]))
-        return mirrored[0, :, ::-1]
 
     def _previous(
         self, state: State, region: Region, prompts: Prompts
@@ -74,19 +73,12 @@ class RegionPrediction:
         if output is not None:
             seen, logits = output
             before = move(probability(logits), seen, region, outside=0.0)
-            return self._without_excluded(before, region, prompts)
+            if prompts.excluded.box is not None:
+                taken = prompts.excluded.inside(region).astype(np.float32)
+                before = before * (np.float32(1) - resize(taken, size))
+            return before
         if state.selection.box is not None:
             return resize(state.selection.inside(region).astype(np.float32), size)
         if prompts.box is not None:
             return box_probability(prompts.box, region, size)
         return None
-
-    def _without_excluded(
-        self, values: NDArray[np.float32], region: Region, prompts: Prompts
-    ) -> NDArray[np.float32]:
-        """Return a probability (S, S) float32 over `region` with 0 in excluded pixels."""
-        if prompts.excluded.box is None:
-            return values
-        taken = prompts.excluded.inside(region).astype(np.float32)
-        free: NDArray[np.float32] = np.float32(1) - resize(taken, len(values))
-        return values * free

@@ -62,22 +62,25 @@ def crop_around(points: list[Point], region: Region, policy: RegionPolicy) -> Re
     return crop
 
 
-def depth_in(selection: Selection, region: Region, point: Point, size: int) -> float:
-    """Return how far a point is from the outline of a selection, as a share of a region's side.
+def depth_of(selection: Selection, region: Region, points: list[Point], size: int) -> float:
+    """Return how far a click is from the outline of a selection, as a share of a region's side.
 
     Args:
         selection: before the click.
-        region: holds the point.
-        point: (x, y).
+        region: in which the outline is looked for.
+        points: of the click or stroke, (x, y); the last one counts.
         size: samples along each side at which the distance is computed.
 
     Returns:
-        1 if there is no outline in the region.
+        1 if there is no outline in the region, or the point lies outside.
     """
+    if not points or not region.holds(*points[-1]):
+        return 1.0
+    x, y = points[-1]
     mask = selection.inside(region).view(np.uint8)
     small = cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST)
-    column = int((point[0] - region.x0 + 0.5) * size / region.width)
-    row = int((point[1] - region.y0 + 0.5) * size / region.height)
+    column = int((x - region.x0 + 0.5) * size / region.width)
+    row = int((y - region.y0 + 0.5) * size / region.height)
     same = (small == small[row, column]).astype(np.uint8)
     if same.all():
         return 1.0
