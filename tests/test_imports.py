@@ -23,7 +23,7 @@ MAY_IMPORT = {
 
 ENGINE = (
     {"control_groups", "errors", "kernels", "process_limits", "timings", "whole_file"},
-    {"checks", "installation"},
+    {"checks", "installation", "tracing"},
     {
         "clicks",
         "grpc_status",
@@ -41,6 +41,7 @@ ENGINE = (
     {"session"},
     {"client", "warm_up"},
     {"api", "server"},
+    {"doctor"},
     {"commands"},
     {"cli"},
     {"__main__"},

@@ -15,7 +15,7 @@ from clickcut.images import prepare_pixels
 from clickcut.region import Region, part_around
 from clickcut.selection import EMPTY, Selection
 from clickcut.session import ClickSession
-from clickcut.session.refinement import Refinement, blended, crop_around, depth_in
+from clickcut.session.refinement import Refinement, blended, crop_around, depth_of
 from clickcut.session.state import probability
 
 S = 64
@@ -69,7 +69,7 @@ def naive_blend(logits, region, crop, found, shape):
         return above * (1 - t) + below * t
 
     def weight(place, start, end, first, last):
-        reach = (last - first) / 6
+        reach = (last - first) / 2
         inside = 1.0
         if first > start:
             inside = min(inside, (place - first) / reach)
@@ -116,7 +116,7 @@ def test_beyond_the_crop_the_region_keeps_its_logits_bit_for_bit():
     outside = np.ones((S, S), bool)
     outside[16:48, 16:48] = False
     np.testing.assert_array_equal(got[outside], logits[outside])
-    assert (got != logits)[20:44, 20:44].all()
+    assert (got != logits)[18:46, 18:46].all()
     assert blended(logits, region, None) is logits
 
 
@@ -176,7 +176,7 @@ def test_the_depth_of_a_click_is_its_distance_from_the_outline(seed):
     mask = cv2.GaussianBlur(rng.standard_normal((60, 90)), (0, 0), 6) > 0.01
     region = Region(20, 10, 84, 74 - 14)
     x, y = int(rng.integers(20, 84)), int(rng.integers(10, 60))
-    got = depth_in(Selection.of(mask), region, (x, y), S)
+    got = depth_of(Selection.of(mask), region, [(x, y)], S)
     shown = mask[region.slices]
     rows, columns = np.nonzero(shown != shown[y - 10, x - 20])
     if rows.size == 0:
@@ -190,8 +190,9 @@ def test_the_depth_of_a_click_is_its_distance_from_the_outline(seed):
 
 def test_without_an_outline_a_click_is_deep():
     region = Region(0, 0, 64, 64)
-    assert depth_in(EMPTY, region, (3, 4), S) == 1
-    assert depth_in(Selection.of(np.ones((64, 64), bool)), region, (3, 4), S) == 1
+    assert depth_of(EMPTY, region, [(3, 4)], S) == 1
+    assert depth_of(Selection.of(np.ones((64, 64), bool)), region, [(3, 4)], S) == 1
+    assert depth_of(Selection.of(np.eye(64, dtype=bool)), region, [(70, 4)], S) == 1
 
 
 def test_a_later_click_is_refined_in_a_second_pass_on_half_of_the_region():
@@ -229,10 +230,10 @@ def test_the_next_click_sees_what_the_refinement_found():
         np.testing.assert_array_equal(first_pass[5], before)
 
 
-def test_early_and_deep_clicks_are_not_refined():
+def test_early_and_shallow_clicks_are_not_refined():
     for region, passes in (
         ({"refine_from": 3}, [1, 2, 4]),
-        ({"refine_depth": 0.0}, [1, 2, 3]),
+        ({"refine_depth": 1.0}, [1, 2, 3]),
         ({"refine": 0.0}, [1, 2, 3]),
     ):
         session = start(**region)
@@ -281,9 +282,60 @@ def test_predictions_are_averaged_with_the_mirrored_ones():
         session._pipeline._predictor._logits = lopsided
         session.click(*OBJECT)
     plain, mirrored = sessions
-    straight, flipped = batches(mirrored)[0]
+    straight, flipped = (batch[0] for batch in batches(mirrored))
     np.testing.assert_array_equal(straight, batches(plain)[0][0])
-    np.testing.assert_array_equal(flipped, straight[..., ::-1])
-    expected = (lopsided(straight) + lopsided(flipped)[:, ::-1]) / 2
+    np.testing.assert_array_equal(flipped[:5], straight[:5, :, ::-1])
+    first = lopsided(straight).astype(np.float32)
+    np.testing.assert_allclose(flipped[5], probability(first)[:, ::-1], atol=1e-6)
+    expected = (first + lopsided(flipped)[:, ::-1]) / 2
     np.testing.assert_allclose(mirrored._state.logits, expected, atol=1e-5)
     assert np.abs(mirrored._state.logits - plain._state.logits).max() > 1
+
+
+def test_a_model_without_previous_probability_is_averaged_as_well():
+    channels = ("red", "green", "blue", "positive", "negative")
+    session = ClickSession(
+        prepare_pixels(picture()),
+        FakePredictor(region=REFINE | {"refine": 0.0, "mirror": True}, channels=channels),
+    )
+    session._pipeline._predictor._logits = lopsided
+    session.click(*OBJECT)
+    straight, flipped = (batch[0] for batch in batches(session))
+    np.testing.assert_array_equal(flipped, straight[..., ::-1])
+
+
+def test_the_mirrored_input_shows_excluded_pixels_as_background():
+    session = start(refine=0.0, mirror=True)
+    session.click(*OBJECT)
+    taken = session.mask.copy()
+    session.next_object(exclude_finished=True)
+    session.click(OBJECT[0] + 60, OBJECT[1])
+    assert not (session.mask & taken).any()
+    shown = batches(session)[3][0, 5, :, ::-1]
+    region, _ = session.probability
+    inside = cv2.resize(taken[region.slices].astype(np.uint8), (S, S)) > 0
+    inside = cv2.erode(inside.astype(np.uint8), np.ones((3, 3))) > 0
+    assert inside.any()
+    assert shown[inside].max() < 0.01
+
+
+def test_mirrored_predictions_are_made_when_the_policy_says():
+    for region, passes in (
+        ({}, [2, 4, 6]),
+        ({"mirror_from": 2}, [1, 3, 5]),
+        ({"mirror_from": 2, "mirror_depth": 1.0}, [1, 2, 3]),
+        ({"mirror_depth": 1.0}, [2, 3, 4]),  # the first click has no outline to be near to
+        ({"refine": 0.5}, [2, 5, 8]),
+    ):
+        session = start(**({"refine": 0.0, "mirror": True} | region))
+        counts = []
+        for x in (OBJECT[0], 60, 66):
+            session.click(x, OBJECT[1])
+            counts.append(len(batches(session)))
+        assert counts == passes, region
+
+
+def test_a_box_alone_is_not_mirrored():
+    session = start(mirror=True)
+    session.box(25, 25, 85, 95)
+    assert len(batches(session)) == 2

@@ -8,6 +8,14 @@ from typing import Annotated
 
 import typer
 
+from clickcut.commands.server_options import (
+    Authorities,
+    Certificate,
+    Key,
+    PlaintextToken,
+    Tls,
+    TokenFile,
+)
 from clickcut.installation import require
 
 app = typer.Typer(
@@ -118,6 +126,33 @@ def backends(
 
 
 @app.command()
+def scale(
+    replicas: Annotated[
+        str, typer.Option(help="Comma-separated numbers of replicas, measured one beside another.")
+    ] = "1,2",
+    sessions: Annotated[int, typer.Option(min=1, max=256, help="Of the closed loop.")] = 8,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of each closed loop.")] = 10.0,
+    alone: Annotated[
+        int, typer.Option(min=6, help="Clicks of a session without others, in each round.")
+    ] = 60,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="In each of which every server is measured once.")
+    ] = 3,
+    data: Data = "",
+    json_path: Json = None,
+) -> None:
+    """Replicas behind Ray Serve's proxy beside a plain server: throughput, latency, the way."""
+    require("cpu,bench,scale", "ray", "psutil")
+    from clickcut_bench.scale import Plan, run
+
+    numbers = tuple(_numbers("--replicas", replicas))
+    run(
+        Plan(numbers, sessions, seconds, alone, rounds, data=data),
+        json_path,
+    )
+
+
+@app.command()
 def batching(
     call_ms: Annotated[float, typer.Option(min=0, help="Time per call, ms.")] = 4.0,
     input_ms: Annotated[float, typer.Option(min=0, help="Additional time per input, ms.")] = 0.5,
@@ -131,6 +166,24 @@ def batching(
     from clickcut_bench.batching import run
 
     run(call_ms, input_ms, _numbers("--callers", callers), repeats, max_batch)
+
+
+@app.command()
+def store(
+    stores: Annotated[
+        list[str],
+        typer.Argument(metavar="STORE...", help="As of `clickcut serve --store`, not memory."),
+    ],
+    repeats: Annotated[int, typer.Option(min=10, help="Commits and clicks of each.")] = 200,
+    json_path: Json = None,
+) -> None:
+    """Keeping sessions in a store: commits, images, and clicks with and without."""
+    import tempfile
+
+    from clickcut_bench.store import run
+
+    with tempfile.TemporaryDirectory() as folder:
+        run(stores, repeats, Path(folder), json_path)
 
 
 @app.command()
@@ -169,6 +222,12 @@ def load(
             help="A running server; repeatable, to compare. Default: one is started.",
         ),
     ] = None,
+    tls: Tls = False,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key: Key = None,
+    token_file: TokenFile = None,
+    plaintext_token: PlaintextToken = None,
     server_options: Annotated[
         str, typer.Option(help="Options of `clickcut serve` for the server that is started.")
     ] = "",
@@ -185,6 +244,7 @@ def load(
         raise typer.BadParameter(
             "it leaves no time to count: give a larger --seconds", param_hint="--warm-up"
         )
+    from clickcut.client.access import Access
     from clickcut_bench.load.plan import Habits
     from clickcut_bench.load.run import Load, run
 
@@ -205,6 +265,7 @@ def load(
         _words("--server-options", server_options),
         json_path,
         plot_path,
+        Access.of(tls, ca, cert, key, token_file, plaintext_token),
     )
 
 

@@ -38,7 +38,7 @@ def wait_until_ready(server: str, seconds: float, tls: bool = False, ca: str = "
 
     Args:
         server: HOST:PORT.
-        seconds: at most.
+        seconds: to spend on reaching it.
         tls: as in `connect`.
         ca: as in `connect`.
 
@@ -46,5 +46,7 @@ def wait_until_ready(server: str, seconds: float, tls: bool = False, ca: str = "
         ClickcutError: it is not, or cannot be reached.
     """
     credentials = tls_credentials(tls, Path(ca) if ca else None)
-    with Client(server, timeout=seconds, retry_seconds=seconds, credentials=credentials) as client:
+    # The time for the call is longer than that for retries, so that the error is the better one.
+    longest = 2 * seconds + 5
+    with Client(server, timeout=longest, retry_seconds=seconds, credentials=credentials) as client:
         client.models()

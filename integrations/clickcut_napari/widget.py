@@ -126,28 +126,29 @@ class ClickcutWidget(QWidget):
 
     # ---- the image
 
-    def _list_images(self, event: object = None) -> None:
-        """List the image layers; keep the one that is chosen, else choose the active or last."""
-        images = [layer for layer in self._viewer.layers if _is_image(layer)]
-        layers = self.selector.layers
-        lost = layers is not None and not {layers.clicks, layers.selection} <= set(
-            self._viewer.layers
-        )
-        if self.selector.image is not None and (lost or self.selector.image not in images):
+    def _list_images(self, event: Any = None) -> None:
+        """List the image layers; begin with one that was there first, or is opened later."""
+        present = set(self._viewer.layers)
+        images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+        chosen, layers = self.selector.image, self.selector.layers
+        if layers is not None and not {chosen, layers.clicks, layers.selection} <= present:
             self.selector.release()
+            chosen = None
+        # Never after a removal: a person who removes the layers does not want new ones.
+        opened = event is None or (event.type == "inserted" and isinstance(event.value, Image))
+        begins = chosen is None and opened
+        if begins and images:
+            active = self._viewer.layers.selection.active
+            chosen = active if active in images else images[-1]
         self.image.blockSignals(True)
         self.image.clear()
         for layer in images:
             self.image.addItem(layer.name, layer)
-        chosen = self.selector.image
-        if chosen is None and images and not lost:
-            active = self._viewer.layers.selection.active
-            chosen = active if active in images else images[-1]
         self.image.setCurrentIndex(images.index(chosen) if chosen in images else -1)
         self.image.blockSignals(False)
         if not images:
             self._report("open an image first")
-        elif chosen is not self.selector.image:
+        elif begins:
             self.selector.choose(chosen)
 
     def _image_chosen(self, index: int) -> None:
@@ -178,7 +179,3 @@ def _button(text: str, action: Callable[[], None], keys: str = "") -> QPushButto
     button.setToolTip(keys)
     button.clicked.connect(lambda: action())
     return button
-
-
-def _is_image(layer: Any) -> bool:
-    return isinstance(layer, Image)

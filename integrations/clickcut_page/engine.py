@@ -11,6 +11,7 @@ import grpc
 from clickcut import grpc_status
 from clickcut.client import UnreachableError
 from clickcut.client.channel import Endpoint
+from clickcut.client.routing import new_routing_key, routing_metadata
 from clickcut.errors import AuthenticationError, ClickcutError
 from clickcut.v1 import clickcut_pb2 as pb
 from clickcut.v1 import clickcut_pb2_grpc
@@ -29,7 +30,8 @@ class Engine:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.address = endpoint.address
-        self._metadata = endpoint.metadata
+        # One key for the whole page: a session must reach the server that its image was sent to.
+        self._metadata = endpoint.metadata + routing_metadata(new_routing_key())
         self._channel = endpoint.aio_channel()
         self._stub: Any = clickcut_pb2_grpc.ClickcutStub(self._channel)
         # Without serializers: requests and replies pass as the bytes that they are.

@@ -95,6 +95,8 @@ class Replica:
         tune_allocator()
         models = await in_background(lambda: Models(settings), "models")
         core = Core(settings, models, worker_threads(settings, models))
+        for line in await core.durability.describe():
+            _log.info("%s", line)
         self._edge = Edge(core)
         self._methods: dict[str, Handler] = methods_of(
             clickcut_pb2_grpc.add_ClickcutServicer_to_server, ClickcutService(core)

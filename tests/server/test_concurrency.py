@@ -18,6 +18,7 @@ from server.harness import (
     ServerProcess,
     image_file,
     random_clicks,
+    wait_until,
 )
 
 from clickcut.backends import load_predictor
@@ -148,6 +149,7 @@ app.warm_up_all = warm_up
         failed = raw.ask(click=pb.Click(x=10, y=10, negative=True))
         assert failed.error.code == grpc.StatusCode.INTERNAL.value[0]
         assert "ZeroDivision" not in failed.error.message
-        assert any("ZeroDivisionError: a fault for the test" in line for line in server.errors)
+        fault = "ZeroDivisionError: a fault for the test"
+        wait_until(lambda: any(fault in line for line in server.errors), "the log says it")
         assert raw.ask(show=pb.Show()).result.rle == before.result.rle
         assert raw.ask(click=pb.Click(x=90, y=60)).num_clicks == 2

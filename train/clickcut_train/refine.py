@@ -11,19 +11,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut.region import Region
+from clickcut.resample import move
+from clickcut.session.refinement import crop_weights
 from clickcut_train.augment import damage
 from clickcut_train.clicks import Click
 from clickcut_train.samples import Crop, Sample
 
-SIDES = (0.35, 0.65)
-"""Side of a crop relative to the view's; the engine's default is a half."""
-
-FALL_OFF = 1 / 6
-"""Part of the crop's side along each edge in which the view's probability takes over."""
+SIDES = (0.4, 0.8)
+"""Side of a crop relative to the view's: those that bundles are likely to name."""
 
 
 class Window(NamedTuple):
@@ -32,6 +31,11 @@ class Window(NamedTuple):
     x0: int
     y0: int
     side: int
+
+    @property
+    def region(self) -> Region:
+        """The same as a region."""
+        return Region(self.x0, self.y0, self.x0 + self.side, self.y0 + self.side)
 
 
 def draw_window(click: Click, size: int, rng: np.random.Generator) -> Window:
@@ -67,19 +71,13 @@ def closer_sample(sample: Sample, window: Window) -> Sample:
     if origin.damage is not None:
         image = damage(image, np.random.default_rng(origin.damage))
     target = crop.mask(origin.mask)
-    start = np.array([window.x0, window.y0]) + 0.5 / zoom - 0.5
-    probability = cv2.warpAffine(
-        sample.probability.astype(np.float32),
-        np.column_stack([np.eye(2) / zoom, start]),
-        (size, size),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+    view = Region(0, 0, size, size)
+    probability = move(sample.probability.astype(np.float32), view, window.region, None)
     return Sample(
         image=image,
         target=target,
         ignore=np.zeros_like(target) if void is None else crop.mask(void) & ~target,
-        probability=np.asarray(probability, np.float16),
+        probability=probability.astype(np.float16),
         positive=_inside(sample.positive, window, size),
         negative=_inside(sample.negative, window, size),
         origin=origin,
@@ -94,15 +92,10 @@ def look_back(sample: Sample, window: Window, probability: NDArray[np.float32]) 
         window: of the look.
         probability: (S, S) float32 over the window, the network's answer.
     """
-    side = (window.side, window.side)
-    found = cv2.resize(probability, side, interpolation=cv2.INTER_AREA)
-    centres = (np.arange(window.side, dtype=np.float32) + 0.5) / window.side
-    ramp = np.clip(np.minimum(centres, 1 - centres) / np.float32(FALL_OFF), 0, 1)
-    weight = np.minimum.outer(ramp, ramp)
-    part = sample.probability[
-        window.y0 : window.y0 + window.side, window.x0 : window.x0 + window.side
-    ]
-    part += (weight * (found - part)).astype(np.float16)
+    view = Region(0, 0, *sample.probability.shape)
+    found = move(probability, window.region, view, None)
+    weight = crop_weights(window.region, view, found.shape)
+    sample.probability += (weight * (found - sample.probability)).astype(np.float16)
 
 
 def _inside(points: list[Click], window: Window, size: int) -> list[Click]:

@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from clickcut.client import AsyncClient, AsyncSession
+from clickcut.client.access import Access
 from clickcut.client.protocol import Deadline, Patience, Sleep
 from clickcut.errors import BusyError, ClickcutError
 from clickcut_bench.load.plan import Kind, Step, Visit
@@ -70,6 +71,7 @@ class Annotator:
         patience: seconds for which a refused step is tried again.
         began: time of `time.perf_counter` at which the run began.
         note: called with each event when it has ended.
+        access: shown to the server; None for the token of the environment, if there is one.
 
     Attributes:
         ended: number of steps that have ended.
@@ -83,10 +85,12 @@ class Annotator:
         patience: float,
         began: float,
         note: Callable[[Event], None],
+        access: Access | None = None,
     ) -> None:
         self._number = number
         # Refusals are counted, so they come here; the waiting is that of the client.
-        self._client = AsyncClient(address, retry_seconds=0.0, timeout=60.0 + patience)
+        shown = (access or Access()).arguments
+        self._client = AsyncClient(address, retry_seconds=0.0, timeout=60.0 + patience, **shown)
         self._sequences = sequences
         self._patience = patience
         self._began = began

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from clickcut.client import Client
+from clickcut.client.access import Access
 from clickcut.commands.demo import running_server
 from clickcut.errors import BackendError
 from clickcut_bench.load import report
@@ -65,6 +66,7 @@ def run(
     options: Sequence[str],
     json_path: Path | None,
     plot_path: Path | None,
+    access: Access | None = None,
 ) -> dict[str, Any]:
     """Measure; print tables; write JSON and plot when paths are given.
 
@@ -74,12 +76,14 @@ def run(
         options: of `clickcut serve`, for a server that is started.
         json_path: of the numbers.
         plot_path: of the plot.
+        access: shown to the servers; None for the token of the environment, if there is one.
 
     Raises:
         BackendError: a server cannot be started.
         ClickcutError: a server that was named cannot be reached.
         DatasetError: the photographs cannot be read.
     """
+    access = access or Access()
     shown = photographs(load.data, load.size, load.images)
     document: dict[str, Any] = {
         "machine": describe(),
@@ -93,14 +97,14 @@ def run(
             servers = [("server", stack.enter_context(running_server(*options)))]
         recorded = {}
         for name, address in servers:
-            with Client(address) as client:
+            with Client(address, **access.arguments) as client:
                 found = [record(client, p, load.clicks) for p in shown]
                 recorded[name] = [sequence for sequence in found if sequence is not None]
             if not recorded[name]:
                 raise BackendError("no photograph has an object to click on; give other --data")
         for annotators in load.annotators:
             for name, address in servers:
-                events, seen = play(load, annotators, address, recorded[name], name)
+                events, seen = play(load, annotators, address, recorded[name], name, access)
                 numbers = summarise(events, load.warm_up, load.seconds)
                 row = {"server": name, "annotators": annotators} | numbers | seen
                 document["runs"].append(row)
@@ -114,7 +118,12 @@ def run(
 
 
 def play(
-    load: Load, annotators: int, address: str, sequences: Sequence[ClickSequence], name: str
+    load: Load,
+    annotators: int,
+    address: str,
+    sequences: Sequence[ClickSequence],
+    name: str,
+    access: Access | None = None,
 ) -> tuple[list[Event], dict[str, Any]]:
     """Play one run.
 
@@ -131,7 +140,7 @@ def play(
                 events.append(event)
                 note(event)
 
-            asyncio.run(_crowd(load, annotators, address, sequences, ended))
+            asyncio.run(_crowd(load, annotators, address, sequences, access, ended))
     finally:
         seen = watch.stop()
     return events, seen
@@ -142,6 +151,7 @@ async def _crowd(
     annotators: int,
     address: str,
     sequences: Sequence[ClickSequence],
+    access: Access | None,
     note: Callable[[Event], None],
 ) -> None:
     plans = plan(
@@ -154,7 +164,7 @@ async def _crowd(
     )
     began = time.perf_counter()
     players = [
-        Annotator(number, address, sequences, load.patience, began, note)
+        Annotator(number, address, sequences, load.patience, began, note, access)
         for number in range(annotators)
     ]
     try:

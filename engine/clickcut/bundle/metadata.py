@@ -86,23 +86,27 @@ class RegionPolicy(BaseModel):
         description="windows around the first click in which a small object is looked for; 0: none",
     )
     mirror: bool = Field(
-        False, description="average each prediction with that of the mirrored input"
+        False,
+        description="average the prediction with a second one: of the mirror image, with the first "
+        "as the previous probability",
+    )
+    mirror_from: int = Field(1, ge=1, le=1000, description="number of the first click for `mirror`")
+    mirror_depth: float = Field(
+        0.0,
+        ge=0.0,
+        le=1.0,
+        description="only for clicks at least this far from the outline of the selection that they "
+        "correct, as a share of the region's side",
     )
     refine: float = Field(
         0.0,
         ge=0.0,
         le=0.9,
         description="predict once more on a crop around the last click with this share of the "
-        "region's sides, and blend it in; 0: never",
+        "region's sides, of at least `min_side` pixels, and blend it in; 0: never",
     )
-    refine_from: int = Field(2, ge=1, le=1000, description="number of the first click refined")
-    refine_depth: float = Field(
-        1.0,
-        ge=0.0,
-        le=1.0,
-        description="refine only a click at most this far from the outline of the selection that "
-        "it corrects, as a share of the region's side",
-    )
+    refine_from: int = Field(2, ge=1, le=1000, description="number of the first click for `refine`")
+    refine_depth: float = Field(0.0, ge=0.0, le=1.0, description="as `mirror_depth`")
 
 
 class CutDefaults(BaseModel):

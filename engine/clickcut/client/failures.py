@@ -43,6 +43,11 @@ _GATEWAY = re.compile(r"status: 50[234]|HTTP status code 50[234]")
 _NO_APPLICATION = re.compile(r"^Application ('.*' not found|metadata not set)")
 """... that Ray Serve answers, and the application does not run there (yet)."""
 
+_NO_SERVER_BEHIND = re.compile(
+    r"no healthy upstream|reset reason: (remote |local )?connection failure"
+)
+"""... that Envoy found no server to send the request to, so that none has received it."""
+
 _TRANSPORT = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -115,6 +120,10 @@ def error_of_rpc(error: grpc.RpcError, endpoint: Endpoint) -> ClickcutError:
     if _GATEWAY.search(details):
         return connection_broke(
             f"a proxy answers at {address}, and the server behind it does not ({details})"
+        )
+    if _NO_SERVER_BEHIND.search(details):
+        return UnreachableError(
+            f"a proxy answers at {address}, and there is no server behind it now ({details})"
         )
     if not _NOT_CONNECTED.search(details):
         hint = _plain_text_hint(endpoint) if code is grpc.StatusCode.UNAVAILABLE else ""

@@ -1,4 +1,4 @@
-"""Decoded images by digest: shared by sessions, bounded in bytes, least recently used first out.
+"""Decoded images by digest, shared by sessions; see `clickcut.server.held_images`.
 
 Used from the event loop only; decoding runs in the compute pool.
 """
@@ -9,34 +9,27 @@ import asyncio
 import dataclasses
 import re
 import time
-from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from clickcut import tracing
 from clickcut.errors import (
-    BusyError,
     EventError,
     ImageError,
     ImageNotFoundError,
-    LimitError,
 )
 from clickcut.image_file.cancellation import Cancellation
 from clickcut.image_file.parts import Parts
 from clickcut.image_file.process import Decoder
-from clickcut.images import ImageLimits, PreparedImage, Window, digest_of, key_of
+from clickcut.images import ImageLimits, PreparedImage, Window, digest_of
+from clickcut.server.held_images import HeldImages, image_key, owner_of
 from clickcut.server.memory import Allowance
 from clickcut.server.peers import LOCAL, Peer
 from clickcut.server.pool import ComputePool
 from clickcut.server.quotas import Quotas, unlimited
-from clickcut.server.settings import MIB
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-
-_CUT_BYTES, _CUT_PIXELS = 22, 1_000_000
-"""Bytes per pixel for edge weights where the cut was computed, and pixels where it was after a few
-clicks: everywhere in a small image, around the object in a large one. Measured; see
-benchmarks/results/memory.md."""
 
 
 @dataclass(slots=True, eq=False)
@@ -46,23 +39,6 @@ class _Coming:
     task: asyncio.Task[Found]
     cancellation: Cancellation
     waiting: int = 0
-
-
-@dataclass(slots=True)
-class _Held:
-    """An image in the store.
-
-    Attributes:
-        image: shared.
-        users: its leases.
-        nbytes: its size when it was counted last.
-        needed: what it then took of the budget for images in use; 0 without users.
-    """
-
-    image: PreparedImage
-    users: int = 0
-    nbytes: int = 0
-    needed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +60,8 @@ class Found:
     had_turn: bool = False
 
 
-class ImageStore:
-    """Holds images while they are in use, and afterwards while there is room.
+class ImageStore(HeldImages):
+    """Decodes images and holds them.
 
     Args:
         budget: bytes for all images together.
@@ -94,10 +70,6 @@ class ImageStore:
         decoder: closed by its owner.
         decoding: extra memory for decoders.
         quotas: of tokens; None without.
-
-    Attributes:
-        make_room: called when images in use fill the budget; evicts a user of one, or returns
-            False.
     """
 
     def __init__(
@@ -109,26 +81,13 @@ class ImageStore:
         decoding: Allowance | None = None,
         quotas: Quotas | None = None,
     ) -> None:
+        self._quotas = quotas or Quotas(unlimited)
+        super().__init__(budget, self._quotas.limits_of)
         self.limits = limits
-        self._budget = budget
         self._pool = pool
         self._decoder = decoder or Decoder()
         self._decoding = decoding or Allowance(budget, "decoding")
-        self._quotas = quotas or Quotas(unlimited)
-        self.make_room: Callable[[], bool] = lambda: False
-        self._held: OrderedDict[str, _Held] = OrderedDict()
-        # Sums over all images held: counting them for each event would take longer the more
-        # there are.
-        self._nbytes = self._in_use = 0
         self._coming: dict[str, _Coming] = {}
-
-    def __len__(self) -> int:
-        return len(self._held)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all images held, each as it was counted last; see `measure`."""
-        return self._nbytes
 
     def find(self, digest: str, window: Window | None = None, owner: str = "") -> PreparedImage:
         """Return the image with this digest, decoded with the requested window.
@@ -143,7 +102,7 @@ class ImageStore:
             ImageNotFoundError: not held.
         """
         check_digest(digest)
-        key = _key(digest, window, owner)
+        key = image_key(digest, window, owner)
         held = self._held.get(key)
         if held is None:
             seen = " as seen through this window" if window else ""
@@ -180,12 +139,14 @@ class ImageStore:
             raise ImageError(
                 f"the data received has digest {digest}, not {expected}: it was damaged in transit"
             )
-        key = _key(digest, window, peer.owner)
+        key = image_key(digest, window, peer.owner)
         if key in self._held:
             return Found(self.find(digest, window, peer.owner), True, queue, had_turn=True)
         coming = self._coming.get(key)
         if coming is None:  # the same image from two clients is decoded once
-            self._check_count(peer.owner)
+            self._check_count(
+                peer.owner, sum(owner_of(known) == peer.owner for known in self._coming)
+            )
             self._check_in_use(0)
             cancellation = Cancellation()
             work = self._work(whole, digest, window, cancellation, peer.owner)
@@ -208,79 +169,6 @@ class ImageStore:
                 coming.task.cancel()
                 coming.cancellation.cancel()
 
-    def lease(self, image: PreparedImage) -> None:
-        """Keep an image until `release`, and reserve what it will grow to while clicked on.
-
-        Raises:
-            BusyError: images in use leave no room for that.
-        """
-        held = self._hold(image)
-        held.users += 1
-        self._count(held)
-        while held.users == 1 and self._in_use > self._budget:
-            if not self.make_room():
-                held.users = 0
-                self._count(held)
-                raise self._full()
-        self.trim(held.needed - held.nbytes)
-
-    def release(self, image: PreparedImage) -> None:
-        """Give back a lease; the image stays while there is room."""
-        held = self._held[image.key]
-        held.users -= 1
-        self._count(held)
-        self.trim()
-
-    def measure(self, image: PreparedImage) -> None:
-        """Count what an image has grown to, after an event on it."""
-        held = self._held.get(image.key)
-        if held is not None:
-            self._count(held)
-
-    def trim(self, wanted: int = 0) -> None:
-        """Let go images not in use until `wanted` more bytes fit.
-
-        Those of the token that has the most bytes go first, and of these the one that was used
-        longest ago.
-        """
-        excess = self._nbytes + wanted - self._budget
-        if excess <= 0:
-            return
-        nbytes: Counter[str] = Counter()
-        unused: defaultdict[str, deque[str]] = defaultdict(deque)
-        for key, held in self._held.items():
-            nbytes[_owner_of(key)] += held.nbytes
-            if not held.users:
-                unused[_owner_of(key)].append(key)
-        while excess > 0 and unused:
-            owner = max(unused, key=nbytes.__getitem__)
-            freed = self._let_go(unused[owner].popleft())
-            excess -= freed
-            nbytes[owner] -= freed
-            if not unused[owner]:
-                del unused[owner]
-
-    def _check_count(self, owner: str) -> None:
-        """Make sure that a token may have one more image; let go one that it does not use.
-
-        Raises:
-            LimitError: all that it may have are in use.
-        """
-        limit = self._quotas.limits_of(owner).images
-        if limit is None:
-            return
-        own = [key for key in self._held if _owner_of(key) == owner]
-        count = len(own) + sum(_owner_of(key) == owner for key in self._coming)
-        unused = [key for key in own if not self._held[key].users]
-        if count - len(unused) >= limit:
-            raise LimitError(
-                f"your token has {limit} images in use, as many as it may: close sessions, or have "
-                "its limit `images` raised",
-                reason="images of a token",
-            )
-        for key in unused[: max(0, count + 1 - limit)]:
-            self._let_go(key)
-
     def _work(
         self,
         data: bytes,
@@ -297,9 +185,10 @@ class ImageStore:
 
         def work() -> tuple[PreparedImage, float]:
             began = time.perf_counter()
-            decoded = self._decoder.decode(data, self.limits, cancellation, window, admit)
-            key = _key(digest, window, owner)
-            image = PreparedImage(decoded.pixels, digest, decoded.window, key)
+            with tracing.span("decode", {"clickcut.file_bytes": len(data)}):
+                decoded = self._decoder.decode(data, self.limits, cancellation, window, admit)
+                key = image_key(digest, window, owner)
+                image = PreparedImage(decoded.pixels, digest, decoded.window, key)
             return image, 1e3 * (time.perf_counter() - began)
 
         return work
@@ -310,75 +199,12 @@ class ImageStore:
         self.trim(image.nbytes)
         return Found(self._hold(image).image, False, queue, spent, had_turn=True)
 
-    def check_growth(self, image: PreparedImage) -> None:
-        """Make sure that an image in use may grow: as far as was reserved, or where there is room.
-
-        Raises:
-            BusyError: it has outgrown that, and images in use fill their memory.
-        """
-        self.measure(image)
-        self.trim()
-        if image.nbytes > self._reserved(image):
-            self._check_in_use(0)
-
     def _came(self, key: str, task: asyncio.Task[Found]) -> None:
         coming = self._coming.get(key)
         if coming is not None and coming.task is task:
             del self._coming[key]
         if not task.cancelled():
             task.exception()  # mark as retrieved, even if all clients are gone
-
-    def _check_in_use(self, wanted: int) -> None:
-        while self._in_use + wanted > self._budget or self._in_use >= self._budget:
-            if not self.make_room():
-                raise self._full()
-
-    def _full(self) -> BusyError:
-        return BusyError(
-            f"images in use fill the memory for images ({self._in_use // MIB} of "
-            f"{self._budget // MIB} MiB): close sessions, or start the server with a larger "
-            "--image-memory-mib",
-            reason="image memory",
-        )
-
-    def _hold(self, image: PreparedImage) -> _Held:
-        """Put an image into the store, or return the one that is there."""
-        held = self._held.get(image.key)
-        if held is None:
-            held = self._held[image.key] = _Held(image)
-            self._count(held)
-        return held
-
-    def _let_go(self, key: str) -> int:
-        """Remove an image without users from the store; return its bytes."""
-        nbytes = self._held.pop(key).nbytes
-        self._nbytes -= nbytes
-        return nbytes
-
-    def _count(self, held: _Held) -> None:
-        """Bring the sums up to date with an image."""
-        nbytes = held.image.nbytes
-        needed = max(nbytes, self._reserved(held.image)) if held.users else 0
-        self._nbytes += nbytes - held.nbytes
-        self._in_use += needed - held.needed
-        held.nbytes, held.needed = nbytes, needed
-
-    def _reserved(self, image: PreparedImage) -> int:
-        pixels = image.width * image.height
-        grown = image.pixels.nbytes + _CUT_BYTES * min(pixels, _CUT_PIXELS)
-        return min(grown, self._budget)  # a single one may take it all
-
-
-def _key(digest: str, window: Window | None, owner: str) -> str:
-    """Return the key of an image of a token.
-
-    Tokens share no image, not even an equal one: a faster answer would tell what another has sent.
-    """
-    return f"{owner} {key_of(digest, window)}"
-
-
-def _owner_of(key: str) -> str:
-    return key.partition(" ")[0]
 
 
 def check_digest(digest: str) -> None:

@@ -15,7 +15,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from clickcut.errors import BusyError, StalledError
@@ -42,6 +43,8 @@ class _Job(Generic[T]):
     started: bool = False
     given_up: bool = False
     """Whether its caller is gone."""
+    context: Context = field(default_factory=copy_context)
+    """Of its caller: what the log and traces say about the request."""
 
     @property
     def late(self) -> bool:
@@ -240,7 +243,7 @@ class ComputePool:
         job.waited += now - job.asked
         job.started, job.continues = True, False
         try:
-            next(job.steps)
+            job.context.run(next, job.steps)
         except StopIteration as stop:
             self._retire(job, stop.value, None)
         except BaseException as raised:  # passed to the caller

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+from clickcut import tracing
 from clickcut.errors import EventError, LimitError
 from clickcut.server import replies
 from clickcut.server.core import Core
@@ -98,7 +99,8 @@ def _steps(
         replies.add_timings(reply.timings, step)
         yield
     began = time.perf_counter()
-    rectangle = replies.whole(session.image)
-    reply.result.CopyFrom(replies.result(session, request.output, rectangle))
+    with tracing.span("encode"):
+        rectangle = replies.whole(session.image)
+        reply.result.CopyFrom(replies.result(session, request.output, rectangle))
     reply.timings.encode = 1e3 * (time.perf_counter() - began)
     return reply

@@ -38,8 +38,9 @@ MAX_HELD_POINTS = 200_000
 MAX_MASKS = 32
 """Maximum number of initial masks per object, undone ones included; each takes a bit per pixel."""
 
-UNDO_BYTES = 5 * 2**18
-"""Maximum size of the states stored for undo, bytes; the latest are kept."""
+UNDO_BYTES = 7 * 2**18
+"""Maximum size of the states stored for undo, bytes; the latest are kept: two of the packaged
+models, refined."""
 
 CHECKPOINTS = 32
 """Every 32nd of the dropped states is kept, so no undo recomputes more than that."""

@@ -32,7 +32,7 @@ from clickcut.session.events import (
     Reset,
 )
 from clickcut.session.prediction import RegionPrediction
-from clickcut.session.refinement import Refinement, blended, crop_around, depth_in
+from clickcut.session.refinement import Refinement, blended, crop_around, depth_of
 from clickcut.session.state import Computed, State, Timings, probability, timed
 
 MAX_REPLAYED = 20
@@ -173,37 +173,35 @@ class Pipeline:
             seen = state.region or region
             if region.area >= policy.closer_below * seen.area:
                 break
-        return self._refine(state, before, prompts, parameters, timings)
+        better = self._improve(state, before, prompts, timings)
+        return state if better is state else self._decide(better, prompts, parameters, timings)
 
-    def _refine(
-        self,
-        state: State,
-        before: Selection,
-        prompts: Prompts,
-        parameters: Parameters,
-        timings: Timings,
+    def _improve(
+        self, state: State, before: Selection, prompts: Prompts, timings: Timings
     ) -> State:
-        """Return the state with its region refined around the last click, if that is worth it.
+        """Return the state with better logits, or the same if that is not worth the time.
 
         Args:
             state: after the last click.
             before: the selection that the click corrects.
             prompts: in force.
-            parameters: in force.
             timings: added to.
         """
-        policy, size = self._predictor.metadata.region, self._predictor.metadata.input_size
-        if not policy.refine or len(prompts.clicks) < max(1, policy.refine_from):
+        policy, count, region = self._predictor.metadata.region, len(prompts.clicks), state.region
+        mirrors = policy.mirror and count >= policy.mirror_from
+        refines = policy.refine > 0 and count >= policy.refine_from
+        if not count or region is None or state.logits is None or not (mirrors or refines):
             return state
-        points = [p for p in prompts.clicks[-1].points if p in prompts.points]
-        crop = None if state.region is None else crop_around(points, state.region, policy)
-        if crop is None or state.region is None:
-            return state
-        if depth_in(before, state.region, points[-1], size) > policy.refine_depth:
-            return state
-        logits = self._prediction.logits(state, crop, prompts, timings)
-        refined = replace(state, refinement=Refinement.of(crop, logits))
-        return self._decide(refined, prompts, parameters, timings)
+        points = [point for point in prompts.clicks[-1].points if point in prompts.points]
+        depth = depth_of(before, region, points, len(state.logits))
+        if mirrors and depth >= policy.mirror_depth:
+            mirrored = self._prediction.logits(state, region, prompts, timings, mirrored=True)
+            state = replace(state, logits=np.float32(0.5) * (state.logits + mirrored))
+        crop = crop_around(points, region, policy) if refines else None
+        if crop is not None and depth >= policy.refine_depth:
+            logits = self._prediction.logits(state, crop, prompts, timings)
+            state = replace(state, refinement=Refinement.of(crop, logits))
+        return state
 
     def _look_close(self, state: State, prompts: Prompts, timings: Timings) -> State:
         """Return the first state, or a better one for a small object in a large image."""

@@ -28,7 +28,12 @@ class RegionPrediction:
         self._predictor = predictor
 
     def logits(
-        self, state: State, region: Region, prompts: Prompts, timings: Timings
+        self,
+        state: State,
+        region: Region,
+        prompts: Prompts,
+        timings: Timings,
+        mirrored: bool = False,
     ) -> NDArray[np.float32]:
         """Return the logits of a region, (S, S) float32; a new array.
 
@@ -37,6 +42,7 @@ class RegionPrediction:
             region: what the network sees.
             prompts: in force.
             timings: "maps" and "network" are added to.
+            mirrored: the network sees the mirror image; its logits are mirrored back.
         """
         with network_input(self._predictor.metadata) as shown:
             with timed(timings, "maps"):
@@ -51,16 +57,12 @@ class RegionPrediction:
                 previous = self._previous(state, region, prompts)
                 shown.show(self._image, region, positive, negative, previous)
             with timed(timings, "network"):
-                return self._output(shown.buffer)
-
-    def _output(self, shown: NDArray[np.float32]) -> NDArray[np.float32]:
-        if not self._predictor.metadata.region.mirror:
-            # A copy: a view would keep the output of a whole batch alive.
-            logits: NDArray[np.float32] = self._predictor.predict(shown)[0].copy()
-            return logits
-        both = self._predictor.predict(np.concatenate([shown, shown[..., ::-1]]))
-        mean: NDArray[np.float32] = np.float32(0.5) * (both[0] + both[1, :, ::-1])
-        return mean
+                if mirrored:
+                    flipped = np.ascontiguousarray(shown.buffer[..., ::-1])
+                    return np.ascontiguousarray(self._predictor.predict(flipped)[0, :, ::-1])
+                # A copy: a view would keep the output of a whole batch alive.
+                logits: NDArray[np.float32] = self._predictor.predict(shown.buffer)[0].copy()
+                return logits
 
     def _previous(
         self, state: State, region: Region, prompts: Prompts

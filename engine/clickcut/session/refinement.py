@@ -22,8 +22,8 @@ from clickcut.region import Region, around_points, part_around
 from clickcut.resample import move
 from clickcut.selection import Selection
 
-FALL_OFF = 1 / 6
-"""Part of the crop's side along each edge in which its weight falls off to 0."""
+FALL_OFF = 0.5
+"""Part of the crop's side along each edge in which its weight falls off to 0: up to the middle."""
 
 
 class Refinement(NamedTuple):
@@ -62,22 +62,25 @@ def crop_around(points: list[Point], region: Region, policy: RegionPolicy) -> Re
     return crop
 
 
-def depth_in(selection: Selection, region: Region, point: Point, size: int) -> float:
-    """Return how far a point is from the outline of a selection, as a share of a region's side.
+def depth_of(selection: Selection, region: Region, points: list[Point], size: int) -> float:
+    """Return how far a click is from the outline of a selection, as a share of a region's side.
 
     Args:
         selection: before the click.
-        region: holds the point.
-        point: (x, y).
+        region: in which the outline is looked for.
+        points: of the click or stroke, (x, y); the last one counts.
         size: samples along each side at which the distance is computed.
 
     Returns:
-        1 if there is no outline in the region.
+        1 if there is no outline in the region, or the point lies outside.
     """
+    if not points or not region.holds(*points[-1]):
+        return 1.0
+    x, y = points[-1]
     mask = selection.inside(region).view(np.uint8)
     small = cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST)
-    column = int((point[0] - region.x0 + 0.5) * size / region.width)
-    row = int((point[1] - region.y0 + 0.5) * size / region.height)
+    column = int((x - region.x0 + 0.5) * size / region.width)
+    row = int((y - region.y0 + 0.5) * size / region.height)
     same = (small == small[row, column]).astype(np.uint8)
     if same.all():
         return 1.0
@@ -112,18 +115,30 @@ def blended(
             max(size, min(region.height, math.ceil(size * region.height / crop.height))),
             max(size, min(region.width, math.ceil(size * region.width / crop.width))),
         )
-    weights = np.outer(
-        _weights(shape[0], region.y0, region.y1, crop.y0, crop.y1),
-        _weights(shape[1], region.x0, region.x1, crop.x0, crop.x1),
-    )
+    weights = crop_weights(crop, region, shape)
     base = move(logits, region, region, None, shape)
     return base + weights * (move(found, crop, region, None, shape) - base)
 
 
+def crop_weights(crop: Region, region: Region, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the weight of a crop's output over its region, `shape` float32 in [0, 1].
+
+    It falls off towards the edges of the crop, but not where the region ends as well.
+
+    Args:
+        crop: inside the region.
+        region: that is refined.
+        shape: rows and columns of samples over the region.
+    """
+    weights: NDArray[np.float32] = np.outer(
+        _weights(shape[0], region.y0, region.y1, crop.y0, crop.y1),
+        _weights(shape[1], region.x0, region.x1, crop.x0, crop.x1),
+    )
+    return weights
+
+
 def _weights(samples: int, start: int, end: int, first: int, last: int) -> NDArray[np.float32]:
     """Return the crop's weight along one axis, (samples,) float32.
-
-    It does not fall off where the crop ends at an edge of the region.
 
     Args:
         samples: over the region.
