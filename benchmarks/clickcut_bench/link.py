@@ -75,7 +75,7 @@ def play(address: str, digest: str, sequence: ClickSequence, form: pb.Output) ->
     requests: queue.SimpleQueue[pb.SessionRequest | None] = queue.SimpleQueue()
     with Endpoint(address).channel() as channel:
         stub: Any = clickcut_pb2_grpc.ClickcutStub(channel)
-        replies = stub.Session(iter(requests.get, None))
+        replies = stub.Session(iter(requests.get, None), wait_for_ready=True)
         try:
             requests.put(pb.SessionRequest(open=pb.Open(image_digest=digest, output=form)))
             image = next(replies).image
