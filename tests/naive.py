@@ -144,3 +144,33 @@ def thinned(points, starts, fixed, tolerance, rounds, most):
                 if turn == 0 or not any(inside):
                     kept[b] = False
     return kept
+
+
+def area_average(pixels, region, size):
+    """(size, size, 3) float64: the mean colour of the part of a region that each pixel covers."""
+    out = np.zeros((size, size, 3))
+    for j in range(size):
+        for i in range(size):
+            top, bottom = (region.y0 + k * region.height / size for k in (j, j + 1))
+            left, right = (region.x0 + k * region.width / size for k in (i, i + 1))
+            total = 0.0
+            for y in range(region.y0, region.y1):
+                for x in range(region.x0, region.x1):
+                    high = max(0.0, min(y + 1, bottom) - max(y, top))
+                    wide = max(0.0, min(x + 1, right) - max(x, left))
+                    out[j, i] += high * wide * pixels[y, x]
+                    total += high * wide
+            out[j, i] /= total
+    return out
+
+
+def block_means(pixels, side):
+    """The mean of each block, border pixels repeated, float64."""
+    height, width = pixels.shape[:2]
+    out = np.zeros((-(-height // side), -(-width // side), 3))
+    for j in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            for y in range(j * side, (j + 1) * side):
+                for x in range(i * side, (i + 1) * side):
+                    out[j, i] += pixels[min(y, height - 1), min(x, width - 1)] / side**2
+    return out

@@ -23,7 +23,7 @@ MAY_IMPORT = {
 
 ENGINE = (
     {"control_groups", "errors", "kernels", "process_limits", "timings", "whole_file"},
-    {"checks", "installation"},
+    {"checks", "installation", "tracing"},
     {
         "clicks",
         "grpc_status",
@@ -34,13 +34,14 @@ ENGINE = (
         "region",
         "store",
     },
-    {"resample"},
+    {"resample", "shrink"},
     {"bundle", "cut", "encoding", "maps", "overlay", "selection"},
     {"backends", "images"},
     {"bundle.repository"},
     {"session"},
     {"client", "warm_up"},
     {"api", "server"},
+    {"doctor"},
     {"commands"},
     {"cli"},
     {"__main__"},

@@ -131,3 +131,21 @@ def test_the_intersection_holds_the_pixels_of_both(values):
     found[a.intersection(b).slices] = True
     np.testing.assert_array_equal(found, both[0] & both[1])
     assert a.contains(a.intersection(b))
+
+
+small_regions = st.tuples(*[st.integers(0, 7)] * 4).map(
+    lambda v: Region(min(v[0], v[1]), min(v[2], v[3]), max(v[0], v[1]) + 1, max(v[2], v[3]) + 1)
+)
+
+
+@given(small_regions, st.none() | small_regions)
+def test_a_region_without_another_is_covered_once(region, other):
+    covered = np.zeros((9, 9), int)
+    for part in region.without(other):
+        assert part.area
+        covered[part.slices] += 1
+    wanted = np.zeros((9, 9), int)
+    wanted[region.slices] = 1
+    if other is not None:
+        wanted[other.slices] = 0
+    np.testing.assert_array_equal(covered, wanted)

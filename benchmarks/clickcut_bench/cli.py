@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from clickcut.commands.server_options import (
+    Authorities,
+    Certificate,
+    Key,
+    PlaintextToken,
+    Tls,
+    TokenFile,
+)
 from clickcut.installation import require
 
 app = typer.Typer(
@@ -30,6 +39,15 @@ Data = Annotated[
     typer.Option(
         metavar="KIND:FOLDER[:SPLIT,...]",
         help="Photographs with masks, as of `clickcut eval run`; default: the packaged one.",
+    ),
+]
+Generated = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        metavar="KIND:FOLDER[:SPLIT,...]",
+        help="Photographs with masks, as of `clickcut eval run`; default: the packaged one, and "
+        "generated objects.",
     ),
 ]
 OldImages = Annotated[str | None, typer.Option("--images", hidden=True, callback=_name_new_option)]
@@ -108,6 +126,33 @@ def backends(
 
 
 @app.command()
+def scale(
+    replicas: Annotated[
+        str, typer.Option(help="Comma-separated numbers of replicas, measured one beside another.")
+    ] = "1,2",
+    sessions: Annotated[int, typer.Option(min=1, max=256, help="Of the closed loop.")] = 8,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of each closed loop.")] = 10.0,
+    alone: Annotated[
+        int, typer.Option(min=6, help="Clicks of a session without others, in each round.")
+    ] = 60,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="In each of which every server is measured once.")
+    ] = 3,
+    data: Data = "",
+    json_path: Json = None,
+) -> None:
+    """Replicas behind Ray Serve's proxy beside a plain server: throughput, latency, the way."""
+    require("cpu,bench,scale", "ray", "psutil")
+    from clickcut_bench.scale import Plan, run
+
+    numbers = tuple(_numbers("--replicas", replicas))
+    run(
+        Plan(numbers, sessions, seconds, alone, rounds, data=data),
+        json_path,
+    )
+
+
+@app.command()
 def batching(
     call_ms: Annotated[float, typer.Option(min=0, help="Time per call, ms.")] = 4.0,
     input_ms: Annotated[float, typer.Option(min=0, help="Additional time per input, ms.")] = 0.5,
@@ -121,6 +166,151 @@ def batching(
     from clickcut_bench.batching import run
 
     run(call_ms, input_ms, _numbers("--callers", callers), repeats, max_batch)
+
+
+@app.command()
+def store(
+    stores: Annotated[
+        list[str],
+        typer.Argument(metavar="STORE...", help="As of `clickcut serve --store`, not memory."),
+    ],
+    repeats: Annotated[int, typer.Option(min=10, help="Commits and clicks of each.")] = 200,
+    json_path: Json = None,
+) -> None:
+    """Keeping sessions in a store: commits, images, and clicks with and without."""
+    import tempfile
+
+    from clickcut_bench.store import run
+
+    with tempfile.TemporaryDirectory() as folder:
+        run(stores, repeats, Path(folder), json_path)
+
+
+@app.command()
+def load(
+    annotators: Annotated[
+        str, typer.Option(help="Comma-separated numbers of annotators, one run each.")
+    ] = "20",
+    seconds: Annotated[float, typer.Option(min=1, help="Length of a run.")] = 60.0,
+    warm_up: Annotated[
+        float,
+        typer.Option(min=0, help="Seconds of it in which the annotators arrive; not counted."),
+    ] = 10.0,
+    think_seconds: Annotated[
+        float, typer.Option(min=0.01, help="Mean time between two steps of an annotator.")
+    ] = 4.0,
+    think_spread: Annotated[
+        float,
+        typer.Option(min=0, max=3, help="Standard deviation of its logarithm; 0: constant."),
+    ] = 0.5,
+    undo_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Fraction of clicks that are undone, made again.")
+    ] = 0.1,
+    abandon_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Fraction of sessions that are never closed.")
+    ] = 0.05,
+    clicks: Annotated[int, typer.Option(min=1, max=100, help="Clicks of a session.")] = 6,
+    images: Annotated[int, typer.Option(min=1, help="Number of photographs.")] = 8,
+    size: Annotated[
+        str, typer.Option(metavar="WIDTHxHEIGHT", help="Size of them; empty: as they are.")
+    ] = "500x375",
+    data: Generated = "",
+    server: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]HOST:PORT",
+            help="A running server; repeatable, to compare. Default: one is started.",
+        ),
+    ] = None,
+    tls: Tls = False,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key: Key = None,
+    token_file: TokenFile = None,
+    plaintext_token: PlaintextToken = None,
+    server_options: Annotated[
+        str, typer.Option(help="Options of `clickcut serve` for the server that is started.")
+    ] = "",
+    patience: Annotated[
+        float, typer.Option(min=0, help="Seconds for which a refused step is tried again.")
+    ] = 30.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random numbers.")] = 0,
+    json_path: Json = None,
+    plot_path: Plot = None,
+) -> None:
+    """Virtual annotators on one server, in an open loop: latency, refusals, fairness, memory."""
+    require("cpu,bench", "psutil", "matplotlib")
+    if warm_up >= seconds:
+        raise typer.BadParameter(
+            "it leaves no time to count: give a larger --seconds", param_hint="--warm-up"
+        )
+    from clickcut.client.access import Access
+    from clickcut_bench.load.plan import Habits
+    from clickcut_bench.load.run import Load, run
+
+    run(
+        Load(
+            annotators=tuple(_numbers("--annotators", annotators)) or (20,),
+            seconds=seconds,
+            warm_up=warm_up,
+            habits=Habits(think_seconds, think_spread, undo_share, abandon_share),
+            clicks=clicks,
+            images=images,
+            size=_size(size),
+            data=data,
+            patience=patience,
+            seed=seed,
+        ),
+        [_named(text) for text in server or []],
+        _words("--server-options", server_options),
+        json_path,
+        plot_path,
+        Access.of(tls, ca, cert, key, token_file, plaintext_token),
+    )
+
+
+@app.command()
+def link(
+    round_trip_ms: Annotated[float, typer.Option(min=0, max=10_000, help="Delay.")] = 50.0,
+    megabits: Annotated[
+        float, typer.Option(min=0, help="Per second, in each direction; 0: unlimited.")
+    ] = 10.0,
+    images: Annotated[int, typer.Option(min=1, help="Number of photographs.")] = 6,
+    clicks: Annotated[int, typer.Option(min=1, max=100, help="Clicks of a session.")] = 6,
+    data: Generated = "",
+    json_path: Json = None,
+) -> None:
+    """Replies over a slow link: run lengths and PNG, whole masks and what changed."""
+    require("cpu,bench", "psutil")
+    from clickcut_bench.link import run
+
+    run(data, images, clicks, round_trip_ms, megabits, json_path)
+
+
+def _size(text: str) -> tuple[int, int] | None:
+    """Parse WIDTHxHEIGHT; None for nothing."""
+    if not text:
+        return None
+    words = text.split("x")
+    if len(words) != 2 or not all(w.isdecimal() and 16 <= int(w) <= 10_000 for w in words):
+        raise typer.BadParameter(
+            f"WIDTHxHEIGHT, 16 to 10000 each, not {text!r}", param_hint="--size"
+        )
+    return int(words[0]), int(words[1])
+
+
+def _named(text: str) -> tuple[str, str]:
+    """Parse [NAME=]HOST:PORT."""
+    name, equals, address = text.rpartition("=")
+    return (name if equals else address), address
+
+
+def _words(option: str, text: str) -> list[str]:
+    """Split text as a shell does."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: {error}", param_hint=option) from error
 
 
 def _numbers(option: str, text: str) -> list[int]:

@@ -97,12 +97,14 @@ def _end_in_order() -> None:
 
 def add_commands() -> None:
     """Add the commands that are applications of their own, without importing them."""
-    taken = {"serve", "segment", "models", "demo", "warm-up", "token"}
+    taken = {"serve", "segment", "models", "demo", "warm-up", "doctor", "health", "token"}
     _hand_on("serve", "Start the gRPC server.", _load_serve)
     _hand_on("models", "List, inspect, verify, seal and reload models.", _load_models)
     _hand_on(
         "warm-up", "Compile all kernels now, for container images and packages.", _load_warm_up
     )
+    _hand_on("doctor", "Examine the installation, the machine and a server.", _load_doctor)
+    _hand_on("health", "Ask a server whether it serves.", _load_health)
     _hand_on("token", "Make tokens for a server that asks for one.", _load_token)
     for point in sorted(entry_points(group=COMMANDS), key=lambda p: p.name):
         if point.name not in taken:
@@ -143,6 +145,18 @@ def _load_warm_up() -> Any:
     from clickcut.commands.warm_up import app as warm_up
 
     return warm_up
+
+
+def _load_doctor() -> Any:
+    from clickcut.commands.doctor import app as doctor
+
+    return doctor
+
+
+def _load_health() -> Any:
+    from clickcut.commands.health import app as health
+
+    return health
 
 
 def _load_token() -> Any:

@@ -22,11 +22,13 @@ class ClickcutError(Exception):
 
     Attributes:
         reason: label under which a server counts it; "" for none.
+        retry_after: seconds after which a server asks to try again; 0 when it does not say.
     """
 
-    def __init__(self, message: str = "", *, reason: str = "") -> None:
+    def __init__(self, message: str = "", *, reason: str = "", retry_after: float = 0.0) -> None:
         super().__init__(message)
         self.reason = reason
+        self.retry_after = retry_after
 
     def __str__(self) -> str:
         return "\n".join(printable(line) for line in super().__str__().split("\n"))

@@ -1,10 +1,13 @@
 """Convert errors to gRPC status codes and back; nothing else does.
 
 A status carries its error's class name in the trailing metadata `clickcut-error`, so that a client
-raises the same class; a client of another language has the code.
+raises the same class; a client of another language has the code. A refusal that may succeed later
+says when in `retry-after`, milliseconds.
 """
 
 from __future__ import annotations
+
+import math
 
 from grpc import StatusCode
 
@@ -17,6 +20,15 @@ MAX_MESSAGE = 1000
 ERROR_KEY = "clickcut-error"
 """Trailing metadata: the class name of the error."""
 
+
+RETRY_KEY = "retry-after"
+"""Trailing metadata: milliseconds after which to try again, a decimal number."""
+
+DEFAULT_RETRY_MS = 1000
+"""Of a refusal for which the server has no estimate."""
+
+MAX_RETRY_MS = 3_600_000
+"""Maximum that is sent, and that is read from the wire."""
 
 # From the special to the general: the first class that matches gives the code, and the first class
 # with a code is what the client raises when the server names no class.
@@ -59,7 +71,25 @@ def number_of(error: ClickcutError) -> int:
     return number
 
 
-def error_of(code: StatusCode | int, message: str, name: str = "") -> ClickcutError:
+def retry_ms_of(error: ClickcutError) -> int | None:
+    """Return milliseconds after which to try again, at least 1; None if that would be no use."""
+    if not isinstance(error, errors.BusyError | errors.UnavailableError):
+        return None
+    wanted = math.ceil(1e3 * error.retry_after) or DEFAULT_RETRY_MS
+    return min(max(1, wanted), MAX_RETRY_MS)
+
+
+def seconds_of(milliseconds: object) -> float:
+    """Return the seconds for what a server sent under `RETRY_KEY`; 0 for what is no such number."""
+    text = str(milliseconds)
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_RETRY_MS))):
+        return 0.0
+    return min(int(text), MAX_RETRY_MS) / 1e3
+
+
+def error_of(
+    code: StatusCode | int, message: str, name: str = "", retry_after: float = 0.0
+) -> ClickcutError:
     """Return the error that a status stands for.
 
     Args:
@@ -67,7 +97,8 @@ def error_of(code: StatusCode | int, message: str, name: str = "") -> ClickcutEr
         message: of the status; it comes from outside and may end in a terminal, so control
             characters are replaced and its length is limited.
         name: what its trailing metadata says under `ERROR_KEY`; "" when it says nothing.
+        retry_after: seconds, see `seconds_of`.
     """
     status = code if isinstance(code, StatusCode) else _BY_NUMBER.get(code, StatusCode.UNKNOWN)
     kind = _BY_NAME.get(name) or _BY_CODE.get(status, errors.ServerError)
-    return kind(message[:MAX_MESSAGE] or status.name)
+    return kind(message[:MAX_MESSAGE] or status.name, retry_after=retry_after)

@@ -33,7 +33,7 @@ def available_cpus(root: Path = _ROOT) -> int:
     """
     has_affinity = hasattr(os, "sched_getaffinity")
     cpus = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    return max(1, min([cpus, *(math.ceil(quota) for quota in _quotas(root))]))
+    return max(1, min([cpus, *(math.ceil(quota) for quota in quotas(root))]))
 
 
 def available_cores(root: Path = _ROOT) -> int:
@@ -52,7 +52,7 @@ def available_cores(root: Path = _ROOT) -> int:
     return min(len(cores), available_cpus(root))
 
 
-def _quotas(root: Path) -> Iterator[float]:
+def quotas(root: Path = _ROOT) -> Iterator[float]:
     """Yield the quotas of this process's control groups and of all groups above them, in CPUs."""
     for folder, is_version_2 in group_folders(root, "cpu"):
         names = ("cpu.max",) if is_version_2 else ("cpu.cfs_quota_us", "cpu.cfs_period_us")

@@ -78,6 +78,19 @@ class Region:
             max(self.y1, other.y1),
         )
 
+    def without(self, other: Region | None) -> list[Region]:
+        """Return regions that do not overlap and together are this one without `other`."""
+        inner = self.intersection(other) if other is not None else None
+        if inner is None or not inner.area:
+            return [self] if self.area else []
+        parts = (
+            Region(self.x0, self.y0, self.x1, inner.y0),
+            Region(self.x0, inner.y0, inner.x0, inner.y1),
+            Region(inner.x1, inner.y0, self.x1, inner.y1),
+            Region(self.x0, inner.y1, self.x1, self.y1),
+        )
+        return [part for part in parts if part.area]
+
 
 STRETCH = 0.75
 """Minimum ratio of a region's short to its long side, if the image is large enough."""

@@ -13,7 +13,9 @@ from clickcut.backends import Predictor
 from clickcut.images import prepare_pixels
 from clickcut.maps import REBUILD_FROM, DiscMap, DistanceMap
 from clickcut.polygons import to_polygons
+from clickcut.region import Region
 from clickcut.session import ClickSession
+from clickcut.shrink import mean_of_blocks, shrink
 
 SAY_EVERY = 1.0
 """Minimum seconds between two progress messages."""
@@ -41,6 +43,10 @@ def warm_up(predictor: Predictor, solver: str = "grid") -> None:
     moving.show([(1, 1), (2, 2)])
     moving.show([(2, 2)])
     DiscMap(channel, 3).show(many)
+
+    flat = np.zeros((9, 9, 3), np.uint8)
+    shrink(flat, Region(0, 0, 9, 9), 3)
+    mean_of_blocks(flat, 3)
 
     y, x = np.mgrid[:120, :160]
     disc = ((x - 80) ** 2 + (y - 60) ** 2 < 900).astype(np.uint8)

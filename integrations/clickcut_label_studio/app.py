@@ -7,6 +7,7 @@ import base64
 import binascii
 import hmac
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -105,6 +106,7 @@ async def _document(request: Request) -> dict[str, Any]:
 
 async def _refuse(_: Request, error: Exception) -> Response:
     assert isinstance(error, ClickcutError)
+    print(f"refused   {' '.join(str(error).split())}", file=sys.stderr, flush=True)
     return refusal(error)
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from typing import Any
 
 from clickcut.client import AsyncClient
-from clickcut.errors import BusyError, ClickcutError
+from clickcut.errors import BackendError, BusyError, ClickcutError, UnavailableError
 from clickcut_label_studio.answers import regions
 from clickcut_label_studio.errors import LabelStudioUnreachableError, SlowError
 from clickcut_label_studio.images import Images
@@ -23,6 +22,7 @@ from clickcut_label_studio.prompts import (
 from clickcut_label_studio.sessions import Sessions
 from clickcut_label_studio.settings import BackendSettings
 from clickcut_label_studio.studio import LabelStudio
+from clickcut_page.engine import Engine
 
 MAX_REQUESTS = 64
 """That are worked on at once."""
@@ -57,18 +57,20 @@ class Backend:
             settings.server,
             timeout=settings.timeout,
             retry_seconds=settings.timeout / 2,
-            credentials=settings.credentials,
+            **settings.access.arguments,
         )
         self._probe = AsyncClient(
             settings.server,
             timeout=_PROBE_SECONDS,
             retry_seconds=0.0,
-            credentials=settings.credentials,
+            **settings.access.arguments,
         )
+        self._engine = Engine(settings.access.endpoint(settings.server))
         self._sessions = Sessions(self._client, settings)
         self._working: set[asyncio.Task[list[dict[str, Any]]]] = set()
         self.ready = asyncio.Event()
         self.fault = "it starts"
+        self._noted: type[ClickcutError] | None = None
         self.version = "clickcut"
 
     # ---- state
@@ -79,37 +81,46 @@ class Backend:
         Raises:
             LabelStudioError: Label Studio answers, and refuses the key or is none.
         """
-        told = ""
-        while not self.ready.is_set():
+        while True:
             try:
                 await asyncio.to_thread(self._studio.check)
                 break
             except LabelStudioUnreachableError as error:
-                self.fault = str(error)
-                if self.fault != told:
-                    told = self.fault
-                    print(f"waiting   {told}", flush=True)
+                self._note(error)
             await asyncio.sleep(2 * _WATCH_SECONDS)
         while True:
-            self.fault = await self._engine_fault()
-            if not self.fault:
+            try:
+                self.version = await self._engine_version()
+            except ClickcutError as error:
+                self._note(error)
+            else:
+                self.fault, self._noted = "", None
                 self.ready.set()
             self._images.forget_idle()
             await self._sessions.close_idle()
             await asyncio.sleep(_WATCH_SECONDS if self.fault else _READY_WATCH_SECONDS)
 
-    async def _engine_fault(self) -> str:
-        try:
-            models = await self._probe.models()
-        except ClickcutError as error:
-            return f"the engine at {self._settings.server} is not ready: {error}"
-        wanted = self._settings.model
+    def _note(self, error: ClickcutError) -> None:
+        """Keep what is wrong; print it once for each kind, as texts count attempts and kernels."""
+        self.fault = str(error)
+        if self._noted is not type(error):
+            self._noted = type(error)
+            print(f"waiting   {' '.join(self.fault.split())}", flush=True)
+
+    async def _engine_version(self) -> str:
+        """The model in use, as Label Studio shows it.
+
+        Raises:
+            ClickcutError: the engine is not there, not warm, refuses, or lacks the model.
+        """
+        wanted, models = self._settings.model, await self._probe.models()
+        if not await self._engine.is_serving():
+            raise UnavailableError(f"the engine at {self._settings.server} is warming up")
         for model in models:
             name = f"{model.name}@{model.version}"
             if wanted in ("", model.name, name):
-                self.version = f"clickcut {name}"
-                return ""
-        return f"the engine at {self._settings.server} has no model {wanted!r}"
+                return f"clickcut {name}"
+        raise BackendError(f"the engine at {self._settings.server} has no model {wanted!r}")
 
     async def close(self) -> None:
         """End all work."""
@@ -120,6 +131,7 @@ class Backend:
         for client in (self._client, self._probe):
             with contextlib.suppress(ClickcutError):
                 await client.close()
+        await self._engine.close()
 
     # ---- answers
 
@@ -166,8 +178,8 @@ class Backend:
 
     def _done(self, task: asyncio.Task[list[dict[str, Any]]]) -> None:
         self._working.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            print(f"refused   {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        if not task.cancelled():
+            task.exception()  # nobody may wait for it any more
 
     async def _bounded(self, request: Request, seconds: float) -> list[dict[str, Any]]:
         try:

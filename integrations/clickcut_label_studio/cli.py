@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from clickcut.commands.server_options import (
+    Authorities,
+    Certificate,
+    Key,
+    PlaintextToken,
+    Tls,
+    TokenFile,
+)
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -50,15 +58,12 @@ def serve(
         str,
         typer.Option(metavar="HOST:PORT", help="Engine to use. Without it, one is started."),
     ] = "",
-    tls: Annotated[bool, typer.Option("--tls", help="Speak TLS to that engine.")] = False,
-    ca: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Certificates of the authorities to trust, PEM; with TLS. Without it: those "
-            "that gRPC brings.",
-        ),
-    ] = None,
+    tls: Tls = False,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key: Key = None,
+    token_file: TokenFile = None,
+    plaintext_token: PlaintextToken = None,
     model: Annotated[
         str, typer.Option(help="Model of the engine, NAME or NAME@VERSION; empty: its default.")
     ] = "",
@@ -107,7 +112,7 @@ def serve(
     """
     if context.invoked_subcommand is not None:
         return
-    from clickcut.client.channel import tls_credentials
+    from clickcut.client.access import Access
     from clickcut_label_studio.serving import serve as run
     from clickcut_label_studio.settings import MIB, BackendSettings
 
@@ -118,7 +123,7 @@ def serve(
         url=url,
         api_key=api_key,
         server=server,
-        credentials=tls_credentials(tls, ca),
+        access=Access.of(tls, ca, cert, key, token_file, plaintext_token),
         model=model,
         user=user,
         password=password,

@@ -17,6 +17,8 @@ from clickcut_label_studio.settings import BackendSettings
 from clickcut_page.hosting import host as serve_at
 from clickcut_page.settings import is_loopback
 
+MAX_CONNECTIONS = 64
+
 
 def serve(settings: BackendSettings, host: str, port: int) -> int:
     """Serve until SIGINT or SIGTERM.
@@ -53,6 +55,7 @@ async def _run(settings: BackendSettings, listener: socket.socket) -> None:
             http=ReasonProtocol,
             ws="none",
             log_level="warning",
+            limit_concurrency=MAX_CONNECTIONS,
             lifespan="on",
             timeout_graceful_shutdown=2,
         )

@@ -84,21 +84,28 @@ class Sessions:
         entry.waiting += 1
         try:
             async with entry.lock:
-                if entry.session is None:
-                    entry.session = await self._client.open(
-                        await image(), model=self._settings.model
-                    )
-                    _check_size(entry.session, request)
-                return await _bring_up_to_date(entry, selection.prompts)
-        except BaseException as error:
-            # A prompt that is refused changes nothing; otherwise nobody knows what was applied.
-            if not isinstance(error, EventError):
-                self._entries.pop(key, None)
-                await _close(entry)
-            raise
+                return await self._updated(entry, request, selection, image)
         finally:
             entry.waiting -= 1
             entry.used_at = time.monotonic()
+
+    async def _updated(
+        self,
+        entry: _Entry,
+        request: Request,
+        selection: Selection,
+        image: Callable[[], Awaitable[bytes]],
+    ) -> Mask:
+        try:
+            if entry.session is None:
+                entry.session = await self._client.open(await image(), model=self._settings.model)
+                _check_size(entry.session, request)
+            return await _bring_up_to_date(entry, selection.prompts)
+        except EventError:
+            raise  # a prompt that is refused changes nothing
+        except BaseException:
+            await _close(entry)  # it is not known what was applied
+            raise
 
     async def close_idle(self) -> None:
         """Close the sessions that were not used for a while."""

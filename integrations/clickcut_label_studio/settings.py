@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-import grpc
+from clickcut.client.access import Access
 
 MIB = 2**20
 
@@ -23,7 +23,7 @@ class BackendSettings:
         url: of Label Studio.
         api_key: a personal access token or a legacy token of Label Studio.
         server: HOST:PORT of the engine.
-        credentials: of the engine, for TLS; None for plain text.
+        access: to the engine: TLS and its token.
         model: of the engine, NAME or NAME@VERSION; "" for its default.
         user: name that Label Studio must give; "" for no authentication.
         password: that goes with it.
@@ -40,7 +40,7 @@ class BackendSettings:
     url: str
     api_key: str
     server: str = ""
-    credentials: grpc.ChannelCredentials | None = None
+    access: Access = field(default_factory=Access)
     model: str = ""
     user: str = ""
     password: str = ""

@@ -183,6 +183,10 @@ class LabelStudio:
             return LabelStudioError(
                 f"{self.url}{path} is not there (HTTP 404); is this the URL of Label Studio?"
             )
+        if status in (502, 503, 504):
+            return LabelStudioUnreachableError(
+                f"Label Studio does not answer at {self.url} (HTTP {status})"
+            )
         return LabelStudioError(f"Label Studio refuses {path} (HTTP {status}): {said}")
 
     def _unreachable(self, error: HTTPError) -> LabelStudioUnreachableError:

@@ -31,8 +31,8 @@ T = TypeVar("T")
 MAX_SESSIONS = 8
 """Sessions kept open, each on a plane; the others are rebuilt from their clicks."""
 
-TIMEOUT_SECONDS, RETRY_SECONDS = 60.0, 15.0
-CONNECT_SECONDS = 10.0
+TIMEOUT_SECONDS, RETRY_SECONDS = 60.0, 30.0
+CONNECT_SECONDS = 30.0
 START_SECONDS = 300.0
 """For an engine of our own: the first start on a machine compiles the kernels."""
 
@@ -113,23 +113,23 @@ class Engine:
             self._own = OwnEngine()
             address, wait = self._own.address, START_SECONDS
         self._client = Client(address, timeout=TIMEOUT_SECONDS, retry_seconds=RETRY_SECONDS)
-        with Client(address, timeout=wait, retry_seconds=wait) as waiting:
+        with Client(address, timeout=2 * wait + 5, retry_seconds=wait) as waiting:
             model = waiting.models()[0]
         where = "own engine" if self._own else address
         return f"{where}, model {model.name} {model.version}"
 
-    def act(self, look: Look, event: Callable[[Session], object]) -> Result:
-        """Apply an event to the session of a plane.
+    def act(self, look: Look, *events: Callable[[Session], object]) -> Result:
+        """Apply events to the session of a plane, all or none.
 
         A session is opened where there is none, or where the plane now looks different; it is
         brought to the clicks in force first.
 
         Args:
             look: of the plane.
-            event: gets the session.
+            events: each gets the session.
 
         Raises:
-            ClickcutError: it cannot be applied; clicks and mask are as they were.
+            ClickcutError: one cannot be applied; clicks and mask are as they were.
         """
         held = self._held.setdefault(look.plane.key, _Held(look))
         self._held.move_to_end(look.plane.key)
@@ -142,7 +142,14 @@ class Engine:
         elif held.next:
             held.session.next_object(exclude_finished=True)
             held.next = False
-        event(held.session)
+        applied = 0
+        try:
+            for event in events:
+                event(held.session)
+                applied += 1
+        except ClickcutError:
+            self._take_back(held, applied)
+            raise
         result = Result.of(held.session)
         held.clicks = result.clicks
         return result
@@ -178,6 +185,15 @@ class Engine:
         for click in clicks:
             session.click(click.x, click.y, click.positive)
         return session
+
+    def _take_back(self, held: _Held, number: int) -> None:
+        """Undo events; if that fails as well, the session is built again from its clicks."""
+        try:
+            for _ in range(number):
+                if held.session is not None:
+                    held.session.undo()
+        except ClickcutError:
+            self._release(held)
 
     @staticmethod
     def _release(held: _Held) -> None:

@@ -7,51 +7,19 @@ result is shown when it comes.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from operator import methodcaller
 from typing import Any
 
-from clickcut.clicks import PlacedClick
-from clickcut.client import Session
 from clickcut.errors import ClickcutError, EventError
-from clickcut.region import Region
-from clickcut.selection import Selection
 from clickcut_napari.engine_thread import EngineThread, Result
 from clickcut_napari.layers import MAX_LABEL, PlaneClick, SelectionLayers
 from clickcut_napari.look import Look
+from clickcut_napari.objects import Event, PlaneObject, events_between
 from clickcut_napari.plane import Plane
 
 DRAG_PIXELS = 5
 """A press that moves farther on the screen drags the picture and is no click."""
-
-
-@dataclass(slots=True)
-class _Object:
-    """The object that is being selected on a plane.
-
-    Attributes:
-        plane: it is on.
-        label: its number.
-        base: pixels that had this label before.
-        clicks: in force.
-        waiting: clicks that are not answered yet.
-        box: of what is painted.
-        can_undo: whether there is something to undo.
-        can_redo: whether there is something to redo.
-    """
-
-    plane: Plane
-    label: int
-    base: Selection
-    clicks: tuple[PlacedClick, ...] = ()
-    waiting: list[PlaneClick] = field(default_factory=list)
-    box: Region | None = None
-    can_undo: bool = False
-    can_redo: bool = False
-
-    @property
-    def shown(self) -> list[PlaneClick]:
-        """The clicks to show: those in force and those that are not answered yet."""
-        return [(c.x, c.y, c.positive) for c in self.clicks] + self.waiting
 
 
 class Selector:
@@ -62,6 +30,7 @@ class Selector:
         engine: where events go.
         report: called with a message for people; "" when all is well.
         changed: called when what can be done has changed.
+        answered: called when the engine has answered.
 
     Attributes:
         image: the layer; None before one is chosen.
@@ -75,12 +44,14 @@ class Selector:
         engine: EngineThread,
         report: Callable[[str], None],
         changed: Callable[[], None],
+        answered: Callable[[], None],
     ) -> None:
         self._viewer = viewer
         self._engine = engine
         self._report = report
         self._changed = changed
-        self._objects: dict[Hashable, _Object] = {}
+        self._answered = answered
+        self._objects: dict[Hashable, PlaneObject] = {}
         self._dragging = False
         self.image: Any = None
         self.layers: SelectionLayers | None = None
@@ -100,8 +71,13 @@ class Selector:
         except EventError as error:
             self._report(str(error))
             return
-        self.image = image
-        self.layers = SelectionLayers(self._viewer, image)
+        self.image = image  # first: the dock hears of the new layers
+        try:
+            self.layers = SelectionLayers(self._viewer, image)
+        except MemoryError:
+            self.image = None
+            self._report(f"there is no memory for labels of the size of {image.name!r}; crop it")
+            return
         clicks = self.layers.clicks
         clicks.mouse_drag_callbacks.append(self._pressed)
         clicks.events.data.connect(self._edited)
@@ -133,25 +109,25 @@ class Selector:
 
     def click(self, position: Any, positive: bool) -> None:
         """Click at a position in the world."""
-        with _Reporting(self._report):
+        with _reporting(self._report):
             plane = self._plane()
             self._click_at(plane, (*plane.pixel(position), positive))
 
     def undo(self) -> None:
         """Undo the last event on the plane shown."""
-        self._step("can_undo", lambda session: session.undo(), "there is nothing to undo")
+        self._step("can_undo", methodcaller("undo"), "there is nothing to undo")
 
     def redo(self) -> None:
         """Redo what was undone last on the plane shown."""
-        self._step("can_redo", lambda session: session.redo(), "there is nothing to redo")
+        self._step("can_redo", methodcaller("redo"), "there is nothing to redo")
 
     def reset(self) -> None:
         """Remove all clicks of the object on the plane shown."""
-        self._step("clicks", lambda session: session.reset(), "there are no clicks to remove")
+        self._step("clicks", methodcaller("reset"), "there are no clicks to remove")
 
     def next_object(self) -> None:
         """Begin another object, with the next free label."""
-        with _Reporting(self._report):
+        with _reporting(self._report):
             plane = self._plane()
             assert self.layers is not None
             selection = self.layers.selection
@@ -205,7 +181,7 @@ class Selector:
 
     def _follow_points(self) -> None:
         try:
-            with _Reporting(self._report):
+            with _reporting(self._report):
                 self._follow(self._plane())
         finally:
             self._show_points()
@@ -221,16 +197,7 @@ class Selector:
             return
         if found is None or found.waiting:
             raise EventError("the last click is not answered yet; try again")
-        if len(now) == len(before):
-            moves = [
-                (index, new[0], new[1])
-                for index, (old, new) in enumerate(zip(before, now, strict=True))
-                if old != new
-            ]
-            self._act(found, lambda session: [session.move_click(*move) for move in moves])
-            return
-        gone = _missing(before, now)
-        self._act(found, lambda session: [session.remove_click(i) for i in reversed(gone)])
+        self._act(found, *events_between(before, now))
 
     # ---- to the engine and back
 
@@ -252,14 +219,14 @@ class Selector:
         found = self._objects.get(plane.key)
         if found is None:
             label = int(self.layers.selection.selected_label) or 1
-            found = _Object(plane, label, self.layers.label_of(plane, label))
+            found = PlaneObject(plane, label, self.layers.label_of(plane, label))
             self._objects[plane.key] = found
         found.waiting.append(click)
         self._show_points()
-        self._act(found, lambda session: session.click(x, y, positive), click)
+        self._act(found, methodcaller("click", x, y, positive), click=click)
 
-    def _step(self, what: str, event: Callable[[Session], object], none: str) -> None:
-        with _Reporting(self._report):
+    def _step(self, what: str, event: Event, none: str) -> None:
+        with _reporting(self._report):
             found = self._objects.get(self._plane().key)
             # With events under way it is not known yet: the engine will say.
             if found is None or not (getattr(found, what) or found.waiting):
@@ -268,8 +235,8 @@ class Selector:
 
     def _act(
         self,
-        target: _Object,
-        event: Callable[[Session], object],
+        target: PlaneObject,
+        *events: Event,
         click: PlaneClick | None = None,
     ) -> None:
         look = Look.of(target.plane)
@@ -284,6 +251,7 @@ class Selector:
             end()
             if layers is self.layers:  # otherwise another image was chosen meanwhile
                 self._show(target, result)
+            self._answered()
             self._report("")
             self._changed()
 
@@ -295,9 +263,9 @@ class Selector:
 
         self.busy += 1
         self._changed()
-        self._engine.submit(lambda engine: engine.act(look, event), done, failed)
+        self._engine.submit(lambda engine: engine.act(look, *events), done, failed)
 
-    def _show(self, target: _Object, result: Result) -> None:
+    def _show(self, target: PlaneObject, result: Result) -> None:
         assert self.layers is not None
         target.clicks = result.clicks
         target.can_undo, target.can_redo = result.can_undo, result.can_redo
@@ -317,29 +285,10 @@ class Selector:
         self._changed()
 
 
-class _Reporting:
-    """Reports an error of a person's action instead of raising it."""
-
-    def __init__(self, report: Callable[[str], None]) -> None:
-        self._report = report
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if isinstance(error, ClickcutError):
-            self._report(str(error))
-            return True
-        return False
-
-
-def _missing(before: list[PlaneClick], now: list[PlaneClick]) -> list[int]:
-    """Return the indices of the clicks that are not there any more."""
-    left = list(now)
-    gone = []
-    for index, click in enumerate(before):
-        if left and left[0] == click:
-            left.pop(0)
-        else:
-            gone.append(index)
-    return gone
+@contextmanager
+def _reporting(report: Callable[[str], None]) -> Iterator[None]:
+    """Report an error of a person's action instead of raising it."""
+    try:
+        yield
+    except ClickcutError as error:
+        report(str(error))

@@ -67,7 +67,9 @@ class ClickcutWidget(QWidget):
         self.engine = EngineThread(_Deliveries(self).deliver)
         self.destroyed.connect(self.engine.stop)
         self._build()
-        self.selector = Selector(napari_viewer, self.engine, self._report, self._refresh)
+        self.selector = Selector(
+            napari_viewer, self.engine, self._report, self._refresh, self._answered
+        )
         events = napari_viewer.layers.events
         events.inserted.connect(self._list_images)
         events.removed.connect(self._list_images)
@@ -94,12 +96,12 @@ class ClickcutWidget(QWidget):
         form.addRow("Image", self.image)
         form.addRow("Engine", self.address)
         form.addRow("", self.connecting)
-        form.addRow("", self.engine_state)
         buttons = QGridLayout()
         for number, button in enumerate((self.undo, self.redo, self.reset, self.next)):
             buttons.addWidget(button, number // 2, number % 2)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
+        layout.addWidget(self.engine_state)
         layout.addWidget(self.background)
         layout.addLayout(buttons)
         layout.addWidget(self.status)
@@ -110,44 +112,52 @@ class ClickcutWidget(QWidget):
     def connect_engine(self) -> None:
         """Connect to the engine at the address given, or start one."""
         address = self.address.text().strip()
-        self.engine_state.setText("connecting ..." if address else "the engine is starting ...")
+        self._is_connected = False
+        state = "connecting ..." if address else "the engine is starting ..."
+        self._show(self.engine_state, state)
         self.connecting.setEnabled(False)
         self.engine.submit(
             lambda engine: engine.connect(address), self._connected, self._not_connected
         )
 
     def _connected(self, what: str) -> None:
-        self.engine_state.setText(f"ready: {what}")
+        self._is_connected = True
+        self._show(self.engine_state, f"ready: {what}")
         self.connecting.setEnabled(True)
 
     def _not_connected(self, error: ClickcutError) -> None:
-        self.engine_state.setText(str(error))
+        self._show(self.engine_state, str(error))
         self.connecting.setEnabled(True)
+
+    def _answered(self) -> None:
+        if not self._is_connected:  # it came after it was waited for
+            self._connected(self.address.text().strip() or "own engine")
 
     # ---- the image
 
-    def _list_images(self, event: object = None) -> None:
-        """List the image layers; keep the one that is chosen, else choose the active or last."""
-        images = [layer for layer in self._viewer.layers if _is_image(layer)]
-        layers = self.selector.layers
-        lost = layers is not None and not {layers.clicks, layers.selection} <= set(
-            self._viewer.layers
-        )
-        if self.selector.image is not None and (lost or self.selector.image not in images):
+    def _list_images(self, event: Any = None) -> None:
+        """List the image layers; begin with one that was there first, or is opened later."""
+        present = set(self._viewer.layers)
+        images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+        chosen, layers = self.selector.image, self.selector.layers
+        if layers is not None and not {chosen, layers.clicks, layers.selection} <= present:
             self.selector.release()
+            chosen = None
+        # Never after a removal: a person who removes the layers does not want new ones.
+        opened = event is None or (event.type == "inserted" and isinstance(event.value, Image))
+        begins = chosen is None and opened
+        if begins and images:
+            active = self._viewer.layers.selection.active
+            chosen = active if active in images else images[-1]
         self.image.blockSignals(True)
         self.image.clear()
         for layer in images:
             self.image.addItem(layer.name, layer)
-        chosen = self.selector.image
-        if chosen is None and images and not lost:
-            active = self._viewer.layers.selection.active
-            chosen = active if active in images else images[-1]
         self.image.setCurrentIndex(images.index(chosen) if chosen in images else -1)
         self.image.blockSignals(False)
         if not images:
             self._report("open an image first")
-        elif chosen is not self.selector.image:
+        elif begins:
             self.selector.choose(chosen)
 
     def _image_chosen(self, index: int) -> None:
@@ -161,7 +171,7 @@ class ClickcutWidget(QWidget):
             self.selector.activate()
 
     def _report(self, message: str) -> None:
-        self.status.setText(message or _HELP)
+        self._show(self.status, message or _HELP)
 
     def _refresh(self, event: object = None) -> None:
         selector = self.selector
@@ -170,7 +180,22 @@ class ClickcutWidget(QWidget):
         self.reset.setEnabled(selector.can("clicks"))
         self.next.setEnabled(selector.image is not None)
         if selector.busy:
-            self.status.setText("working ...")
+            self._show(self.status, "working ...")
+
+    def _show(self, label: QLabel, text: str) -> None:
+        label.setText(text)
+        _fit(label)
+
+    def resizeEvent(self, event: Any) -> None:  # noqa: N802
+        """Qt: the texts wrap differently now."""
+        super().resizeEvent(event)
+        for label in (self.engine_state, self.status):
+            _fit(label)
+
+
+def _fit(label: QLabel) -> None:
+    """Keep the height that a wrapped text needs: a dock of napari gives only the minimum."""
+    label.setMinimumHeight(max(0, label.heightForWidth(label.width())))
 
 
 def _button(text: str, action: Callable[[], None], keys: str = "") -> QPushButton:
@@ -178,7 +203,3 @@ def _button(text: str, action: Callable[[], None], keys: str = "") -> QPushButto
     button.setToolTip(keys)
     button.clicked.connect(lambda: action())
     return button
-
-
-def _is_image(layer: Any) -> bool:
-    return isinstance(layer, Image)

@@ -35,7 +35,7 @@ def page(
     cert: Certificate = None,
     key: Key = None,
     token_file: TokenFile = None,
-    plaintext_token: PlaintextToken = False,
+    plaintext_token: PlaintextToken = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 for every interface.")
     ] = "127.0.0.1",

@@ -37,7 +37,7 @@ def repair(
     cert: Certificate = None,
     key: Key = None,
     token_file: TokenFile = None,
-    plaintext_token: PlaintextToken = False,
+    plaintext_token: PlaintextToken = None,
     port: Annotated[int, typer.Option(help="Port; 0 for a free one.", min=0, max=65535)] = 8321,
     open_browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = False,
 ) -> None:

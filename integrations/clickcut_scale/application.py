@@ -30,7 +30,7 @@ SERVICES = (
 """What the proxy of Ray Serve must know to parse requests."""
 
 
-_OF_AN_ADDRESS = ("address", "tls_", "metrics_", "admin_")
+_OF_AN_ADDRESS = ("address", "tls_", "metrics_", "health_", "admin_")
 """Beginnings of the names of settings that concern addresses, which a replica does not have."""
 
 
@@ -77,7 +77,19 @@ class Arguments(BaseModel):
                 f"settings: {', '.join(foreign)} cannot be used, since replicas have no address of "
                 "their own: TLS, ports and addresses are those of Ray Serve's proxy"
             )
-        Settings(**self.settings)
+        settings = Settings(**self.settings)
+        if settings.store.startswith("sqlite:"):
+            raise ValueError(
+                "replicas share sessions through Redis only: give --store redis://HOST:PORT/DB, or "
+                "memory, where a session whose replica has gone is replayed by its client"
+            )
+        tokens = settings.tokens is not None or settings.token_lines is not None
+        if tokens and not settings.plaintext_tokens:
+            raise ValueError(
+                "the proxy of Ray Serve takes tokens in plain text, on every interface: put a "
+                "proxy with TLS in front of it, and allow this with plaintext_tokens "
+                "(CLICKCUT_PLAINTEXT_TOKENS)"
+            )
         return self
 
 

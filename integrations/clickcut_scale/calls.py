@@ -91,6 +91,10 @@ class RawCall:
         """Return the metadata that the client sent."""
         return tuple(self._context.invocation_metadata())
 
+    def set_trailing_metadata(self, metadata: tuple[tuple[str, str], ...]) -> None:
+        """Set what the client receives after the replies."""
+        self._context.set_trailing_metadata([(str(key), str(v)) for key, v in metadata])
+
     async def read(self) -> Any:
         """Return the next message, encoded; `grpc.aio.EOF` when there are no more."""
         message = await anext(self._requests, None)
@@ -118,7 +122,7 @@ class RawCall:
         self._aborted = code, details
         self._context.set_code(code)
         self._context.set_details(details)
-        self._context.set_trailing_metadata([(str(key), str(v)) for key, v in trailing_metadata])
+        self.set_trailing_metadata(trailing_metadata)
         raise grpc.aio.AbortError
 
     def cancelled(self) -> bool:

@@ -6,11 +6,12 @@ import itertools
 import signal
 import sys
 import threading
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from clickcut.installation import require
 
 if TYPE_CHECKING:
     from clickcut_scale.application import Arguments
@@ -48,12 +49,6 @@ def up(
     Prints the address, then "serving". Ctrl-C ends everything. Other settings of `clickcut serve`
     are given as environment variables, CLICKCUT_....
     """
-    if find_spec("ray") is None or find_spec("ray.serve") is None:
-        print(
-            "clickcut scale: Ray Serve is not installed: pip install 'clickcut[scale]'",
-            file=sys.stderr,
-        )
-        raise typer.Exit(2)
     chosen: dict[str, Any] = {"model": model or []}
     if models is not None:
         chosen["models"] = str(models.resolve())
@@ -64,13 +59,15 @@ def _run(replicas: int, port: int, models: dict[str, Any]) -> None:
     from pydantic import ValidationError
 
     from clickcut.errors import ClickcutError
-    from clickcut_scale.application import Arguments
-    from clickcut_scale.local import cluster, deploy, shares
 
     reload = threading.Event()
     signal.signal(signal.SIGHUP, lambda *_: reload.set())
-    settings = shares(replicas)
     try:
+        require("scale", "ray")
+        from clickcut_scale.application import Arguments
+        from clickcut_scale.local import cluster, deploy, shares
+
+        settings = shares(replicas)
         args = Arguments(settings=settings, replicas=replicas, cpus=1, drain_seconds=5)
         _check(settings, models)
         _say("starting Ray")
@@ -106,15 +103,19 @@ def _reload(args: Arguments, models: dict[str, Any]) -> None:
 
 
 def _check(settings: dict[str, Any], models: dict[str, Any]) -> None:
-    """Load the models here first: an error is named at once, and no replica has to start for it.
+    """Open the store and load the models here first: an error is named at once.
 
     Raises:
         ClickcutError: they cannot be used.
     """
     from clickcut.server.model_registry import Models
+    from clickcut.store import open_store
     from clickcut_scale.replica import settings_with
 
-    Models(settings_with(settings, models))
+    checked = settings_with(settings, models)
+    if (store := open_store(checked.store, checked.store_limits)) is not None:
+        store.close()
+    Models(checked)
 
 
 def _say(text: str) -> None:

@@ -22,6 +22,7 @@ from clickcut.server.settings import MIB
 from clickcut_scale.application import DEPLOYMENT, NAME, Arguments, configuration, grpc_options
 
 _POLL_SECONDS = 0.25
+_STARTS = 2
 _OBJECT_STORE = 128 * MIB
 """Bytes for images on their way through Ray; messages below 100 kB do not use it."""
 _RAY_MIB = 1536
@@ -58,30 +59,51 @@ def cluster(cpus: int, port: int) -> Iterator[int]:
     """
     port = _checked_port(port)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
+    # Ray gives workers a niceness of 15, so that its own processes keep up; replicas are no batch.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     try:
-        ray.init(
-            address="local",
-            num_cpus=cpus,
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        _start_ray(cpus)
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)
         try:
             serve.start(
                 proxy_location="HeadOnly",
                 http_options={"host": "127.0.0.1", "port": _checked_port(0)},
                 grpc_options=grpc_options(port),
             )
-            logging.getLogger("ray.serve").setLevel(logging.ERROR)
             yield port
         finally:
             serve.shutdown()  # type: ignore[no-untyped-call]
     except (OSError, RuntimeError, ray.exceptions.RayError) as error:
-        raise DeployError(f"Ray does not start on this machine: {_short(str(error))}") from error
+        raise DeployError(f"Ray Serve failed on this machine: {_short(str(error))}") from error
     finally:
         ray.shutdown()
+
+
+def _start_ray(cpus: int) -> None:
+    """Start Ray; once more if that fails, as it does when a busy machine starts it too slowly.
+
+    Raises:
+        DeployError: it does not start.
+    """
+    for left in reversed(range(_STARTS)):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+            return
+        except Exception as error:  # Ray raises nothing more specific when its node does not start
+            ray.shutdown()
+            if not left:
+                raise DeployError(
+                    f"Ray does not start on this machine: {_short(str(error))} Its logs are in "
+                    "/tmp/ray/session_latest/logs"
+                ) from error
 
 
 def deploy(

@@ -276,6 +276,29 @@ def test_a_body_limit_of_a_proxy_is_named_and_not_retried() -> None:
         assert server.calls == 1
 
 
+@pytest.mark.parametrize(
+    ("details", "was_connected"),
+    [
+        ("no healthy upstream", False),
+        (
+            "upstream connect error or disconnect/reset before headers. retried and the latest "
+            "reset reason: remote connection failure",
+            False,
+        ),
+        (
+            "upstream connect error or disconnect/reset before headers. reset reason: connection "
+            "termination",
+            True,
+        ),
+    ],
+)
+def test_what_envoy_says_of_the_server_behind_it(details: str, was_connected: bool) -> None:
+    """Where no server has got the request, it may be sent as often as it takes."""
+    known = error_of_rpc(_RpcError(grpc.StatusCode.UNAVAILABLE, details), Endpoint("example.org:1"))
+    assert isinstance(known, UnreachableError)
+    assert known.broke == was_connected
+
+
 class _RpcError(grpc.RpcError):
     def __init__(self, code: grpc.StatusCode, details: str) -> None:
         self._code, self._details = code, details

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,8 +14,11 @@ import pytest
 from server.harness import Line, ServerProcess, encode, image_file
 
 from clickcut.client import AsyncClient, Client, UnavailableError
+from clickcut.client.channel import Endpoint
 from clickcut.client.protocol import INLINE_BYTES
 from clickcut.client.routing import APPLICATION
+from clickcut.v1 import clickcut_pb2 as pb
+from clickcut_page.engine import Engine
 
 pytestmark = pytest.mark.slow
 
@@ -109,6 +112,24 @@ def test_the_asyncio_client_sends_the_same(server: ServerProcess) -> None:
         asyncio.run(run(recorder.address))
         assert len(set(recorder.keys("Session"))) == 1
         assert len(recorder.keys("ListModels")) == 1
+
+
+def test_a_page_sends_an_image_to_the_server_that_has_its_session(server: ServerProcess) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield image_file(seed=74)
+
+    async def run(address: str) -> None:
+        engine = Engine(Endpoint(address))
+        info = await engine.upload(chunks())
+        stream = engine.session()
+        opening = pb.SessionRequest(open=pb.Open(image_digest=info.digest))
+        await stream.write(opening.SerializeToString())
+        assert pb.SessionReply.FromString(await stream.read()).session_id
+        await engine.close()
+
+    with Recorder(server.address) as recorder:
+        asyncio.run(run(recorder.address))
+        assert recorder.keys("UploadImage") == recorder.keys("Session")
 
 
 class Absent(grpc.GenericRpcHandler):

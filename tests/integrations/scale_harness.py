@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 from server.harness import server_environment, wait_until
 
-START_SECONDS = 280.0
+START_SECONDS = 400.0
 """Ray, its workers and the kernels start within this on a busy machine."""
 
 _MAIN = "from clickcut_scale.cli import app; app()"

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +22,14 @@ from integrations.studio_stub import (
     click,
     predict_document,
 )
-from server.harness import DEADLINE, ServerProcess, image_file, server_environment
+from server.harness import (
+    DEADLINE,
+    Gate,
+    ServerProcess,
+    image_file,
+    server_environment,
+    wait_until,
+)
 
 from clickcut_formats import label_studio
 from clickcut_label_studio.errors import KeyRefusedError, LabelStudioError
@@ -98,6 +106,7 @@ def test_the_message_is_in_the_status_line(backend: PageProcess) -> None:
     assert answer.status == 422
     assert "lacks the label 'bird'" in document["message"]
     assert answer.reason == document["message"]
+    wait_until(lambda: f"refused   {answer.reason}" in backend.errors, "it is in the log")
 
 
 @pytest.mark.slow
@@ -134,9 +143,29 @@ def test_bodies_that_are_no_requests(
 @pytest.mark.slow
 def test_it_waits_for_the_engine(studio: StudioStub) -> None:
     with started(studio.url, "--server", "127.0.0.1:9", wait=False) as process:
+        process.wait_for("waiting   no connection to a server at 127.0.0.1:9")
         answer, document = ask(process, "GET", "/health")
         assert answer.status == 503
         assert document["error"] == "UnavailableError"
+
+
+@pytest.mark.slow
+def test_it_is_ready_when_the_engine_is_warm(
+    studio: StudioStub, bundle: Path, tmp_path: Path
+) -> None:
+    gate = Gate(tmp_path)
+    gate.close()
+    with ServerProcess(bundle, wait=False, prelude=gate.prelude) as cold:
+        gate.wait()  # it warms up, and answers already
+        with started(studio.url, "--server", cold.address, wait=False) as process:
+            process.wait_for("waiting   ")
+            answer, document = ask(process, "GET", "/health")
+            assert answer.status == 503
+            assert "warming up" in document["message"]
+            assert not any(line.startswith("ready") for line in process.lines)
+            gate.open()
+            process.wait_for("ready")
+            assert ask(process, "GET", "/health")[0].status == 200
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,21 +12,23 @@ import grpc
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from server.harness import image_file, random_clicks, wait_until, write_bundle
+from server.harness import RawStream, image_file, random_clicks, wait_until, write_bundle
 
 pytest.importorskip("ray", reason="Ray Serve is not installed (extra scale)")
 pytest.importorskip("psutil")
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from integrations.scale_harness import Scaled, dying_worker
+from store.stores import RedisServer
 
 from clickcut.backends import load_predictor
 from clickcut.client import AsyncClient, Client
 from clickcut.errors import EventError, ImageError
 from clickcut.images import prepare
 from clickcut.session import ClickSession
+from clickcut.v1 import clickcut_pb2 as pb
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 CLICKS = random_clicks(3, 8, 160, 120)
 
@@ -48,8 +51,18 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def scaled(models: Path) -> Iterator[Scaled]:
-    running = Scaled("--replicas", 2, "--models", models)
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Redis where it is installed; else sessions are in memory, and clients replay their events."""
+    if shutil.which("redis-server") is None:
+        yield "memory"
+        return
+    with RedisServer(tmp_path_factory.mktemp("redis")) as redis:
+        yield redis.url
+
+
+@pytest.fixture(scope="module")
+def scaled(models: Path, store: str) -> Iterator[Scaled]:
+    running = Scaled("--replicas", 2, "--models", models, CLICKCUT_STORE=store)
     yield running
     assert not running.stop(), "processes of Ray were left running"
     assert running.process.returncode == 0, "".join(running.errors)
@@ -122,10 +135,23 @@ def test_health_is_answered_without_metadata(scaled: Scaled) -> None:
         assert reply.status == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_a_killed_replica_loses_nothing(scaled: Scaled, models: Path) -> None:
+def test_a_client_without_metadata_works_as_well(scaled: Scaled, models: Path) -> None:
+    wanted = expected(models / "toy" / "1.onnx", 8)
+    x, y, positive = CLICKS[0]
+    click = pb.Click(x=x, y=y, negative=not positive)
+    with RawStream(scaled.address) as stream:
+        stream.ask(open=pb.Open(image=image_file(seed=8)))
+        reply = stream.ask(pb.SessionRequest(sequence=1, click=click))
+        assert reply.result.area == wanted[0].sum()
+        stream.send(pb.SessionRequest(open=pb.Open()))
+        assert stream.receive().error.message
+
+
+def test_a_killed_replica_loses_nothing(scaled: Scaled, models: Path, store: str) -> None:
     wanted = expected(models / "toy" / "1.onnx", 6)
     with Client(scaled.address) as client:
         sessions = [client.open(image_file(seed=6)) for _ in range(8)]
+        ids = [session.id for session in sessions]
         for k, click in enumerate(CLICKS):
             if k == 4:
                 victim = scaled.replicas()[0]
@@ -133,6 +159,8 @@ def test_a_killed_replica_loses_nothing(scaled: Scaled, models: Path) -> None:
             for session in sessions:
                 np.testing.assert_array_equal(session.click(*click), wanted[k])
         assert [session.num_clicks for session in sessions] == [len(CLICKS)] * len(sessions)
+        if store != "memory":  # resumed from the store by the other replica, not replayed
+            assert [session.id for session in sessions] == ids
         wait_until(lambda: len(scaled.replicas()) == 2, "the replica is replaced", 120)
 
 

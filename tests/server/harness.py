@@ -201,6 +201,8 @@ class ServerProcess:
     def _read(self, pipe: Any, lines: list[str]) -> None:
         for line in pipe:
             lines.append(line.rstrip("\n"))
+            if '"clickcut.server.progress"' in line:  # with --log-format json
+                self.lines.append(json.loads(line)["message"])
 
     def line(self, start: str) -> str:
         return next(line for line in self.lines if line.startswith(start))
@@ -244,6 +246,18 @@ class ServerProcess:
 
 
 _MAIN = "from clickcut.cli import main; main()"
+
+
+def run_server(*words: str, prelude: str = "") -> tuple[int, list[str], list[str]]:
+    """Exit code, lines of stdout and of stderr of a server that ends by itself."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{prelude}\n{_MAIN}", "serve", "--address", "127.0.0.1:0", *words],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        env=server_environment(),
+    )
+    return done.returncode, done.stdout.splitlines(), done.stderr.splitlines()
 
 
 class Gate:
@@ -383,6 +397,10 @@ class Line:
     def mend(self) -> None:
         self._up = True
 
+    def lead_to(self, port: int) -> None:
+        """Lead the connections that follow to another server."""
+        self._target = port
+
     def close(self) -> None:
         self._up = False
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -407,7 +425,11 @@ class Line:
             if not self._up:
                 client.close()
                 continue
-            server = socket.create_connection(("127.0.0.1", self._target))
+            try:
+                server = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:  # the server is gone, for now
+                client.close()
+                continue
             self._sockets += [client, server]
             for source, target in ((client, server), (server, client)):
                 thread = threading.Thread(target=self._pump, args=(source, target), daemon=True)

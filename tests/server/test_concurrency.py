@@ -18,6 +18,7 @@ from server.harness import (
     ServerProcess,
     image_file,
     random_clicks,
+    wait_until,
 )
 
 from clickcut.backends import load_predictor
@@ -81,9 +82,13 @@ def test_the_loop_answers_while_all_workers_compute(bundle: Path, tmp_path: Path
         refused = other.ask(CLICK)  # no worker, no queue: the session stays
         assert refused.error.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
         assert "busy" in refused.error.message
+        assert refused.error.retry
+        assert refused.error.retry_after_ms > 0
         third = stack.enter_context(RawStream(server.address))
         third.send(OPEN)
-        assert third.status().code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        ended = third.status()
+        assert ended.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert int(dict(ended.trailing_metadata())["retry-after"]) > 0
         gate.open()
         assert busy.receive().num_clicks == 1
         assert other.ask(CLICK).num_clicks == 1
@@ -144,6 +149,7 @@ app.warm_up_all = warm_up
         failed = raw.ask(click=pb.Click(x=10, y=10, negative=True))
         assert failed.error.code == grpc.StatusCode.INTERNAL.value[0]
         assert "ZeroDivision" not in failed.error.message
-        assert any("ZeroDivisionError: a fault for the test" in line for line in server.errors)
+        fault = "ZeroDivisionError: a fault for the test"
+        wait_until(lambda: any(fault in line for line in server.errors), "the log says it")
         assert raw.ask(show=pb.Show()).result.rle == before.result.rle
         assert raw.ask(click=pb.Click(x=90, y=60)).num_clicks == 2

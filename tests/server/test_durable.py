@@ -81,9 +81,11 @@ def resume(server: ServerProcess, session_id: str) -> RawStream:
     return raw
 
 
-def test_a_session_goes_on_in_another_process_bit_for_bit(bundle: Path, store: str) -> None:
+def test_a_session_goes_on_in_another_process_bit_for_bit(
+    bundle: Path, store: str, server: ServerProcess
+) -> None:
     undisturbed = []
-    with ServerProcess(bundle) as plain, RawStream(plain.address) as raw:
+    with RawStream(server.address) as raw:
         raw.ask(OPEN)
         for request in numbered(EVENTS):
             raw.ask(request)
@@ -93,12 +95,12 @@ def test_a_session_goes_on_in_another_process_bit_for_bit(bundle: Path, store: s
         last = shown(raw.ask(SHOW))
     events = list(numbered(EVENTS))
     with ServerProcess(bundle, store=store) as other:
-        with ServerProcess(bundle, store=store) as server, RawStream(server.address) as raw:
+        with ServerProcess(bundle, store=store) as first, RawStream(first.address) as raw:
             session_id = raw.ask(OPEN).session_id
             for at in range(3):
                 raw.ask(events[at])
                 assert shown(raw.ask(SHOW)) == undisturbed[at]
-            server.kill()
+            first.kill()
         for at in range(3, len(events)):  # each one in another stream
             with RawStream(other.address) as raw:
                 reply = raw.ask(open=pb.Open(session_id=session_id))
@@ -109,21 +111,20 @@ def test_a_session_goes_on_in_another_process_bit_for_bit(bundle: Path, store: s
                 assert shown(raw.ask(SHOW)) == undisturbed[at]
                 raw.ask(events[at])  # not twice
                 assert shown(raw.ask(SHOW)) == undisturbed[at]
-        other.kill()
-    with ServerProcess(bundle, store=store) as server:
-        raw = resume(server, session_id)
-        with raw:
+        with resume(other, session_id) as raw:
             assert shown(raw.ask(SHOW)) == undisturbed[-1]
             while raw.ask(SHOW).can_undo:
                 raw.ask(undo=pb.Undo())
             assert shown(raw.ask(SHOW)) == last
             raw.ask(close=pb.Close())
-        with RawStream(server.address) as gone:
+        with RawStream(other.address) as gone:
             gone.send(pb.SessionRequest(open=pb.Open(session_id=session_id)))
             assert gone.status().code() == grpc.StatusCode.NOT_FOUND
 
 
-def test_a_client_goes_on_with_the_same_session(bundle: Path, store: str) -> None:
+def test_a_client_goes_on_with_the_same_session(
+    bundle: Path, store: str, server: ServerProcess
+) -> None:
     with ServerProcess(bundle, store=store) as first, Client(first.address) as client:
         session = client.open(IMAGE)
         session.click(80, 60)
@@ -133,7 +134,7 @@ def test_a_client_goes_on_with_the_same_session(bundle: Path, store: str) -> Non
             mask = session.click(30, 40)
             assert session.id == session_id, "it was resumed, not replayed"
             assert not any("WARNING" in line or "ERROR" in line for line in second.errors)
-        with ServerProcess(bundle) as plain, Client(plain.address) as other:
+        with Client(server.address) as other:
             undisturbed = other.open(IMAGE)
             undisturbed.click(80, 60)
             assert (undisturbed.click(30, 40) == mask).all()

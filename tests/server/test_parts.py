@@ -22,8 +22,11 @@ from clickcut.image_file.process import Decoder
 from clickcut.images import ImageLimits, PreparedImage, digest_of
 from clickcut.region import Region
 from clickcut.server.image_store import ImageStore
+from clickcut.server.peers import Peer
 from clickcut.server.pool import ComputePool
+from clickcut.server.quotas import Quotas
 from clickcut.server.settings import Settings
+from clickcut.server.token_file import TokenLimits
 
 # ---- status
 
@@ -133,6 +136,7 @@ def with_store(budget: int, use: Callable[[ImageStore], Awaitable[None]]) -> Non
     with_pool(2, 8, run)
 
 
+ALICE, BOB = Peer("a", "a:1", "alice"), Peer("a", "a:2", "bob")
 FILES = [image_file(200, 100, seed) for seed in range(4)]
 ONE = 70_000  # more than one of them takes
 
@@ -150,6 +154,64 @@ def test_the_least_recently_used_image_goes() -> None:
 
     budget = 2 * image_bytes() + image_bytes() // 2
     with_store(budget, use)
+
+
+def test_images_of_the_token_that_has_the_most_go_first() -> None:
+    """One that sends many does not push out the older image of another."""
+
+    async def use(store: ImageStore) -> None:
+        old = (await store.add(FILES[0], peer=BOB)).image
+        many = [(await store.add(data, peer=ALICE)).image for data in FILES]
+        assert store.nbytes <= budget
+        assert store.find(old.digest, owner="bob") is old
+        with pytest.raises(ImageNotFoundError):
+            store.find(many[0].digest, owner="alice")
+        assert store.find(many[-1].digest, owner="alice") is many[-1]
+        assert len(store) == 3
+
+    budget = 3 * image_bytes() + image_bytes() // 2
+    with_store(budget, use)
+
+
+def test_tokens_share_no_image() -> None:
+    async def use(store: ImageStore) -> None:
+        ours, theirs = await asyncio.gather(
+            store.add(FILES[0], peer=ALICE), store.add(FILES[0], peer=BOB)
+        )
+        assert not ours.known
+        assert not theirs.known
+        assert ours.image is not theirs.image  # edge weights, which make a click faster, included
+        assert (await store.add(FILES[0], peer=ALICE)).image is ours.image
+        for owner in ("", "carol", "alic"):
+            with pytest.raises(ImageNotFoundError):
+                store.find(ours.image.digest, owner=owner)
+
+    with_store(10**9, use)
+
+
+def test_a_token_may_hold_so_many_images() -> None:
+    quotas = Quotas(lambda owner: TokenLimits(images=2 if owner == "alice" else None))
+
+    async def use(pool: ComputePool) -> None:
+        store = ImageStore(10**9, ImageLimits(), pool, quotas=quotas)
+        first = (await store.add(FILES[0], peer=ALICE)).image
+        store.lease(first)
+        for data in FILES[1:]:
+            await store.add(data, peer=ALICE)
+            await store.add(data, peer=BOB)
+        assert len(store) == 2 + 3
+        assert store.find(first.digest, owner="alice") is first
+        last = store.find(digest_of(FILES[3]), owner="alice")
+        store.lease(last)
+        with pytest.raises(LimitError, match="2 images in use"):
+            await store.add(FILES[1], peer=ALICE)
+        store.release(last)
+        answers = await asyncio.gather(
+            *(store.add(data, peer=ALICE) for data in FILES[1:3]), return_exceptions=True
+        )  # those that are being decoded count as well
+        assert sorted(type(a) is LimitError for a in answers) == [False, True]
+
+    with_pool(2, 8, use)
 
 
 def image_bytes() -> int:

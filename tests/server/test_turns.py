@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from server.harness import image_file, wait_until
 
-from clickcut.errors import LimitError, StalledError
+from clickcut.errors import BusyError, LimitError, StalledError
 from clickcut.server.core import Core
+from clickcut.server.pace import MIN_STEPS, STEPS, Pace
 from clickcut.server.peers import FairQueue, Peer
 from clickcut.server.pool import ComputePool
 from clickcut.server.rooms import Room
@@ -168,6 +169,103 @@ def test_a_full_queue_gives_way_to_who_has_less() -> None:
             assert isinstance(task.exception(), LimitError)
 
     with_pool(1, 4, use)
+
+
+def test_a_further_part_of_a_request_goes_ahead_and_is_not_refused() -> None:
+    async def use(pool: ComputePool) -> None:
+        go, order = threading.Event(), []
+        running = asyncio.create_task(pool.run(go.wait, peer("a")))
+        await asyncio.sleep(0)
+        waiting = asyncio.create_task(pool.run(lambda: order.append("waits"), peer("b")))
+        await asyncio.sleep(0)
+        with pytest.raises(LimitError):
+            await pool.run(lambda: None, peer("c"))
+        part = pool.run(lambda: order.append("continues"), peer("c"), continues=True)
+        further = asyncio.create_task(part)
+        await asyncio.sleep(0)
+        assert pool.unfinished == 3
+        go.set()
+        await asyncio.gather(running, waiting, further)
+        assert order == ["continues", "waits"]
+
+    with_pool(1, 1, use)
+
+
+def test_a_further_part_can_be_taken_back() -> None:
+    async def use(pool: ComputePool) -> None:
+        go, done = threading.Event(), []
+        running = asyncio.create_task(pool.run(go.wait, peer("a")))
+        await asyncio.sleep(0)
+        further = asyncio.create_task(pool.run(lambda: done.append(1), peer("b"), continues=True))
+        await asyncio.sleep(0)
+        further.cancel()
+        await asyncio.gather(further, return_exceptions=True)
+        assert pool.unfinished == 1
+        go.set()
+        await running
+        assert not done
+
+    with_pool(1, 1, use)
+
+
+def test_its_steps_wait_like_those_of_others() -> None:
+    order: list[str] = []
+
+    def steps(name: str) -> Any:
+        for k in range(2):
+            order.append(f"{name}{k}")
+            yield
+
+    async def use(pool: ComputePool) -> None:
+        go = threading.Event()
+        running = asyncio.create_task(pool.run(go.wait, peer("a")))
+        await asyncio.sleep(0)
+        first = asyncio.create_task(pool.run_steps(steps("waits"), peer("b")))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(pool.run_steps(steps("ahead"), peer("c"), continues=True))
+        await asyncio.sleep(0)
+        go.set()
+        await asyncio.gather(running, first, second)
+        assert order == ["ahead0", "waits0", "ahead1", "waits1"]
+
+    with_pool(1, 9, use)
+
+
+def test_the_pace_of_the_latest_steps() -> None:
+    pace = Pace()
+    for _ in range(MIN_STEPS - 1):
+        pace.add(0.1)
+    assert pace.wait(50, 1) == 0.0  # nothing is known
+    pace.add(0.1)
+    assert pace.wait(1, 2) == 0.0  # a worker is free
+    assert pace.wait(2, 2) == pytest.approx(0.05)  # the first of two that will be
+    assert pace.wait(11, 2) == pytest.approx(0.5)
+    for _ in range(STEPS):
+        pace.add(0.02)
+    assert pace.wait(10, 1) == pytest.approx(0.2)
+
+
+def test_a_queue_that_takes_too_long_is_full_and_says_when_it_is_not() -> None:
+    async def use() -> None:
+        pool = ComputePool(1, 1000, max_wait=0.5)
+        try:
+            go = threading.Event()
+            for _ in range(STEPS):
+                await pool.run(lambda: None)
+            for _ in range(STEPS):
+                pool._pace.add(0.1)
+            tasks = [asyncio.create_task(pool.run(go.wait, peer("a", k))) for k in range(6)]
+            await asyncio.sleep(0)
+            with pytest.raises(BusyError, match="--queue-seconds") as refused:
+                await pool.run(go.wait, peer("a", 7))
+            assert refused.value.retry_after == pytest.approx(0.6)
+            assert refused.value.reason == "queue"
+            go.set()
+            await asyncio.gather(*tasks)
+        finally:
+            pool.close()
+
+    asyncio.run(use())
 
 
 def test_waiting_too_long_is_refused() -> None:

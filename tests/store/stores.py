@@ -66,6 +66,12 @@ class RedisServer:
         except OSError:
             return False
 
+    def ask(self, *words: str) -> bytes:
+        """Send a command; its answer as it comes."""
+        with socket.create_connection(("127.0.0.1", self.port), 10.0) as connection:
+            connection.sendall(" ".join(words).encode() + b"\r\n")
+            return connection.recv(4096)
+
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()

@@ -9,6 +9,7 @@ import typer
 
 from clickcut_train.data_cli import pack, preview
 from clickcut_train.extras import require
+from clickcut_train.sessions_cli import from_sessions
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 app.command()(pack)
 app.command()(preview)
+app.command()(from_sessions)
 
 
 @app.command()

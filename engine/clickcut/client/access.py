@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 
 from clickcut.client.channel import (
     Endpoint,
     check_token,
+    plaintext_or_default,
     read_file,
     tls_credentials,
     token_or_default,
@@ -26,12 +28,22 @@ class Access:
     Attributes:
         credentials: for TLS; None for plain text.
         token: sent with every call; None for that of the environment, "" for none.
-        plaintext_token: whether to send it without TLS to another machine as well.
+        plaintext_token: whether to send it without TLS to another machine as well; None for what
+            the environment says.
     """
 
     credentials: grpc.ChannelCredentials | None = None
     token: str | None = field(default=None, repr=False)
-    plaintext_token: bool = False
+    plaintext_token: bool | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of `Client` and `AsyncClient`."""
+        return {
+            "credentials": self.credentials,
+            "token": self.token,
+            "plaintext_token": self.plaintext_token,
+        }
 
     @staticmethod
     def of(
@@ -40,7 +52,7 @@ class Access:
         cert: Path | None = None,
         key: Path | None = None,
         token_file: Path | None = None,
-        plaintext_token: bool = False,
+        plaintext_token: bool | None = None,
     ) -> Access:
         """Return the access that command-line options ask for.
 
@@ -68,7 +80,7 @@ class Access:
             address,
             self.credentials,
             token=token_or_default(self.token),
-            plaintext_token=self.plaintext_token,
+            plaintext_token=plaintext_or_default(self.plaintext_token),
         )
 
 

@@ -25,7 +25,13 @@ from clickcut.client.arguments import (
     segment_request,
 )
 from clickcut.client.awaiting import Driver, Home
-from clickcut.client.channel import KEEPALIVE_SECONDS, Channels, Endpoint, token_or_default
+from clickcut.client.channel import (
+    KEEPALIVE_SECONDS,
+    Channels,
+    Endpoint,
+    plaintext_or_default,
+    token_or_default,
+)
 from clickcut.client.conversation import Conversation
 from clickcut.client.picture import ImageSource, Picture, WindowLike
 from clickcut.client.protocol import (
@@ -58,11 +64,15 @@ class AsyncClient:
         keepalive_seconds: float = KEEPALIVE_SECONDS,
         credentials: grpc.ChannelCredentials | None = None,
         token: str | None = None,
-        plaintext_token: bool = False,
+        plaintext_token: bool | None = None,
     ) -> None:
         self._limits = Limits(timeout, retry_seconds)
         endpoint = Endpoint(
-            address, credentials, keepalive_seconds, token_or_default(token), plaintext_token
+            address,
+            credentials,
+            keepalive_seconds,
+            token_or_default(token),
+            plaintext_or_default(plaintext_token),
         )
         self._driver = Driver(endpoint, Channels(endpoint.aio_channel), Home())
         self._sessions: weakref.WeakSet[AsyncSession] = weakref.WeakSet()

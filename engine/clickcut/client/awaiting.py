@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import grpc
 
-from clickcut.client.channel import Channels, Endpoint, Lease, Metadata
+from clickcut import tracing
+from clickcut.client.channel import SERVICE, SESSION_METHOD, Channels, Endpoint, Lease, Metadata
 from clickcut.client.failures import UnreachableError, connection_broke, error_of_rpc, not_sent
 from clickcut.client.protocol import (
     CLOSE_SECONDS,
@@ -76,6 +77,7 @@ class Driver:
         self._stream: Any = None
         self._lease: Lease[grpc.aio.Channel] | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self._trace = tracing.NO_STREAM
 
     def another(self) -> Driver:
         """Return a driver over the same channels with a separate stream."""
@@ -134,9 +136,12 @@ class Driver:
                 case Connect(routing_key):
                     self._disconnect()
                     self._lease = self._channels.take()
-                    self._stream = self._lease.stub.Session(metadata=self._metadata(routing_key))
+                    self._trace = tracing.StreamTrace(SESSION_METHOD)
+                    metadata = self._metadata(routing_key) + self._trace.metadata
+                    self._stream = self._lease.stub.Session(metadata=metadata)
                 case Exchange(request, deadline):
-                    return await self._exchange(request, deadline)
+                    with self._trace.event(request.WhichOneof("event"), request.sequence):
+                        return await self._exchange(request, deadline)
                 case Disconnect():
                     self._disconnect()
                 case Call(method, request, deadline, routing_key):
@@ -155,9 +160,10 @@ class Driver:
     async def _call(self, method: str, request: Any, deadline: Deadline, routing_key: str) -> Any:
         lease = self._channels.take()
         try:
-            call = getattr(lease.stub, method)
-            metadata = self._metadata(routing_key)
-            return await call(request, timeout=deadline.left, metadata=metadata)
+            with tracing.calling(f"{SERVICE}/{method}"):
+                call = getattr(lease.stub, method)
+                metadata = self._metadata(routing_key) + tracing.outgoing()
+                return await call(request, timeout=deadline.left, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             if not deadline.left:
                 self._channels.abandon(lease)
@@ -208,6 +214,7 @@ class Driver:
         if self._stream is not None:
             self._stream.cancel()
             self._stream = None
+        self._trace.end()
         if self._lease is not None:
             self._release(self._lease)
             self._lease = None

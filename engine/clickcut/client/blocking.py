@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 
 import grpc
 
-from clickcut.client.channel import Channels, Endpoint, Lease, Metadata
+from clickcut import tracing
+from clickcut.client.channel import SERVICE, SESSION_METHOD, Channels, Endpoint, Lease, Metadata
 from clickcut.client.failures import UnreachableError, connection_broke, error_of_rpc, not_sent
 from clickcut.client.protocol import (
     Action,
@@ -51,6 +52,7 @@ class Driver:
         self._process = os.getpid()
         self._stream: _Stream | None = None
         self._lease: Lease[grpc.Channel] | None = None
+        self._trace = tracing.NO_STREAM
 
     def another(self) -> Driver:
         """Return a driver over the same channels with a separate stream."""
@@ -94,6 +96,7 @@ class Driver:
         if stream is None or self._process != os.getpid():
             return None
         stream.finish()
+        self._trace.end()
         return stream
 
     def close(self) -> None:
@@ -115,9 +118,12 @@ class Driver:
                 case Connect(routing_key):
                     self._disconnect()
                     self._lease = self._channels.take()
-                    self._stream = _Stream(self._lease.stub, self._metadata(routing_key))
+                    self._trace = tracing.StreamTrace(SESSION_METHOD)
+                    metadata = self._metadata(routing_key) + self._trace.metadata
+                    self._stream = _Stream(self._lease.stub, metadata)
                 case Exchange(request, deadline):
-                    return self._exchange(request, deadline)
+                    with self._trace.event(request.WhichOneof("event"), request.sequence):
+                        return self._exchange(request, deadline)
                 case Disconnect():
                     self._disconnect()
                 case Call(method, request, deadline, routing_key):
@@ -136,9 +142,10 @@ class Driver:
     def _call(self, method: str, request: Any, deadline: Deadline, routing_key: str) -> Any:
         lease = self._channels.take()
         try:
-            call = getattr(lease.stub, method)
-            metadata = self._metadata(routing_key)
-            return call(request, timeout=deadline.left, metadata=metadata)
+            with tracing.calling(f"{SERVICE}/{method}"):
+                call = getattr(lease.stub, method)
+                metadata = self._metadata(routing_key) + tracing.outgoing()
+                return call(request, timeout=deadline.left, metadata=metadata)
         except grpc.RpcError as error:
             if not deadline.left:
                 self._channels.abandon(lease)
@@ -169,6 +176,7 @@ class Driver:
         if self._stream is not None:
             self._stream.cancel()
             self._stream = None
+        self._trace.end()
         if self._lease is not None:
             self._release(self._lease)
             self._lease = None

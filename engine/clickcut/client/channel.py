@@ -15,15 +15,22 @@ from typing import Any, Generic, TypeVar
 import grpc
 
 from clickcut.errors import EventError, UsageError
+from clickcut.v1 import clickcut_pb2 as pb
 from clickcut.v1 import clickcut_pb2_grpc
 
 C = TypeVar("C")
+
+SERVICE: str = pb.DESCRIPTOR.services_by_name["Clickcut"].full_name
+SESSION_METHOD = f"{SERVICE}/Session"
 
 Metadata = tuple[tuple[str, str], ...]
 """What is sent with a call beside its messages."""
 
 TOKEN_VARIABLE = "CLICKCUT_TOKEN"
 """Environment variable with the token of clients that are given none."""
+
+PLAINTEXT_VARIABLE = "CLICKCUT_PLAINTEXT_TOKEN"
+"""Environment variable that allows to send it without TLS to another machine: 1 or true."""
 
 _TOKEN = re.compile(r"[!-~]{1,512}")
 
@@ -60,6 +67,13 @@ def check_token(token: object) -> None:
 def token_or_default(token: str | None) -> str:
     """Return a token; None for the one in the environment, "" where there is none."""
     return os.environ.get(TOKEN_VARIABLE, "").strip() if token is None else token
+
+
+def plaintext_or_default(allowed: bool | None) -> bool:
+    """Return whether a token may be sent in plain text; None for what the environment says."""
+    if allowed is not None:
+        return allowed
+    return os.environ.get(PLAINTEXT_VARIABLE, "").strip().lower() in ("1", "true", "yes", "on")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import grpc
 from clickcut.client.channel import Endpoint
 from clickcut.client.replies import InvalidReplyError
 from clickcut.errors import ClickcutError, LimitError, UnavailableError, printable
-from clickcut.grpc_status import ERROR_KEY, MAX_MESSAGE, error_of
+from clickcut.grpc_status import ERROR_KEY, MAX_MESSAGE, RETRY_KEY, error_of, seconds_of
 
 _NOT_CONNECTED = re.compile(
     r"failed to connect|resol(ution|ve)|addresses|TRANSIENT_FAILURE|Connection refused", re.I
@@ -42,6 +42,11 @@ _GATEWAY = re.compile(r"status: 50[234]|HTTP status code 50[234]")
 
 _NO_APPLICATION = re.compile(r"^Application ('.*' not found|metadata not set)")
 """... that Ray Serve answers, and the application does not run there (yet)."""
+
+_NO_SERVER_BEHIND = re.compile(
+    r"no healthy upstream|reset reason: (remote |local )?connection failure"
+)
+"""... that Envoy found no server to send the request to, so that none has received it."""
 
 _TRANSPORT = frozenset(
     {
@@ -93,6 +98,7 @@ def error_of_rpc(error: grpc.RpcError, endpoint: Endpoint) -> ClickcutError:
     metadata: Any = error.trailing_metadata() or ()
     trailing: dict[str, Any] = dict(tuple(pair) for pair in metadata)
     name = str(trailing.get(ERROR_KEY, ""))
+    retry_after = seconds_of(trailing.get(RETRY_KEY, ""))
     code, details = error.code(), printable(error.details() or "", MAX_MESSAGE)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
         return LimitError(f"a message to or from {endpoint.address} is too large ({details})")
@@ -103,7 +109,7 @@ def error_of_rpc(error: grpc.RpcError, endpoint: Endpoint) -> ClickcutError:
             f"{details}"
         )
     if name or code not in _TRANSPORT:
-        return error_of(code, details, name)
+        return error_of(code, details, name, retry_after)
     if _BODY_LIMIT.search(details):
         return BodyLimitError(
             f"a proxy in front of {address} refuses messages of this size (HTTP 413): raise its "
@@ -114,6 +120,10 @@ def error_of_rpc(error: grpc.RpcError, endpoint: Endpoint) -> ClickcutError:
     if _GATEWAY.search(details):
         return connection_broke(
             f"a proxy answers at {address}, and the server behind it does not ({details})"
+        )
+    if _NO_SERVER_BEHIND.search(details):
+        return UnreachableError(
+            f"a proxy answers at {address}, and there is no server behind it now ({details})"
         )
     if not _NOT_CONNECTED.search(details):
         hint = _plain_text_hint(endpoint) if code is grpc.StatusCode.UNAVAILABLE else ""

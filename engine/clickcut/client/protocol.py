@@ -51,6 +51,10 @@ CLOSE_SECONDS = 5.0
 FIRST_DELAY, LONGEST_DELAY = 0.05, 1.0
 """Seconds between attempts to reach the server."""
 
+RETRY_JITTER = 0.5
+"""Maximum additional delay when the server names one, as a fraction of it: those refused together
+must not return together."""
+
 _MAX_SECONDS = 1e6
 
 
@@ -166,6 +170,9 @@ class Deadline:
 class Patience:
     """Waits between attempts, with exponential backoff, and gives up after some time.
 
+    A server that names the time to come back is not asked earlier; when that time is beyond the
+    end, nothing is awaited.
+
     Args:
         deadline: of the call.
         seconds: maximum time to try.
@@ -181,10 +188,13 @@ class Patience:
         Raises:
             ClickcutError: the one given, when the time is up.
         """
+        left = self._end - time.monotonic()
         # Jitter: clients that lost a server together must not return together.
-        delay = self._delay * random.uniform(0.75, 1.25)
-        if time.monotonic() + delay > self._end:
+        delay = max(self._delay * random.uniform(0.75, 1.25), error.retry_after)
+        if delay > left:
             raise error
+        if error.retry_after:
+            delay = min(delay + error.retry_after * random.uniform(0.0, RETRY_JITTER), left)
         yield Sleep(delay)
         self._delay = min(2 * self._delay, LONGEST_DELAY)
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from clickcut.encoding import MAX_MASK_PIXELS, from_rle, full_probability
 from clickcut.errors import ClickcutError, EventError, ServerError
-from clickcut.grpc_status import error_of
+from clickcut.grpc_status import error_of, seconds_of
 from clickcut.region import Region
 from clickcut.selection import EMPTY, SelectedObject, Selection
 from clickcut.v1 import clickcut_pb2 as pb
@@ -80,7 +80,7 @@ def error_in(reply: pb.SessionReply) -> ClickcutError:
     # The code alone does not say whether to try again.
     limit = error.code == StatusCode.RESOURCE_EXHAUSTED.value[0]
     name = ("BusyError" if error.retry else "LimitError") if limit else ""
-    return error_of(error.code, error.message, name)
+    return error_of(error.code, error.message, name, seconds_of(error.retry_after_ms))
 
 
 def raise_error_in(reply: pb.SessionReply) -> None:

@@ -24,7 +24,13 @@ from clickcut.client.arguments import (
     segment_request,
 )
 from clickcut.client.blocking import Driver, open_drivers
-from clickcut.client.channel import KEEPALIVE_SECONDS, Channels, Endpoint, token_or_default
+from clickcut.client.channel import (
+    KEEPALIVE_SECONDS,
+    Channels,
+    Endpoint,
+    plaintext_or_default,
+    token_or_default,
+)
 from clickcut.client.conversation import Conversation
 from clickcut.client.picture import ImageSource, Picture, WindowLike
 from clickcut.client.protocol import (
@@ -58,7 +64,7 @@ class Client:
         token: for a server that asks for one; None for that in the environment variable
             CLICKCUT_TOKEN, "" for none.
         plaintext_token: whether to send it without TLS to another machine as well; who can read
-            the traffic then has it.
+            the traffic then has it. None for what CLICKCUT_PLAINTEXT_TOKEN says, or False.
 
     Raises:
         EventError: an argument is invalid, or the token would be sent in plain text.
@@ -73,11 +79,15 @@ class Client:
         keepalive_seconds: float = KEEPALIVE_SECONDS,
         credentials: grpc.ChannelCredentials | None = None,
         token: str | None = None,
-        plaintext_token: bool = False,
+        plaintext_token: bool | None = None,
     ) -> None:
         self._limits = Limits(timeout, retry_seconds)
         endpoint = Endpoint(
-            address, credentials, keepalive_seconds, token_or_default(token), plaintext_token
+            address,
+            credentials,
+            keepalive_seconds,
+            token_or_default(token),
+            plaintext_or_default(plaintext_token),
         )
         self._driver = Driver(endpoint, Channels(endpoint.channel))
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()

@@ -5,11 +5,12 @@ Writes an overlay per step and a contact sheet, prints latency by stage and IoU 
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -44,22 +45,28 @@ def packaged_photograph() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
 
 
 @contextmanager
-def running_server(*options: str, timeout: float = 300.0) -> Iterator[str]:
+def running_server(
+    *options: str,
+    timeout: float = 300.0,
+    command: Sequence[str] = ("serve", "--address", "127.0.0.1:0"),
+) -> Iterator[str]:
     """Run a server process on a free loopback port; yield its address, stop it at the end.
 
     Args:
         options: further arguments of `clickcut serve`.
         timeout: seconds that it may take to start.
+        command: another command that prints the address and then "serving".
 
     Raises:
         BackendError: it stopped or did not serve in time; the message holds its output.
     """
     lines: queue.Queue[str | None] = queue.Queue()
-    with child(["serve", "--address", "127.0.0.1:0", *options]) as process:
+    with child([*command, *options]) as process:
 
         def drain() -> None:
-            for line in process.stdout or ():
-                lines.put(line)
+            with process.stdout or contextlib.nullcontext(()) as output:
+                for line in output:
+                    lines.put(line)
             lines.put(None)
 
         reader = threading.Thread(target=drain, daemon=True)

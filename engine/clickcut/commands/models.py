@@ -82,7 +82,7 @@ def list_models(
     cert: Certificate = None,
     key: Key = None,
     token_file: TokenFile = None,
-    plaintext_token: PlaintextToken = False,
+    plaintext_token: PlaintextToken = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the full metadata as JSON.")
     ] = False,
@@ -108,12 +108,7 @@ def _rows_of_server(server: str, access: Access) -> list[_Row]:
     from clickcut.client import Client
     from clickcut.errors import printable
 
-    with Client(
-        server,
-        credentials=access.credentials,
-        token=access.token,
-        plaintext_token=access.plaintext_token,
-    ) as client:
+    with Client(server, **access.arguments) as client:
         return [
             _Row(
                 printable(m.name if m.share == 1 else f"{m.name}@{m.version}", 256),

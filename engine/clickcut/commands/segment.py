@@ -62,7 +62,7 @@ def segment(
     cert: Certificate = None,
     key: Key = None,
     token_file: TokenFile = None,
-    plaintext_token: PlaintextToken = False,
+    plaintext_token: PlaintextToken = None,
     cut: Annotated[
         bool, typer.Option(help="Snap the outline to the image's edges with a graph cut.")
     ] = True,

@@ -81,13 +81,7 @@ class Segmenter:
         yield lambda path, clicks: select(self.prepared(Picture.of(path).data), clicks, None)
 
     def _client(self) -> Client:
-        access = self.access
-        return Client(
-            self.server,
-            credentials=access.credentials,
-            token=access.token,
-            plaintext_token=access.plaintext_token,
-        )
+        return Client(self.server, **self.access.arguments)
 
     def _ask(
         self,

@@ -12,7 +12,8 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from clickcut.server.settings import ENV_PREFIX, Settings
+from clickcut.server.access_settings import ENV_PREFIX, AccessSettings
+from clickcut.server.settings import Settings
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -69,8 +70,16 @@ def _metavar(annotation: Any) -> str:
 _METAVARS = ((Path, "PATH"), (int, "NUMBER"), (float, "NUMBER"))
 
 
+def _order(field: tuple[str, FieldInfo]) -> tuple[bool, bool]:
+    """Put the address first, and what else says who may come in last; see --help."""
+    name, _ = field
+    return name != "address", name in AccessSettings.model_fields
+
+
 def _with_flags_of_settings() -> None:
-    parameters = [_parameter(name, field) for name, field in Settings.model_fields.items()]
+    parameters = [
+        _parameter(name, field) for name, field in sorted(Settings.model_fields.items(), key=_order)
+    ]
     serve.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     serve.__annotations__ = {p.name: p.annotation for p in parameters}
 

@@ -38,7 +38,7 @@ TokenFile = Annotated[
     ),
 ]
 PlaintextToken = Annotated[
-    bool,
+    bool | None,
     typer.Option(
         "--plaintext-token",
         envvar="CLICKCUT_PLAINTEXT_TOKEN",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from clickcut.cut.weights import EdgeWeights
+from clickcut.shrink import mean_of_blocks
 
 
 class EdgePyramid:
@@ -51,7 +51,7 @@ class EdgePyramid:
             # In two steps: much faster for a large photograph, and equally good.
             source = self._pixels[1, 1] if coarser == 1 else self._reduced(factor, 1)
             by = factor if coarser == 1 else coarser
-            self._pixels[key] = _mean_of_blocks(source, by)
+            self._pixels[key] = mean_of_blocks(source, by)
         return self._pixels[key]
 
     @property
@@ -63,14 +63,3 @@ class EdgePyramid:
     def nbytes(self) -> int:
         """Memory of weights and images in bytes, the full image included."""
         return self.weight_bytes + sum(image.nbytes for image in list(self._pixels.values()))
-
-
-def _mean_of_blocks(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Return the mean of each block of `side` x `side` pixels; the last ones may be smaller."""
-    height, width = -(-pixels.shape[0] // side), -(-pixels.shape[1] // side)
-    below, beside = height * side - pixels.shape[0], width * side - pixels.shape[1]
-    if below or beside:
-        pixels = np.asarray(
-            cv2.copyMakeBorder(pixels, 0, below, 0, beside, cv2.BORDER_REPLICATE), np.uint8
-        )
-    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)

@@ -213,8 +213,9 @@ def _enlarged(
     """Return the mask at full resolution, with smooth outlines; clicked pixels keep their label."""
     full = reduced.width * factor, reduced.height * factor
     grown = cv2.resize(mask.view(np.uint8) * np.uint8(255), full, interpolation=cv2.INTER_LINEAR)
+    cv2.threshold(grown, 127, 1, cv2.THRESH_BINARY, dst=grown)
     x0, y0 = region.x0 - reduced.x0 * factor, region.y0 - reduced.y0 * factor
-    out: NDArray[np.bool_] = grown[y0 : y0 + region.height, x0 : x0 + region.width] > 127
+    out = grown[y0 : y0 + region.height, x0 : x0 + region.width].view(np.bool_)
     for x, y, sign in seeds:
         if region.x0 <= x < region.x1 and region.y0 <= y < region.y1:
             out[y - region.y0, x - region.x0] = sign > 0

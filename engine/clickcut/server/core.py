@@ -10,11 +10,20 @@ from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
-from clickcut.errors import BusyError, ClickcutError, ServerError, UnavailableError
+from clickcut.errors import (
+    AuthenticationError,
+    BusyError,
+    ClickcutError,
+    ServerError,
+    UnavailableError,
+)
 from clickcut.image_file.process import Decoder
 from clickcut.images import ImageLimits, PreparedImage
+from clickcut.processor import available_cores
+from clickcut.server import logs
 from clickcut.server.durability import Volatile
 from clickcut.server.durable import Durable
+from clickcut.server.fault_log import FaultLog
 from clickcut.server.image_store import ImageStore
 from clickcut.server.journal import Journal
 from clickcut.server.memory import (
@@ -28,6 +37,7 @@ from clickcut.server.metrics import Metrics
 from clickcut.server.model_registry import Models
 from clickcut.server.pool import ComputePool
 from clickcut.server.quotas import Quotas
+from clickcut.server.recorder import Recorder
 from clickcut.server.session_store import HeldSession, SessionStore
 from clickcut.server.settings import MIB, Settings
 from clickcut.server.tokens import Tokens
@@ -42,6 +52,10 @@ _PRUNE_SECONDS = 60.0
 """Seconds between two removals of what has expired from the store."""
 _TIGHT, _CRITICAL = 0.8, 0.9
 """Fractions of the memory limit from which memory is freed, and work is refused."""
+_RECORD_SECONDS = 5.0
+"""How long the last records may take to be written when the server stops."""
+_REFUSALS = 30
+"""Maximum number of refused requests of one host that are logged in a minute."""
 
 
 class Core:
@@ -77,7 +91,9 @@ class Core:
         self.quotas = Quotas(self.tokens.limits_of)
         self.budgets = Budgets.of(settings, resident())
         self.models = models
-        self.pool = ComputePool(workers, settings.queue)
+        self.pool = ComputePool(workers, settings.queue, settings.queue_seconds or math.inf)
+        cores = available_cores()
+        models.is_crowded = lambda: self.pool.unfinished >= cores
         limits = ImageLimits(
             max_bytes=settings.max_image_mib * MIB,
             max_pixels=self.budgets.pixels,
@@ -95,7 +111,9 @@ class Core:
             self.images, settings, self.budgets.sessions, self.tokens.limits_of
         )
         self.metrics = Metrics(self.pool, self.images, self.sessions)
+        self._refusals = FaultLog(logging.INFO, _REFUSALS)
         self.durability = self._open_store()
+        self._recorder = self._open_recorder()
         self.ready = False
         self.draining = False
         self.on_shortage: list[Callable[[], None]] = []
@@ -108,6 +126,25 @@ class Core:
             return Volatile(self)
         self.sessions.restorable = True
         return Durable(self, Journal(store, self.metrics.store))
+
+    def _open_recorder(self) -> Recorder | None:
+        if self.settings.record is None:
+            return None
+        self.sessions.on_evict = self.record
+        return Recorder(
+            self.settings.record, self.settings.record_mib * MIB, self.metrics.count_record
+        )
+
+    def record(self, held: HeldSession) -> None:
+        """Record a session that ends, where sessions are recorded."""
+        if self._recorder is not None:
+            self._recorder.record(held.session, held.model)
+
+    def end_records(self) -> None:
+        """Record the sessions that end with the process; then write what waits."""
+        if self._recorder is not None:
+            rest = [] if self.sessions.restorable else self.sessions.held()
+            self._recorder.close(_RECORD_SECONDS, [(held.session, held.model) for held in rest])
 
     def check_accepting(self) -> None:
         """Check that new work may begin.
@@ -169,10 +206,13 @@ class Core:
             task.exception()  # mark as retrieved, even if the caller is gone
 
     def known_error(self, error: Exception) -> ClickcutError:
-        """Return an error for the client; an unexpected one is logged and replaced."""
+        """Return an error for the client and log it; an unexpected one is replaced."""
         if not isinstance(error, ClickcutError):
             _log.error("unexpected error", exc_info=error)
             error = ServerError("internal error; the server's log has the details")
+        elif error.reason != "unreadable" and not isinstance(error, AuthenticationError):
+            # These two are logged as warnings, by the edge.
+            self._refusals.add(logs.current_peer(), f"{type(error).__name__}: {error}")
         self.metrics.count_error(error)
         return error
 

@@ -10,9 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import logging
-import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -21,15 +18,16 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
+from clickcut import tracing
 from clickcut.errors import AuthenticationError, ClickcutError, EventError, StalledError
-from clickcut.grpc_status import ERROR_KEY, code_of
+from clickcut.grpc_status import ERROR_KEY, RETRY_KEY, code_of, retry_ms_of
+from clickcut.server import logs
 from clickcut.server.core import Core
+from clickcut.server.fault_log import FaultLog
 from clickcut.server.peers import Peer
 from clickcut.server.rooms import Room
 from clickcut.server.tokens import Credential
 from clickcut.server.wire import check_fields
-
-_log = logging.getLogger(__name__)
 
 _MESSAGE_CHARACTERS = 1000
 """gRPC sends a status in its headers, which are limited."""
@@ -88,10 +86,24 @@ class Edge(grpc.aio.ServerInterceptor):
             handler: of the method, with its (de)serializers.
             context: of the call, in bytes; of gRPC, or of a host that brings calls another way.
         """
+        metadata, peer = context.invocation_metadata(), Peer.of(context.peer())
+        with logs.request(method, peer, metadata) as request:
+            context.set_trailing_metadata(((logs.REQUEST_ID_KEY, request.request_id),))
+            if not method.startswith("/clickcut."):
+                await self._serve(request, handler, context)
+                return
+            with tracing.serving(method, metadata, {"clickcut.request_id": request.request_id}):
+                await self._serve(request, handler, context)
+
+    async def _serve(
+        self, request: logs.RequestContext, handler: Handler, context: RawContext
+    ) -> None:
+        method = request.method
         call = Call(self, handler, context)
         try:
             if method.startswith(_WITH_TOKEN):
                 call.authenticate()
+                request.peer = call.peer
             async with self._room_of(method, call.peer):
                 await _answer(handler, call)
             return
@@ -106,7 +118,8 @@ class Edge(grpc.aio.ServerInterceptor):
                 self._faults.add(call.peer, f"{method}: {raised}")
             if isinstance(raised, AuthenticationError):
                 self._strangers.add(call.peer, f"{method}: refused, no valid token")
-            status = self._status_of(raised)
+            status = self._status_of(raised, request.request_id)
+            tracing.mark_failed(status[1], int(status[0].value[0]))
         finally:
             call.release()
         # Outside the `except`: gRPC keeps what `abort` raises, and with it the error, its
@@ -123,12 +136,17 @@ class Edge(grpc.aio.ServerInterceptor):
         room = self._health if method.startswith("/grpc.health.") else self._others
         return room.place(peer)
 
-    def _status_of(self, raised: Exception) -> tuple[StatusCode, str, tuple[tuple[str, str]]]:
+    def _status_of(
+        self, raised: Exception, request_id: str
+    ) -> tuple[StatusCode, str, tuple[tuple[str, str], ...]]:
         """Return code, message and trailing metadata."""
         error = self.core.known_error(raised)
         kind = next(k for k in type(error).__mro__ if k.__module__ == ClickcutError.__module__)
         message = str(error)[:_MESSAGE_CHARACTERS]
-        return code_of(error), message, ((ERROR_KEY, kind.__name__),)
+        trailing = [(ERROR_KEY, kind.__name__), (logs.REQUEST_ID_KEY, request_id)]
+        if (retry_ms := retry_ms_of(error)) is not None:
+            trailing.append((RETRY_KEY, str(retry_ms)))
+        return code_of(error), message, tuple(trailing)
 
 
 class UnreadableError(EventError):
@@ -261,28 +279,3 @@ async def _answer(handler: Handler, call: Call) -> None:
     reply = await replies
     if not handler.response_streaming:
         await call.write(reply)
-
-
-class FaultLog:
-    """Logs invalid requests: one line per host and period, the others are counted."""
-
-    SECONDS = 60.0
-    HOSTS = 1000
-
-    def __init__(self) -> None:
-        self._hosts: OrderedDict[str, tuple[float, int]] = OrderedDict()
-        """Host -> time of its last line, and number of errors since."""
-
-    def add(self, peer: Peer, text: str) -> None:
-        """Count an error; log it unless one of the same host was logged recently."""
-        now = time.monotonic()
-        last, since = self._hosts.get(peer.host, (-self.SECONDS, 0))
-        if now - last < self.SECONDS:
-            self._hosts[peer.host] = last, since + 1
-            return
-        more = f" ({since} more since the last line)" if since else ""
-        _log.warning("%s: %s%s", peer.host, text, more)
-        self._hosts[peer.host] = now, 0
-        self._hosts.move_to_end(peer.host)
-        while len(self._hosts) > self.HOSTS:
-            self._hosts.popitem(last=False)

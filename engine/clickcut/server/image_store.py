@@ -1,4 +1,4 @@
-"""Decoded images by digest: shared by sessions, bounded in bytes, least recently used first out.
+"""Decoded images by digest, shared by sessions; see `clickcut.server.held_images`.
 
 Used from the event loop only; decoding runs in the compute pool.
 """
@@ -6,36 +6,30 @@ Used from the event loop only; decoding runs in the compute pool.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import re
 import time
-from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from clickcut import tracing
 from clickcut.errors import (
-    BusyError,
     EventError,
     ImageError,
     ImageNotFoundError,
-    LimitError,
 )
 from clickcut.image_file.cancellation import Cancellation
 from clickcut.image_file.parts import Parts
 from clickcut.image_file.process import Decoder
-from clickcut.images import ImageLimits, PreparedImage, Window, digest_of, key_of
+from clickcut.images import ImageLimits, PreparedImage, Window, digest_of
+from clickcut.server.held_images import HeldImages, image_key, owner_of
 from clickcut.server.memory import Allowance
 from clickcut.server.peers import LOCAL, Peer
 from clickcut.server.pool import ComputePool
 from clickcut.server.quotas import Quotas, unlimited
-from clickcut.server.settings import MIB
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-
-_CUT_BYTES, _CUT_PIXELS = 22, 1_000_000
-"""Bytes per pixel for edge weights where the cut was computed, and pixels where it was after a few
-clicks: everywhere in a small image, around the object in a large one. Measured; see
-benchmarks/results/memory.md."""
 
 
 @dataclass(slots=True, eq=False)
@@ -47,12 +41,6 @@ class _Coming:
     waiting: int = 0
 
 
-@dataclass(slots=True)
-class _Held:
-    image: PreparedImage
-    users: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class Found:
     """An image, and the time to get it.
@@ -62,16 +50,18 @@ class Found:
         known: whether it was in the store.
         queue: milliseconds of waiting for a worker.
         decode: milliseconds of decoding and preparing; 0 when known.
+        had_turn: whether the request has had a turn in the pool for it.
     """
 
     image: PreparedImage
     known: bool
     queue: float = 0.0
     decode: float = 0.0
+    had_turn: bool = False
 
 
-class ImageStore:
-    """Holds images while they are in use, and afterwards while there is room.
+class ImageStore(HeldImages):
+    """Decodes images and holds them.
 
     Args:
         budget: bytes for all images together.
@@ -80,10 +70,6 @@ class ImageStore:
         decoder: closed by its owner.
         decoding: extra memory for decoders.
         quotas: of tokens; None without.
-
-    Attributes:
-        make_room: called when images in use fill the budget; evicts a user of one, or returns
-            False.
     """
 
     def __init__(
@@ -95,23 +81,13 @@ class ImageStore:
         decoding: Allowance | None = None,
         quotas: Quotas | None = None,
     ) -> None:
+        self._quotas = quotas or Quotas(unlimited)
+        super().__init__(budget, self._quotas.limits_of)
         self.limits = limits
-        self._budget = budget
         self._pool = pool
         self._decoder = decoder or Decoder()
         self._decoding = decoding or Allowance(budget, "decoding")
-        self._quotas = quotas or Quotas(unlimited)
-        self.make_room: Callable[[], bool] = lambda: False
-        self._held: OrderedDict[str, _Held] = OrderedDict()
         self._coming: dict[str, _Coming] = {}
-
-    def __len__(self) -> int:
-        return len(self._held)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all images held."""
-        return sum(held.image.nbytes for held in list(self._held.values()))
 
     def find(self, digest: str, window: Window | None = None, owner: str = "") -> PreparedImage:
         """Return the image with this digest, decoded with the requested window.
@@ -126,7 +102,7 @@ class ImageStore:
             ImageNotFoundError: not held.
         """
         check_digest(digest)
-        key = _key(digest, window, owner)
+        key = image_key(digest, window, owner)
         held = self._held.get(key)
         if held is None:
             seen = " as seen through this window" if window else ""
@@ -163,12 +139,14 @@ class ImageStore:
             raise ImageError(
                 f"the data received has digest {digest}, not {expected}: it was damaged in transit"
             )
-        key = _key(digest, window, peer.owner)
+        key = image_key(digest, window, peer.owner)
         if key in self._held:
-            return Found(self.find(digest, window, peer.owner), True, queue)
+            return Found(self.find(digest, window, peer.owner), True, queue, had_turn=True)
         coming = self._coming.get(key)
         if coming is None:  # the same image from two clients is decoded once
-            self._check_count(peer.owner)
+            self._check_count(
+                peer.owner, sum(owner_of(known) == peer.owner for known in self._coming)
+            )
             self._check_in_use(0)
             cancellation = Cancellation()
             work = self._work(whole, digest, window, cancellation, peer.owner)
@@ -176,7 +154,7 @@ class ImageStore:
             coming = self._coming[key] = _Coming(task, cancellation)
             task.add_done_callback(lambda task: self._came(key, task))
         found = await self._wait_for(key, coming)
-        return Found(found.image, found.known, queue + found.queue, found.decode)
+        return dataclasses.replace(found, queue=queue + found.queue)
 
     async def _wait_for(self, key: str, coming: _Coming) -> Found:
         """Wait for an image; cancel its decoding when no request waits for it."""
@@ -190,69 +168,6 @@ class ImageStore:
                     del self._coming[key]  # later requests decode it again
                 coming.task.cancel()
                 coming.cancellation.cancel()
-
-    def lease(self, image: PreparedImage) -> None:
-        """Keep an image until `release`, and reserve what it will grow to while clicked on.
-
-        Raises:
-            BusyError: images in use leave no room for that.
-        """
-        held = self._held.setdefault(image.key, _Held(image))
-        held.users += 1
-        while held.users == 1 and self._in_use > self._budget:
-            if not self.make_room():
-                held.users = 0
-                raise self._full()
-        self.trim(self._needed(image) - image.nbytes)
-
-    def release(self, image: PreparedImage) -> None:
-        """Give back a lease; the image stays while there is room."""
-        self._held[image.key].users -= 1
-        self.trim()
-
-    def trim(self, wanted: int = 0) -> None:
-        """Let go images not in use until `wanted` more bytes fit.
-
-        Those of the token that has the most bytes go first, and of these the one that was used
-        longest ago.
-        """
-        excess = self.nbytes + wanted - self._budget
-        if excess <= 0:
-            return
-        nbytes: Counter[str] = Counter()
-        unused: defaultdict[str, deque[str]] = defaultdict(deque)
-        for key, held in self._held.items():
-            nbytes[_owner_of(key)] += held.image.nbytes
-            if not held.users:
-                unused[_owner_of(key)].append(key)
-        while excess > 0 and unused:
-            owner = max(unused, key=nbytes.__getitem__)
-            freed = self._held.pop(unused[owner].popleft()).image.nbytes
-            excess -= freed
-            nbytes[owner] -= freed
-            if not unused[owner]:
-                del unused[owner]
-
-    def _check_count(self, owner: str) -> None:
-        """Make sure that a token may have one more image; let go one that it does not use.
-
-        Raises:
-            LimitError: all that it may have are in use.
-        """
-        limit = self._quotas.limits_of(owner).images
-        if limit is None:
-            return
-        own = [key for key in self._held if _owner_of(key) == owner]
-        count = len(own) + sum(_owner_of(key) == owner for key in self._coming)
-        unused = [key for key in own if not self._held[key].users]
-        if count - len(unused) >= limit:
-            raise LimitError(
-                f"your token has {limit} images in use, as many as it may: close sessions, or have "
-                "its limit `images` raised",
-                reason="images of a token",
-            )
-        for key in unused[: max(0, count + 1 - limit)]:
-            del self._held[key]
 
     def _work(
         self,
@@ -270,29 +185,19 @@ class ImageStore:
 
         def work() -> tuple[PreparedImage, float]:
             began = time.perf_counter()
-            decoded = self._decoder.decode(data, self.limits, cancellation, window, admit)
-            key = _key(digest, window, owner)
-            image = PreparedImage(decoded.pixels, digest, decoded.window, key)
+            with tracing.span("decode", {"clickcut.file_bytes": len(data)}):
+                decoded = self._decoder.decode(data, self.limits, cancellation, window, admit)
+                key = image_key(digest, window, owner)
+                image = PreparedImage(decoded.pixels, digest, decoded.window, key)
             return image, 1e3 * (time.perf_counter() - began)
 
         return work
 
     async def _decode(self, work: Callable[[], tuple[PreparedImage, float]], peer: Peer) -> Found:
-        (image, spent), queue = await self._pool.run(work, peer)
+        (image, spent), queue = await self._pool.run(work, peer, continues=True)
         self._check_in_use(image.nbytes)
         self.trim(image.nbytes)
-        self._held[image.key] = _Held(image)
-        return Found(image, False, queue, spent)
-
-    def check_growth(self, image: PreparedImage) -> None:
-        """Make sure that an image in use may grow: as far as was reserved, or where there is room.
-
-        Raises:
-            BusyError: it has outgrown that, and images in use fill their memory.
-        """
-        self.trim()
-        if image.nbytes > self._reserved(image):
-            self._check_in_use(0)
+        return Found(self._hold(image).image, False, queue, spent, had_turn=True)
 
     def _came(self, key: str, task: asyncio.Task[Found]) -> None:
         coming = self._coming.get(key)
@@ -300,43 +205,6 @@ class ImageStore:
             del self._coming[key]
         if not task.cancelled():
             task.exception()  # mark as retrieved, even if all clients are gone
-
-    def _check_in_use(self, wanted: int) -> None:
-        while self._in_use + wanted > self._budget or self._in_use >= self._budget:
-            if not self.make_room():
-                raise self._full()
-
-    def _full(self) -> BusyError:
-        return BusyError(
-            f"images in use fill the memory for images ({self._in_use // MIB} of "
-            f"{self._budget // MIB} MiB): close sessions, or start the server with a larger "
-            "--image-memory-mib",
-            reason="image memory",
-        )
-
-    @property
-    def _in_use(self) -> int:
-        return sum(self._needed(held.image) for held in self._held.values() if held.users)
-
-    def _needed(self, image: PreparedImage) -> int:
-        return max(image.nbytes, self._reserved(image))
-
-    def _reserved(self, image: PreparedImage) -> int:
-        pixels = image.width * image.height
-        grown = image.pixels.nbytes + _CUT_BYTES * min(pixels, _CUT_PIXELS)
-        return min(grown, self._budget)  # a single one may take it all
-
-
-def _key(digest: str, window: Window | None, owner: str) -> str:
-    """Return the key of an image of a token.
-
-    Tokens share no image, not even an equal one: a faster answer would tell what another has sent.
-    """
-    return f"{owner} {key_of(digest, window)}"
-
-
-def _owner_of(key: str) -> str:
-    return key.partition(" ")[0]
 
 
 def check_digest(digest: str) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from clickcut.errors import ClickcutError, StoreUnavailableError
+from clickcut.errors import ClickcutError, StoreFullError, StoreUnavailableError
 from clickcut.server.metrics import StoreMetrics
 from clickcut.store import Drop, Store, Stored, Write
 
@@ -23,6 +24,8 @@ _log = logging.getLogger(__name__)
 
 _BATCH = 256
 """Maximum number of writes that are committed together."""
+_LOG_SECONDS = 10.0
+"""Seconds between two lines about a store that fails."""
 _THREADS = 4
 """Threads that load sessions, and read and write images."""
 
@@ -43,6 +46,7 @@ class Journal:
         self._waiting: list[tuple[Write, asyncio.Future[None]]] = []
         self._committing: asyncio.Task[None] | None = None
         self._closed = False
+        self._logged, self._unlogged = -math.inf, 0
 
     # ---- sessions
 
@@ -143,7 +147,7 @@ class Journal:
             if outcome is None:
                 self._metrics.count_write(type(write).__name__.lower(), write.nbytes)
             else:
-                self._metrics.count_error(outcome)
+                self._note(outcome)
             if not future.done():
                 future.set_result(None) if outcome is None else future.set_exception(outcome)
 
@@ -151,5 +155,16 @@ class Journal:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._others, work)
         except ClickcutError as error:
-            self._metrics.count_error(error)
+            self._note(error)
             raise
+
+    def _note(self, error: ClickcutError) -> None:
+        """Count an error; log those of the store itself, one line for many."""
+        self._metrics.count_error(error)
+        if not isinstance(error, StoreUnavailableError | StoreFullError):
+            return
+        now = time.monotonic()
+        self._unlogged += 1
+        if now - self._logged > _LOG_SECONDS:
+            _log.warning("%s (%d since the last line)", error, self._unlogged)
+            self._logged, self._unlogged = now, 0

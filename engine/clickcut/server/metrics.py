@@ -97,6 +97,12 @@ class Metrics:
             ["reason"],
             registry=self._registry,
         )
+        self._records = Counter(
+            "clickcut_records",
+            "Finished sessions for --record, by outcome",
+            ["outcome"],
+            registry=self._registry,
+        )
         self._seconds = Histogram(
             "clickcut_stage_seconds",
             "Time of a request by stage",
@@ -126,6 +132,10 @@ class Metrics:
     def count_model(self, model: BundleMetadata) -> None:
         """Count that a session or a segmentation got this model."""
         self._models.labels(model.name, model.version).inc()
+
+    def count_record(self, outcome: str) -> None:
+        """Count a finished session; see `Recorder`."""
+        self._records.labels(outcome).inc()
 
     def count_error(self, error: ClickcutError) -> None:
         """Count a refused request by the class of its error, and by its reason if it has one."""

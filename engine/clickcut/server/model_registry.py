@@ -17,9 +17,11 @@ from pathlib import Path
 
 from clickcut.backends import Predictor, load_predictor
 from clickcut.backends.batching import BatchingPredictor
+from clickcut.backends.crowd import for_crowds
 from clickcut.backends.probe import probe
 from clickcut.bundle.repository import check_place, find_models
 from clickcut.errors import BundleError, EventError
+from clickcut.processor import available_cores
 from clickcut.server.settings import Settings
 from clickcut.v1 import clickcut_pb2 as pb
 
@@ -81,6 +83,9 @@ class Models:
     Args:
         settings: which to load, and how.
 
+    Attributes:
+        is_crowded: returns whether there is work for every core; set by who knows.
+
     Raises:
         BundleError: a file cannot be used, there is none, two are the same, or a split names a
             version that there is not.
@@ -88,6 +93,7 @@ class Models:
     """
 
     def __init__(self, settings: Settings) -> None:
+        self.is_crowded: Callable[[], bool] = lambda: False
         self._settings = settings
         self._backend = "" if settings.backend == "auto" else settings.backend
         self._catalogue = self._build(settings, None)
@@ -194,7 +200,9 @@ class Models:
         predictor = load_predictor(path, settings.threads, self._backend, most)
         if settings.max_batch > 1 or (settings.max_batch == 0 and on_gpu(predictor)):
             return BatchingPredictor(predictor, most, 1e-3 * settings.batch_delay_ms)
-        return predictor
+        if settings.threads or on_gpu(predictor) or available_cores() == 1:
+            return predictor
+        return for_crowds(predictor, path, lambda: self.is_crowded())
 
 
 @dataclass(frozen=True, slots=True)

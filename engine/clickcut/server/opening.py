@@ -26,6 +26,7 @@ async def begin(
     peer: Peer,
     show: Callable[[ClickSession], T],
     session_id: str | None = None,
+    had_turn: bool = False,
 ) -> tuple[HeldSession, T, float]:
     """Begin a session and hold it.
 
@@ -37,6 +38,7 @@ async def begin(
         peer: for whom.
         show: called with the session, in a thread.
         session_id: of a session that is restored; one that was restored meanwhile takes its place.
+        had_turn: whether the request has had a turn in the pool; see `ComputePool.run_steps`.
 
     Returns:
         The session, what `show` returned, and milliseconds of waiting for a worker.
@@ -52,7 +54,8 @@ async def begin(
             session = ClickSession(image, predictor, parameters, core.settings.cut_solver)
             return session, show(session)
 
-        (session, shown), queue = await core.pool.run(create, peer, core.settings.request_seconds)
+        seconds = core.settings.request_seconds
+        (session, shown), queue = await core.pool.run(create, peer, seconds, had_turn)
         held = core.sessions.add(session, predictor.metadata, peer, session_id)
     except BaseException:
         core.images.release(image)

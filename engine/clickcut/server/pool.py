@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from clickcut.errors import BusyError, StalledError
+from clickcut.server.pace import Pace
 from clickcut.server.peers import LOCAL, FairQueue, Peer
 
 T = TypeVar("T")
@@ -33,10 +37,14 @@ class _Job(Generic[T]):
     asked: float
     deadline: float | None
     """Time after which no further step begins, on the clock of `time.perf_counter`."""
+    continues: bool = False
+    """Whether it goes ahead of others, see `ComputePool.run_steps`."""
     waited: float = 0.0
     started: bool = False
     given_up: bool = False
     """Whether its caller is gone."""
+    context: Context = field(default_factory=copy_context)
+    """Of its caller: what the log and traces say about the request."""
 
     @property
     def late(self) -> bool:
@@ -64,14 +72,20 @@ class ComputePool:
         workers: threads.
         queue: how many jobs may wait beside those that run. When it is full, a new job
             replaces the last one of the peer that has the most, or is refused if that is its own.
+        max_wait: the queue is full as well when a new job would wait longer, seconds, as estimated
+            from the latest ones.
 
     Attributes:
         finished: jobs that ran to their end, up to now.
     """
 
-    def __init__(self, workers: int, queue: int) -> None:
+    def __init__(self, workers: int, queue: int, max_wait: float = math.inf) -> None:
         self.workers = workers
         self.queue = queue
+        self.max_wait = max_wait
+        self._pace = Pace()
+        self._ahead: deque[_Job[Any]] = deque()
+        """Parts of requests that have had a turn, see `run_steps`."""
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="clickcut")
         self._lock = threading.Lock()
         self._waiting: FairQueue[_Job[Any]] = FairQueue()
@@ -92,14 +106,27 @@ class ComputePool:
         """Jobs that wait or run."""
         return self._unfinished
 
+    @property
+    def wait(self) -> float:
+        """Expected seconds that a new job waits for its first turn, if all others are before it."""
+        return self._pace.wait(self._unfinished, self.workers)
+
     async def run(
-        self, work: Callable[[], T], peer: Peer = LOCAL, seconds: float | None = None
+        self,
+        work: Callable[[], T],
+        peer: Peer = LOCAL,
+        seconds: float | None = None,
+        continues: bool = False,
     ) -> tuple[T, float]:
         """Run `work` in a thread, in one step; otherwise as `run_steps`."""
-        return await self.run_steps(_one_step(work), peer, seconds)
+        return await self.run_steps(_one_step(work), peer, seconds, continues)
 
     async def run_steps(
-        self, steps: Steps[T], peer: Peer = LOCAL, seconds: float | None = None
+        self,
+        steps: Steps[T],
+        peer: Peer = LOCAL,
+        seconds: float | None = None,
+        continues: bool = False,
     ) -> tuple[T, float]:
         """Run work step by step, each in a thread, giving turns to others in between.
 
@@ -109,6 +136,9 @@ class ComputePool:
             steps: closed when it is not run to its end.
             peer: in whose turns it runs.
             seconds: after this time no further step begins.
+            continues: whether this is a further part of a request that has had a turn. Its first
+                step goes ahead of those that wait, and it is not refused for a full queue: a
+                request waits once, not once for each of its parts.
 
         Returns:
             Its result, and how long it waited, in milliseconds.
@@ -118,7 +148,7 @@ class ComputePool:
             StalledError: it was not finished in time.
         """
         # No name for the future: an error in it would keep this frame, and so the work, alive.
-        return await self._begin(steps, peer, seconds)
+        return await self._begin(steps, peer, seconds, continues)
 
     def close(self) -> None:
         """Drop waiting jobs; running steps continue to their end."""
@@ -127,14 +157,14 @@ class ComputePool:
     # ---- on the event loop
 
     def _begin(
-        self, steps: Steps[T], peer: Peer, seconds: float | None
+        self, steps: Steps[T], peer: Peer, seconds: float | None, continues: bool
     ) -> asyncio.Future[tuple[T, float]]:
         loop = asyncio.get_running_loop()
         now = time.perf_counter()
         deadline = None if seconds is None else now + seconds
-        job = _Job(steps, peer, loop.create_future(), now, deadline)
+        job = _Job(steps, peer, loop.create_future(), now, deadline, continues)
         with self._lock:
-            if self._unfinished >= self.workers + self.queue:
+            if not continues and self._is_full():
                 self._make_room(peer)
             self._enqueue(job)
             self._unfinished += 1
@@ -148,6 +178,9 @@ class ComputePool:
 
         job.future.add_done_callback(ended)
         return job.future
+
+    def _is_full(self) -> bool:
+        return self._unfinished >= self.workers + self.queue or self.wait > self.max_wait
 
     def _make_room(self, peer: Peer) -> None:
         """Refuse a waiting job of the peer that has the most, or the new one. Holds the lock."""
@@ -163,13 +196,14 @@ class ComputePool:
     def _busy(self) -> BusyError:
         return BusyError(
             f"the server is busy: {self._unfinished} requests wait or run; try again in a "
-            "moment, or give the server more --workers or a longer --queue",
+            "moment, or give the server more --workers or a longer --queue and --queue-seconds",
             reason="queue",
+            retry_after=self.wait,
         )
 
     def _expire(self, job: _Job[Any]) -> None:
         if self._take_out(job):
-            job.settle(None, _too_late(job))
+            job.settle(None, _too_late(job, self.wait))
 
     def _give_up(self, job: _Job[Any]) -> None:
         with self._lock:
@@ -180,6 +214,9 @@ class ComputePool:
         """Take a job out of the queue; False when it runs or has ended."""
         with self._lock:
             found = self._waiting.remove(job.peer, job)
+            if not found and job in self._ahead:
+                self._ahead.remove(job)
+                found = True
             self._unfinished -= found
         if found:
             job.steps.close()
@@ -191,19 +228,22 @@ class ComputePool:
         """Wait for a turn. Holds the lock."""
         # One call of `_turn` for each entry; which entry it gets is decided when it runs.
         self._executor.submit(self._turn)
-        self._waiting.put(job.peer, job)
+        if job.continues:
+            self._ahead.append(job)
+        else:
+            self._waiting.put(job.peer, job)
 
     def _turn(self) -> None:
         """Run one step of the job whose turn it is."""
         with self._lock:
-            job = self._waiting.take()
+            job = self._ahead.popleft() if self._ahead else self._waiting.take()
             if job is None:  # taken out meanwhile
                 return
             now = self._running[job] = time.perf_counter()
         job.waited += now - job.asked
-        job.started = True
+        job.started, job.continues = True, False
         try:
-            next(job.steps)
+            job.context.run(next, job.steps)
         except StopIteration as stop:
             self._retire(job, stop.value, None)
         except BaseException as raised:  # passed to the caller
@@ -216,19 +256,25 @@ class ComputePool:
     def _go_on(self, job: _Job[Any]) -> None:
         with self._lock, contextlib.suppress(RuntimeError):  # shut down
             if not job.given_up and not job.late:
-                del self._running[job]
+                self._end_step(job)
                 job.asked = time.perf_counter()
                 self._enqueue(job)
                 return
         job.steps.close()
-        self._retire(job, None, _too_late(job))
+        self._retire(job, None, _too_late(job, self.wait))
 
     def _retire(self, job: _Job[Any], result: Any, error: BaseException | None) -> None:
         with self._lock:
             self._unfinished -= 1
             self.finished += 1
-            self._running.pop(job, None)
+            self._end_step(job)
         job.settle(result, error)
+
+    def _end_step(self, job: _Job[Any]) -> None:
+        """Count a step that has ended. Holds the lock."""
+        since = self._running.pop(job, None)
+        if since is not None:
+            self._pace.add(time.perf_counter() - since)
 
 
 def _one_step(work: Callable[[], T]) -> Steps[T]:
@@ -236,13 +282,14 @@ def _one_step(work: Callable[[], T]) -> Steps[T]:
     yield
 
 
-def _too_late(job: _Job[Any]) -> BusyError | StalledError:
+def _too_late(job: _Job[Any], wait: float) -> BusyError | StalledError:
     spent = time.perf_counter() - job.asked
     if not job.started:
         return BusyError(
             f"the server is busy: the request waited {spent:.0f} s for a worker; try again later, "
             "or give the server more --workers",
             reason="wait",
+            retry_after=wait,
         )
     return StalledError(
         "the request was not finished in time: send fewer clicks in one request, or use a session, "

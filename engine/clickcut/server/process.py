@@ -15,8 +15,10 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from clickcut import tracing
 from clickcut.errors import ClickcutError
 from clickcut.processor import available_cores, available_cpus
+from clickcut.server import logs
 from clickcut.server.admin import Reloader
 from clickcut.server.background import in_background
 from clickcut.server.certificates import Certificates
@@ -38,6 +40,7 @@ from clickcut.v1 import clickcut_pb2_grpc
 from clickcut.warm_up import warm_up_all
 
 _log = logging.getLogger(__name__)
+_say = logs.progress
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -49,11 +52,7 @@ def run(settings: Settings) -> int:
     Returns:
         The exit code: 0, or 2 when the server cannot start; stderr then says why.
     """
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    logs.configure(settings.log_level, settings.log_format)
     # SIGHUP means "reload", while all is being loaded; its default action ends the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     tune_allocator()
@@ -65,7 +64,7 @@ def run(settings: Settings) -> int:
         server = Server(settings, models, workers, tokens, certificates)
         return asyncio.run(server.run())
     except ClickcutError as error:
-        print(f"clickcut: {error}", file=sys.stderr)
+        logs.failed(error)
         return 2
 
 
@@ -124,6 +123,8 @@ class Server:
         loop.add_signal_handler(signal.SIGHUP, self._on_reload_signal, core, reloader)
         server = self._make(core, service)
         async with contextlib.AsyncExitStack() as at_end:
+            if self._settings.traces != "off":
+                at_end.callback(tracing.export(self._settings.traces))
             at_end.push_async_callback(self._end, core, server)
             await self._start(server, core)
             tls = self._certificates
@@ -206,6 +207,8 @@ class Server:
             how = f"{m.architecture}, {arm.predictor.backend}{share}"
             _say(f"model     {m.name} {m.version} ({how})")
         threads = f"{s.threads or available_cores()} threads per prediction"
+        if not s.threads and available_cores() > 1:
+            threads += " (1 in a crowd)"
         _say(f"processor {available_cpus()} of {os.cpu_count()} CPUs")
         _say(f"compute   {self._workers} workers, {threads}, queue of {s.queue} requests")
         _say(f"cut       {s.cut_solver}")
@@ -265,6 +268,7 @@ class Server:
         """End all calls, after --stop-seconds by force."""
         await server.stop(0 if self._hurry.is_set() else self._settings.stop_seconds)
         await core.durability.close()
+        core.end_records()
         core.pool.close()
         core.decoder.close()
         running = core.pool.running
@@ -283,7 +287,3 @@ def _exit_now() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)

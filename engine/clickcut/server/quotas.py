@@ -84,4 +84,5 @@ class Quotas:
             f"your token may send {limit:g} megapixels per minute and has sent more: try again in "
             f"{wait:.0f} s, or have its limit `megapixels-per-minute` raised",
             reason="megapixels of a token",
+            retry_after=wait,
         )

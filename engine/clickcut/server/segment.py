@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+from clickcut import tracing
 from clickcut.errors import EventError, LimitError
 from clickcut.server import replies
 from clickcut.server.core import Core
@@ -47,7 +48,8 @@ async def segment(core: Core, request: pb.SegmentRequest, peer: Peer) -> pb.Segm
 
     try:
         left = core.settings.request_seconds - (time.perf_counter() - arrived)
-        reply, queue = await core.pool.run_steps(_steps(create, request, memory), peer, left)
+        steps = _steps(create, request, memory)
+        reply, queue = await core.pool.run_steps(steps, peer, left, found.had_turn)
     finally:
         core.images.release(found.image)
     reply.image.CopyFrom(replies.image_info(found.image, predictor.metadata))
@@ -97,7 +99,8 @@ def _steps(
         replies.add_timings(reply.timings, step)
         yield
     began = time.perf_counter()
-    rectangle = replies.whole(session.image)
-    reply.result.CopyFrom(replies.result(session, request.output, rectangle))
+    with tracing.span("encode"):
+        rectangle = replies.whole(session.image)
+        reply.result.CopyFrom(replies.result(session, request.output, rectangle))
     reply.timings.encode = 1e3 * (time.perf_counter() - began)
     return reply

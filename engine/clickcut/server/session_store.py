@@ -11,6 +11,7 @@ import math
 import secrets
 import time
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,6 +23,7 @@ from clickcut.errors import (
     SessionNotFoundError,
     UnavailableError,
 )
+from clickcut.server import logs
 from clickcut.server.image_store import ImageStore
 from clickcut.server.peers import Peer
 from clickcut.server.quotas import LimitsOf, unlimited
@@ -85,6 +87,7 @@ class SessionStore:
 
     Attributes:
         restorable: whether evicted sessions can be resumed.
+        on_evict: called with an evicted session that cannot.
     """
 
     def __init__(
@@ -99,12 +102,17 @@ class SessionStore:
         self._budget = budget
         self._limits_of = limits_of
         self.restorable = False
+        self.on_evict: Callable[[HeldSession], None] = lambda held: None
         self._warm: OrderedDict[str, HeldSession] = OrderedDict()
         images.make_room = self.evict_one
         self._held: dict[str, HeldSession] = {}
 
     def __len__(self) -> int:
         return len(self._held)
+
+    def held(self) -> list[HeldSession]:
+        """Return those that no thread touches."""
+        return [held for held in self._held.values() if not held.lock.locked()]
 
     @property
     def nbytes(self) -> int:
@@ -180,6 +188,7 @@ class SessionStore:
     def used(self, held: HeldSession, nbytes: int) -> None:
         """Record an event of a session and its present size; see `warm_sessions`."""
         held.used, held.nbytes = time.monotonic(), nbytes
+        self._images.measure(held.session.image)
         if self._held.get(held.id) is not held:
             return
         self._warm[held.id] = held
@@ -233,7 +242,9 @@ class SessionStore:
 
     def _evict(self, held: HeldSession, why: str) -> None:
         idle = time.monotonic() - held.used
-        _log.debug("session %s evicted, idle for %.0f s: %s", held.id[:6], idle, why)
+        _log.debug("session %s evicted, idle for %.0f s: %s", logs.shown_id(held.id), idle, why)
+        if not self.restorable:
+            self.on_evict(held)
         self.drop(held)
         if held.stream is not None:
             held.stream.end(self._evicted(why))

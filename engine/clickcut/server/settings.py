@@ -6,26 +6,18 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
 
-from clickcut.server.access_checks import check_access
+from clickcut.server.access_settings import AccessSettings
 from clickcut.store import Limits, check_url
 
-ENV_PREFIX = "CLICKCUT_"
 MIB = 2**20
 
 
-class Settings(BaseSettings):
+class Settings(AccessSettings):
     """Settings of a server; the descriptions are the help texts of `clickcut serve`."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore", frozen=True)
-
-    address: str = Field(
-        "127.0.0.1:50051",
-        description="Address to listen on, HOST:PORT; host 0.0.0.0 for all interfaces, port 0 for "
-        "a free one.",
-    )
     model: Annotated[list[str], NoDecode] = Field(
         default=[],
         description="Model to serve: NAME or NAME@VERSION of --models, a name from `clickcut "
@@ -61,7 +53,12 @@ class Settings(BaseSettings):
         description="Maximum time that a batch waits for more requests (milliseconds); a single "
         "session never waits.",
     )
-    threads: int = Field(0, ge=0, description="Threads per prediction; 0 for one per core.")
+    threads: int = Field(
+        0,
+        ge=0,
+        description="Threads per prediction; 0 for one per core when a request is alone, and a "
+        "single one while there are requests for every core.",
+    )
     workers: int = Field(
         0,
         ge=0,
@@ -73,6 +70,12 @@ class Settings(BaseSettings):
         ge=0,
         description="Maximum number of requests waiting for a worker. When the queue is full, a "
         "request replaces one of the client that has the most, or is refused.",
+    )
+    queue_seconds: float = Field(
+        1.0,
+        ge=0,
+        description="The queue is full as well when a new request would wait longer than this for "
+        "a worker (seconds), as estimated from the latest ones; 0 for no limit.",
     )
     request_seconds: float = Field(
         60.0,
@@ -228,52 +231,31 @@ class Settings(BaseSettings):
         le=60,
         description="Refuse a request when the store does not answer for this long (seconds).",
     )
-    tls_cert: Path | None = Field(None, description="Certificate chain, PEM; with --tls-key: TLS.")
-    tls_key: Path | None = Field(None, description="Private key of the certificate, PEM.")
-    tls_client_ca: Path | None = Field(
+    record: Path | None = Field(
         None,
-        description="CA certificates, PEM; clients must present a certificate that one of them "
-        "signed (mTLS).",
+        description="Write finished sessions (image, events, masks) to this folder, to train on "
+        "them; nobody is asked, so tell your users. Default: nothing is recorded.",
     )
-    tokens: Path | None = Field(
-        None,
-        description="Token file: names and hashes of the tokens that clients may use, and their "
-        "limits; see `clickcut token`. SIGHUP reloads it. Default: no token is needed.",
-    )
-    token_lines: str | None = Field(
-        None,
-        description="The lines of a token file themselves, separated by line breaks or semicolons, "
-        "where there is no file.",
-    )
-    plaintext_tokens: bool = Field(
-        False,
-        description="Take tokens without TLS on an address that is not loopback, as behind a "
-        "proxy that ends TLS. Who can read the traffic can read the tokens.",
-    )
-    metrics_port: int | None = Field(
-        None, ge=0, le=65535, description="Port for Prometheus metrics. Default: none."
-    )
-    metrics_tls: bool = Field(
-        False, description="Serve the metrics over TLS, with --tls-cert and --tls-key."
-    )
-    health_address: str | None = Field(
-        None,
-        description="Address that answers health checks only, HOST:PORT or unix:PATH, without TLS "
-        "and client certificates, as probes need it. Default: none; the main address answers "
-        "health checks as well.",
-    )
-    admin_address: str | None = Field(
-        None,
-        description="Address of the admin service, which reloads models: a loopback HOST:PORT or "
-        "unix:PATH; with --admin-client-ca any HOST:PORT. Default: none, only SIGHUP.",
-    )
-    admin_client_ca: Path | None = Field(
-        None,
-        description="CA certificates, PEM; clients of the admin service must present a certificate "
-        "that one of them signed. The service then uses TLS, with --tls-cert and --tls-key.",
+    record_mib: int = Field(
+        1024,
+        ge=1,
+        le=1_048_576,
+        description="Maximum size of all files in --record, MiB; what does not fit is not "
+        "recorded. A disk that is nearly full is left alone.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Minimum severity of log messages."
+    )
+    traces: Literal["off", "otlp", "console"] = Field(
+        "off",
+        description="Export OpenTelemetry traces; otlp: to the collector that "
+        "OTEL_EXPORTER_OTLP_ENDPOINT names, over gRPC; console: to stderr, as JSON. Needs "
+        "clickcut[tracing].",
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text",
+        description="Form of the log on stderr; json: an object per line, with the ids of request "
+        "and session, which also has what is otherwise printed to stdout.",
     )
 
     @field_validator("model", "split", mode="before")
@@ -281,21 +263,6 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         """Return the environment gives one string; names are separated by spaces."""
         return value.split() if isinstance(value, str) else value
-
-    @field_validator("address")
-    @classmethod
-    def _check_address(cls, value: str) -> str:
-        host, _, port = value.rpartition(":")
-        if not host or not port.isdecimal() or int(port) > 65535:
-            raise ValueError(f"an address is HOST:PORT with a port up to 65535, not {value!r}")
-        return value
-
-    @field_validator("admin_address", "health_address")
-    @classmethod
-    def _check_side_address(cls, value: str | None) -> str | None:
-        if value is None or value.startswith("unix:"):
-            return value
-        return cls._check_address(value)
 
     @field_validator("store")
     @classmethod
@@ -326,13 +293,3 @@ class Settings(BaseSettings):
             max_session_bytes=self.store_session_mib * MIB,
             timeout=self.store_timeout_seconds,
         )
-
-    @property
-    def host(self) -> str:
-        """The host of the address."""
-        return self.address.rpartition(":")[0]
-
-    @model_validator(mode="after")
-    def _check_access(self) -> Settings:
-        check_access(self)
-        return self

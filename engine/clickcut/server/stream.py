@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import grpc
 
+from clickcut import tracing
 from clickcut.errors import (
     BusyError,
     ClickcutError,
@@ -20,9 +21,9 @@ from clickcut.errors import (
     TakenOverError,
     UnavailableError,
 )
-from clickcut.grpc_status import number_of
+from clickcut.grpc_status import number_of, retry_ms_of
 from clickcut.region import Region
-from clickcut.server import replies
+from clickcut.server import logs, replies
 from clickcut.server.core import Core
 from clickcut.server.edge import Call
 from clickcut.server.image_store import Found
@@ -76,7 +77,8 @@ class SessionStream:
         if request is None:
             return
         try:
-            held = await self._open(request)
+            with tracing.span("open"):
+                held = await self._open(request)
             while (request := await self._read()) is not None:
                 reply = await self._core.finish(self._apply(held, request))
                 await self._context.write(reply)
@@ -107,6 +109,7 @@ class SessionStream:
         older, held.stream, held.used = held.stream, self, time.monotonic()
         held.peer = self._context.peer
         self._held = held
+        logs.in_session(held.id)
         if older is not None:
             older.end(TakenOverError("another stream has resumed this session"))
 
@@ -122,10 +125,10 @@ class SessionStream:
             check_output(request.output)
         self._output = opening.output
         resumes = opening.WhichOneof("source") == "session_id"
-        if resumes:
-            held, reply = await self._resume(request)
-        else:
-            with self._core.quotas.request(self._context.peer.owner):
+        with self._core.quotas.request(self._context.peer.owner):
+            if resumes:
+                held, reply = await self._resume(request)
+            else:
                 held, reply = await self._open_new(request)
         reply.session_id = held.id
         reply.sequence = request.sequence
@@ -165,6 +168,7 @@ class SessionStream:
             parameters,
             self._context.peer,
             lambda session: self._state_reply(session, request, None),
+            had_turn=found.had_turn,
         )
         self._attach(held)
         try:
@@ -198,16 +202,25 @@ class SessionStream:
 
     async def _apply(self, held: HeldSession, request: pb.SessionRequest) -> pb.SessionReply:
         """Apply an event and build its reply; an error that it raises becomes the reply."""
+        kind = request.WhichOneof("event") or "nothing"
+        with tracing.span(kind, {"clickcut.sequence": request.sequence}):
+            return await self._answer(held, request, kind)
+
+    async def _answer(
+        self, held: HeldSession, request: pb.SessionRequest, kind: str
+    ) -> pb.SessionReply:
         arrived = time.perf_counter()
-        kind = request.WhichOneof("event") or ""
         async with held.lock:
             if held.stream is not self:
                 raise TakenOverError("another stream has resumed this session")
             session = held.session
+            if held.unsure:  # it will change by events that this stream has not seen
+                self._whole_sent = False
             events, sent = held.events, (self._whole_sent, self._unseen)
             try:
                 check_output(request.output)
                 if kind == "close":
+                    self._core.record(held)
                     self._core.sessions.drop(held)
                     await self._core.durability.drop(held.id)
                     reply = pb.SessionReply()
@@ -242,10 +255,12 @@ class SessionStream:
 
     def _refusal(self, raised: Exception) -> pb.SessionReply:
         error = self._core.known_error(raised)
-        retry = isinstance(error, BusyError | UnavailableError)
-        return pb.SessionReply(
-            error=pb.Error(code=number_of(error), message=str(error), retry=retry)
-        )
+        tracing.mark_failed(str(error))
+        reply = pb.SessionReply(error=pb.Error(code=number_of(error), message=str(error)))
+        if isinstance(error, BusyError | UnavailableError):
+            reply.error.retry = True
+            reply.error.retry_after_ms = retry_ms_of(error) or 0
+        return reply
 
     def _grow_and_show(self, held: HeldSession, request: pb.SessionRequest) -> pb.SessionReply:
         """In a thread: `_apply_and_show` if there is memory for it."""
@@ -266,6 +281,12 @@ class SessionStream:
         self, session: ClickSession, request: pb.SessionRequest, step: Step | None
     ) -> pb.SessionReply:
         """In a thread: the reply that shows a state."""
+        with tracing.span("encode"):
+            return self._encoded_state(session, request, step)
+
+    def _encoded_state(
+        self, session: ClickSession, request: pb.SessionRequest, step: Step | None
+    ) -> pb.SessionReply:
         began = time.perf_counter()
         output = request.output if request.HasField("output") else self._output
         if step is not None and step.changed is not None:
@@ -283,8 +304,7 @@ class SessionStream:
 
     async def _compute(self, work: Callable[[], pb.SessionReply]) -> pb.SessionReply:
         seconds = self._core.settings.request_seconds
-        with self._core.quotas.request(self._context.peer.owner):
-            reply, queue = await self._core.pool.run(work, self._context.peer, seconds)
+        reply, queue = await self._core.pool.run(work, self._context.peer, seconds)
         reply.timings.queue = queue
         return reply
 

@@ -287,6 +287,11 @@ class ClickSession:
         """Events in force for the current object."""
         return self._history.events
 
+    def events_of(self, index: int) -> list[Event]:
+        """Return the events in force for an object, the current one or another, by its index."""
+        held = self._objects[index]
+        return self.events if held is None else held.history.events
+
     @property
     def clicks(self) -> list[PlacedClick]:
         """Clicks and strokes in force, in the order made."""

@@ -20,6 +20,7 @@ from clickcut.images import PreparedImage
 from clickcut.maps import guidance_map
 from clickcut.region import Region
 from clickcut.resample import resize
+from clickcut.shrink import MIN_REDUCTION, shrink
 
 KEPT_INPUTS = 2
 """Number of buffers that a thread keeps, for the kinds of models used last."""
@@ -74,7 +75,11 @@ class NetworkInput:
             self.buffer[0, 5] = 0.0 if probability is None else probability
 
     def _show_colours(self, image: PreparedImage, region: Region) -> None:
-        scaled = resize(image.pixels[region.slices], self.buffer.shape[2])
+        size = self.buffer.shape[2]
+        if min(region.width, region.height) >= size and region.area >= MIN_REDUCTION * size**2:
+            scaled = shrink(image.pixels, region, size)
+        else:
+            scaled = resize(image.pixels[region.slices], size)
         colours = self.buffer[0, :3]
         np.multiply(scaled.transpose(2, 0, 1), self._scale, out=colours)
         colours += self._offset

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from clickcut import tracing
 from clickcut.region import Region
 from clickcut.selection import EMPTY, Selection
 from clickcut.session.refinement import Refinement, blended
@@ -68,7 +69,8 @@ class Computed(NamedTuple):
 def timed(timings: Timings, stage: str) -> Iterator[None]:
     """Add the milliseconds of the context to a stage."""
     began = time.perf_counter()
-    yield
+    with tracing.span(stage):
+        yield
     timings[stage] = timings.get(stage, 0.0) + 1e3 * (time.perf_counter() - began)
 
 

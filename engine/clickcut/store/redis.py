@@ -268,7 +268,6 @@ class RedisStore:
                 "more maxmemory or room on its disk",
                 reason="store",
             )
-        _log.warning("the store %s failed: %s", self._name, text)
         return StoreUnavailableError(
             f"the store {self._name} cannot be used at the moment ({text}); try again"
         )

@@ -7,7 +7,6 @@ Several processes of one machine may share the file; it must not be on a network
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 import threading
 import time
@@ -21,8 +20,6 @@ from clickcut.store.base import Append, Create, Limits, Opening, Stored, Write
 from clickcut.store.clock import StoreClock
 from clickcut.store.image_files import ImageFiles
 from clickcut.store.sqlite_file import PAGE, SqliteFile
-
-_log = logging.getLogger(__name__)
 
 _UNUSED = (
     "NOT EXISTS (SELECT 1 FROM sessions"
@@ -154,8 +151,7 @@ class SqliteStore:
                 (owner, digest, len(data), self._clock.now()),
             )
         # The row comes first: it reserves the room, and a file without a row would never be pruned.
-        if known is None or not self._images.has(owner, digest):
-            self._images.write(owner, digest, data)
+        self._images.write(owner, digest, data)
 
     def get_image(self, owner: str, digest: str) -> bytes | None:
         """See `Store.get_image`."""
@@ -256,7 +252,6 @@ class SqliteStore:
                     "sessions, or start the server with a larger --store-mib",
                     reason="store",
                 ) from error
-            _log.error("the store %s failed: %s", self._file.path, error)
             raise StoreUnavailableError(
                 f"the store {self._file.path} cannot be used at the moment ({error}); try again, "
                 "and see the server's log"

@@ -7,12 +7,18 @@ Coordinates: x to the right, y down, in pixels of the image as it is displayed (
 applied); (0, 0) is the centre of the top-left pixel. A click at (x, y) belongs to the pixel with
 the rounded coordinates, so the valid range is [-0.5, width - 0.5) x [-0.5, height - 0.5).
 
+Tokens: a server that has some answers only calls with one of them in the metadata,
+`authorization: Bearer TOKEN`. Sessions and images belong to the token that opened or sent them;
+for other tokens they do not exist. Health and reflection need no token.
+
 Errors: an RPC that fails ends with a gRPC status whose message says what to do. The
-trailing metadata `clickcut-error` names the kind of error (the class in clickcut.errors). Inside
+trailing metadata `clickcut-error` names the kind of error (the class in clickcut.errors); when it
+may succeed later, `retry-after` says after how many milliseconds to try again. Inside
 a Session stream an event that cannot be applied (a click outside the image, nothing to undo, a
 busy server) gets a reply with `error` set; session and stream are unchanged.
 
   INVALID_ARGUMENT    the image, event or request is invalid; do not retry
+  UNAUTHENTICATED     the token is missing, wrong or revoked; do not retry
   NOT_FOUND           no such session or image; open a new session, or send the image
   RESOURCE_EXHAUSTED  a limit is reached: too busy, too many sessions, too many bytes
   UNAVAILABLE         starting, shutting down or unreachable; try again
@@ -771,22 +777,28 @@ class Error(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     RETRY_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_MS_FIELD_NUMBER: _builtins.int
     code: _builtins.int
     """A gRPC status code."""
     message: _builtins.str
     """What is wrong and what to do."""
     retry: _builtins.bool
     """The server is busy; retry the same request later."""
+    retry_after_ms: _builtins.int
+    """With `retry`: after how many milliseconds. Clients should add a random part, so that those refused
+    together do not return together.
+    """
     def __init__(
         self,
         *,
         code: _builtins.int = ...,
         message: _builtins.str = ...,
         retry: _builtins.bool = ...,
+        retry_after_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "retry", b"retry"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "retry", b"retry", "retry_after_ms", b"retry_after_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,12 +7,18 @@ Coordinates: x to the right, y down, in pixels of the image as it is displayed (
 applied); (0, 0) is the centre of the top-left pixel. A click at (x, y) belongs to the pixel with
 the rounded coordinates, so the valid range is [-0.5, width - 0.5) x [-0.5, height - 0.5).
 
+Tokens: a server that has some answers only calls with one of them in the metadata,
+`authorization: Bearer TOKEN`. Sessions and images belong to the token that opened or sent them;
+for other tokens they do not exist. Health and reflection need no token.
+
 Errors: an RPC that fails ends with a gRPC status whose message says what to do. The
-trailing metadata `clickcut-error` names the kind of error (the class in clickcut.errors). Inside
+trailing metadata `clickcut-error` names the kind of error (the class in clickcut.errors); when it
+may succeed later, `retry-after` says after how many milliseconds to try again. Inside
 a Session stream an event that cannot be applied (a click outside the image, nothing to undo, a
 busy server) gets a reply with `error` set; session and stream are unchanged.
 
   INVALID_ARGUMENT    the image, event or request is invalid; do not retry
+  UNAUTHENTICATED     the token is missing, wrong or revoked; do not retry
   NOT_FOUND           no such session or image; open a new session, or send the image
   RESOURCE_EXHAUSTED  a limit is reached: too busy, too many sessions, too many bytes
   UNAVAILABLE         starting, shutting down or unreachable; try again
@@ -58,7 +64,8 @@ class ClickcutStub:
     order. When the stream breaks, the session is kept for a configured time: open a new stream
     with `open.session_id` to continue where it was. A session has one stream at a time: a new one
     takes it over, and the older one ends with ABORTED. A session that is idle too long, or idle for
-    a while when the server is full, is evicted; its stream ends with NOT_FOUND.
+    a while when the server is full, is evicted; its stream ends with NOT_FOUND, or with UNAVAILABLE
+    if the server keeps sessions in a store: it can then be resumed.
     """
     UploadImage: _grpc.StreamUnaryMultiCallable[_clickcut_pb2.UploadImageRequest, _clickcut_pb2.UploadImageReply]
     """Uploads an image once, in chunks, so that sessions can refer to it by its digest. The reply says
@@ -80,7 +87,8 @@ class ClickcutAsyncStub(ClickcutStub):
     order. When the stream breaks, the session is kept for a configured time: open a new stream
     with `open.session_id` to continue where it was. A session has one stream at a time: a new one
     takes it over, and the older one ends with ABORTED. A session that is idle too long, or idle for
-    a while when the server is full, is evicted; its stream ends with NOT_FOUND.
+    a while when the server is full, is evicted; its stream ends with NOT_FOUND, or with UNAVAILABLE
+    if the server keeps sessions in a store: it can then be resumed.
     """
     UploadImage: _aio.StreamUnaryMultiCallable[_clickcut_pb2.UploadImageRequest, _clickcut_pb2.UploadImageReply]  # type: ignore[assignment]
     """Uploads an image once, in chunks, so that sessions can refer to it by its digest. The reply says
@@ -105,7 +113,8 @@ class ClickcutServicer(metaclass=_abc_1.ABCMeta):
         order. When the stream breaks, the session is kept for a configured time: open a new stream
         with `open.session_id` to continue where it was. A session has one stream at a time: a new one
         takes it over, and the older one ends with ABORTED. A session that is idle too long, or idle for
-        a while when the server is full, is evicted; its stream ends with NOT_FOUND.
+        a while when the server is full, is evicted; its stream ends with NOT_FOUND, or with UNAVAILABLE
+        if the server keeps sessions in a store: it can then be resumed.
         """
 
     @_abc_1.abstractmethod

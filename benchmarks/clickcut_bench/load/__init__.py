@@ -1,0 +1,1 @@
+"""`clickcut bench load`: many virtual annotators on one server, in an open loop."""

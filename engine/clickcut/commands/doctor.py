@@ -1,0 +1,122 @@
+"""`clickcut doctor`: examine the installation, the machine and a server; say what to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clickcut.commands.server_options import (
+    Authorities,
+    Certificate,
+    Key,
+    PlaintextToken,
+    Tls,
+    TokenFile,
+)
+from clickcut.doctor import Finding, examine
+from clickcut.doctor.findings import Check
+
+if TYPE_CHECKING:
+    from clickcut.client.access import Access
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+_NAME_WIDTH = 11
+
+
+@app.command()
+def doctor(
+    server: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Also examine a running server.")
+    ] = "",
+    tls: Tls = False,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key: Key = None,
+    token_file: TokenFile = None,
+    plaintext_token: PlaintextToken = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Test this model: a path, or a name from `clickcut models`. Repeatable. Default: "
+            "all bundled models.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Examine installation, machine and server, and select an object on the packaged photograph.
+
+    Exit code 1 if something does not work; each finding says what to do. Warnings are about what
+    works badly.
+    """
+
+    def access() -> Access:
+        from clickcut.client.access import Access
+
+        return Access.of(tls, ca, cert, key, token_file, plaintext_token)
+
+    found: list[Finding] = []
+    for finding in examine([*_local(model or []), *_remote(server, access)]):
+        found.append(finding)
+        if not as_json:
+            _print(finding)
+    faults = [f for f in found if f.status == "error"]
+    if as_json:
+        print(json.dumps({"ok": not faults, "findings": [asdict(f) for f in found]}, indent=2))
+    elif faults:
+        print(f"\n{len(faults)} of {len(found)} findings are errors")
+    if faults:
+        raise typer.Exit(1)
+
+
+def _local(models: list[str]) -> Iterable[tuple[str, Check]]:
+    from clickcut.doctor import machine
+
+    def self_tests() -> Iterable[Finding]:
+        from clickcut.bundle import bundled_models
+        from clickcut.bundle.repository import find_models
+        from clickcut.doctor.self_test import self_tests
+
+        return self_tests(find_models(models, None) if models else [*bundled_models().values()])
+
+    return (
+        ("versions", machine.versions),
+        ("processor", machine.processor),
+        ("memory", machine.memory),
+        ("open files", machine.open_files),
+        ("back-ends", machine.back_ends),
+        ("caches", machine.caches),
+        ("self-test", self_tests),
+    )
+
+
+def _remote(server: str, access: Callable[[], Access]) -> Iterable[tuple[str, Check]]:
+    if not server:
+        return ()
+
+    def health() -> Iterable[Finding]:
+        from clickcut.doctor import remote
+
+        return remote.health(server, access())
+
+    def selection() -> Iterable[Finding]:
+        from clickcut.doctor import remote
+
+        return remote.selection(server, access())
+
+    return ("server", health), ("server", selection)
+
+
+def _print(finding: Finding) -> None:
+    print(f"{finding.status:<8} {finding.check:<{_NAME_WIDTH}} {finding.message}", flush=True)
+    if finding.advice:
+        print(f"{'':<8} {'':<{_NAME_WIDTH}} -> {finding.advice}", flush=True)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,49 @@
+"""`clickcut health`: ask a server whether it serves, for health checks of containers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from clickcut.commands.server_options import Authorities, Certificate, Key, Tls
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def health(
+    address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="The server's address.")],
+    tls: Tls = False,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key: Key = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, max=600, help="Seconds to wait for the answer.")
+    ] = 3.0,
+) -> None:
+    """Print what a server says about its health. Exit code 0 if it serves, 1 if not.
+
+    It is the check of grpc.health.v1, which Kubernetes and Envoy make by themselves.
+    """
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    from clickcut.client.channel import Endpoint, tls_credentials
+    from clickcut.client.failures import error_of_rpc
+
+    endpoint = Endpoint(address, tls_credentials(tls, ca, cert, key))
+    with endpoint.channel() as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        try:
+            reply = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout)
+        except grpc.RpcError as error:
+            print(error_of_rpc(error, endpoint))
+            raise typer.Exit(1) from error
+    status = health_pb2.HealthCheckResponse.ServingStatus
+    print(status.Name(reply.status))
+    raise typer.Exit(reply.status != status.SERVING)
+
+
+if __name__ == "__main__":
+    app()

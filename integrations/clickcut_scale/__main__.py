@@ -1,0 +1,5 @@
+"""`python -m clickcut_scale`: the same as `clickcut scale`."""
+
+from clickcut_scale.cli import app
+
+app()
