@@ -16,8 +16,9 @@ from cvat_sdk.masks import encode_mask
 from PIL import Image, ImageOps
 
 from clickcut.client import Client
+from clickcut.client.waiting import wait_until_serving
 from clickcut.errors import ClickcutError
-from clickcut_cvat.engine import connect, wait_until_ready
+from clickcut_cvat.engine import connect
 from clickcut_cvat.prompts import Prompts
 from clickcut_cvat.sessions import MAX_SESSIONS, Interactor
 
@@ -95,7 +96,7 @@ def create(
     """
     client = connect(server, tls, ca)
     try:
-        wait_until_ready(server, wait_seconds, tls, ca)
+        wait_until_serving(client, wait_seconds)
     except ClickcutError as error:
         print(f"clickcut: {error}; requests fail until it is there", file=sys.stderr)
     return ClickcutFunction(client, max_sessions)

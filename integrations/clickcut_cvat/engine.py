@@ -31,22 +31,3 @@ def connect(server: str, tls: bool = False, ca: str = "") -> Client:
         retry_seconds=RETRY_SECONDS,
         credentials=tls_credentials(tls, Path(ca) if ca else None),
     )
-
-
-def wait_until_ready(server: str, seconds: float, tls: bool = False, ca: str = "") -> None:
-    """Wait for the engine to be warm.
-
-    Args:
-        server: HOST:PORT.
-        seconds: to spend on reaching it.
-        tls: as in `connect`.
-        ca: as in `connect`.
-
-    Raises:
-        ClickcutError: it is not, or cannot be reached.
-    """
-    credentials = tls_credentials(tls, Path(ca) if ca else None)
-    # The time for the call is longer than that for retries, so that the error is the better one.
-    longest = 2 * seconds + 5
-    with Client(server, timeout=longest, retry_seconds=seconds, credentials=credentials) as client:
-        client.models()
