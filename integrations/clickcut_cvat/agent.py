@@ -16,8 +16,9 @@ from cvat_sdk.masks import encode_mask
 from PIL import Image, ImageOps
 
 from clickcut.client import Client
+from clickcut.client.waiting import wait_until_serving
 from clickcut.errors import ClickcutError
-from clickcut_cvat.engine import access_of, connect, wait_until_ready
+from clickcut_cvat.engine import access_of, connect
 from clickcut_cvat.prompts import Prompts
 from clickcut_cvat.sessions import MAX_SESSIONS, Interactor
 
@@ -102,7 +103,7 @@ def create(
     access = access_of(tls, ca, cert, key, token_file)
     client = connect(server, access)
     try:
-        wait_until_ready(server, wait_seconds, access)
+        wait_until_serving(client, wait_seconds)
     except ClickcutError as error:
         print(f"clickcut: {error}; requests fail until it is there", file=sys.stderr)
     return ClickcutFunction(client, max_sessions)

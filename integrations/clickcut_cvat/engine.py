@@ -51,20 +51,3 @@ def connect(server: str, access: Access) -> Client:
         retry_seconds=RETRY_SECONDS,
         **access.arguments,
     )
-
-
-def wait_until_ready(server: str, seconds: float, access: Access) -> None:
-    """Wait for the engine to be warm.
-
-    Args:
-        server: HOST:PORT.
-        seconds: to spend on reaching it.
-        access: as in `connect`.
-
-    Raises:
-        ClickcutError: it is not, or cannot be reached.
-    """
-    # The time for the call is longer than that for retries, so that the error is the better one.
-    longest = 2 * seconds + 5
-    with Client(server, timeout=longest, retry_seconds=seconds, **access.arguments) as client:
-        client.models()

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from clickcut.client.waiting import wait_until_serving
 from clickcut.errors import (
     BusyError,
     ClickcutError,
@@ -28,7 +29,7 @@ from clickcut.errors import (
     UnavailableError,
 )
 from clickcut.selection import bounding_box
-from clickcut_cvat.engine import access_of, connect, wait_until_ready
+from clickcut_cvat.engine import access_of, connect
 from clickcut_cvat.prompts import Prompts
 from clickcut_cvat.sessions import MAX_SESSIONS, Interactor, Mask
 
@@ -61,10 +62,10 @@ def init_context(context: Any) -> None:
     """
     server = os.environ.get("CLICKCUT_SERVER", "localhost:50051")
     tls, ca = os.environ.get("CLICKCUT_TLS", "") == "1", os.environ.get("CLICKCUT_CA", "")
-    access = access_of(tls, ca)
-    context.user_data.interactor = Interactor(connect(server, access), _max_sessions())
+    client = connect(server, access_of(tls, ca))
+    context.user_data.interactor = Interactor(client, _max_sessions())
     try:
-        wait_until_ready(server, WAIT_SECONDS, access)
+        wait_until_serving(client, WAIT_SECONDS)
         context.logger.info(f"clickcut: the engine at {server} is ready")
     except ClickcutError as error:  # it may come later; until then every request says so
         context.logger.error(f"clickcut: {error}")
