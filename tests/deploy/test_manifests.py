@@ -363,6 +363,8 @@ def test_the_dashboard_asks_for_what_a_server_exports(bundle: Path, tmp_path: Pa
     histograms = {n.removesuffix("_bucket") for n in own if n.endswith("_bucket")}
     implied = {f"{name}_{part}" for name in histograms for part in ("sum", "count")}
     assert own - implied <= asked, "metrics that no panel shows"
+    told = "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+    assert not {n for n in own - implied if n.removesuffix("_bucket") not in told}
 
 
 def test_the_legends_name_labels_that_the_queries_keep() -> None:
