@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,6 +90,16 @@ def test_a_write_whose_outcome_is_not_known(bundle: Path, tmp_path: Path, plain:
         for stream in (raw, plain):
             stream.ask(click(5))
         assert shown(raw.ask(SHOW)) == shown(plain.ask(SHOW))
+        with (
+            Client(server.address) as client,
+            client.open(IMAGE) as session,
+            client.open(IMAGE) as same,
+        ):
+            for x, y in ((80, 60), (20, 90), (140, 30)):
+                flag.touch()  # its mask comes as changes, of which none may be missing
+                mask = session.click(x, y)
+                assert not flag.exists()
+                np.testing.assert_array_equal(mask, same.click(x, y))
         flag.touch()
         raw.send(pb.SessionRequest(sequence=6, undo=pb.Undo()))
         session_id = raw.receive().session_id
@@ -320,6 +331,35 @@ def test_a_damaged_store_is_named_and_the_server_starts(bundle: Path, tmp_path: 
             again = session.click(30, 40)  # the client has its events as well
             assert session.id != session_id
             assert again.shape == mask.shape
+
+
+def test_events_that_were_tampered_with(bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    outside = pb.SessionRequest(sequence=2, click=pb.Click(x=5000, y=1)).SerializeToString()
+    show = pb.SessionRequest(show=pb.Show()).SerializeToString()
+    changes = [
+        *(
+            ("UPDATE events SET event = ? WHERE position = 1", (x,))
+            for x in (b"\xff", outside, show)
+        ),
+        ("UPDATE sessions SET start = ?", (b"\xff\xff",)),
+        ("UPDATE sessions SET image = ?", ("../../../etc/passwd",)),
+        ("DELETE FROM events WHERE position = 0", ()),
+    ]
+    with ServerProcess(bundle, store=f"sqlite:{path}", resume_seconds=0.1) as server:
+        for statement, values in changes:
+            with RawStream(server.address) as raw:
+                session_id = raw.ask(OPEN).session_id
+                for at in (1, 2):
+                    raw.ask(click(at))
+            with contextlib.closing(sqlite3.connect(path)) as db, db:
+                db.execute(statement, values)
+            time.sleep(1.0)  # it is evicted
+            with RawStream(server.address) as raw:
+                raw.send(pb.SessionRequest(open=pb.Open(session_id=session_id)))
+                assert raw.status().code() == grpc.StatusCode.NOT_FOUND, statement
+        assert not any("Traceback" in line for line in server.errors)
+        assert any("cannot be restored" in line for line in server.errors)
 
 
 def test_a_redis_without_persistence_is_warned_of(bundle: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from store.stores import RedisServer
 pytestmark = pytest.mark.slow
 
 FEW = Plan(clients=3, servers=2, cuts=12, kills=2, events=12, pause=0.5)
-MANY = Plan(clients=20, servers=3, cuts=1000, kills=200, events=30, pause=0.6)
+MANY = Plan(clients=20, servers=3, cuts=1000, kills=200, events=30, pause=0.4)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,14 @@ def test_images_of_no_session_make_room_the_oldest_first(store: Store) -> None:
     store.put_image("", digest_of(files[5]), files[5])
     assert store.get_image("", digest_of(files[0])) is None
     assert store.get_image("", digest_of(files[5])) == files[5]
+
+
+def test_many_threads_put_the_same_image(store: Store) -> None:
+    data = bytes(range(256)) * 200
+    with ThreadPoolExecutor(8) as pool:
+        for put in [pool.submit(store.put_image, "", digest_of(data), data) for _ in range(32)]:
+            put.result()
+    assert store.get_image("", digest_of(data)) == data
 
 
 def test_it_says_what_it_is(store: Store) -> None:

@@ -16,6 +16,8 @@ from google.protobuf.message import DecodeError
 
 from clickcut.errors import (
     ClickcutError,
+    EventError,
+    ImageError,
     ImageNotFoundError,
     SessionNotFoundError,
     StoreUnavailableError,
@@ -164,7 +166,7 @@ class Durable(Volatile):
             start = pb.Open.FromString(opening.start)
             parameters = parameters_of(start.parameters, predictor.metadata.parameters)
             found = await self.find_image(opening.image, window_of(start), peer)
-        except (DecodeError, ImageNotFoundError) as error:
+        except (DecodeError, EventError, ImageError, ImageNotFoundError) as error:
             raise _lost(opening.session_id, error) from error
         held, _, _ = await begin(
             core, found.image, predictor, parameters, peer, lambda _: None, opening.session_id

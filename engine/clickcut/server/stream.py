@@ -214,6 +214,8 @@ class SessionStream:
             if held.stream is not self:
                 raise TakenOverError("another stream has resumed this session")
             session = held.session
+            if held.unsure:  # it will change by events that this stream has not seen
+                self._whole_sent = False
             events, sent = held.events, (self._whole_sent, self._unseen)
             try:
                 check_output(request.output)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import logging
+import threading
 from pathlib import Path
 
 from clickcut.errors import StoreFullError, StoreUnavailableError
@@ -25,6 +26,7 @@ class ImageFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._writing = threading.Lock()
 
     def path(self, owner: str, digest: str) -> Path:
         """Return where an image is."""
@@ -35,7 +37,7 @@ class ImageFiles:
         return self.path(owner, digest).is_file()
 
     def write(self, owner: str, digest: str, data: bytes | bytearray) -> None:
-        """Write a file; it appears as a whole, and survives a power failure.
+        """Write a file unless it is there; it appears as a whole, and survives a power failure.
 
         Raises:
             StoreFullError: the disk is full.
@@ -43,9 +45,12 @@ class ImageFiles:
         """
         path = self.path(owner, digest)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with whole_file(path, unique=True) as file:
-                file.write(data)
+            with self._writing:  # two threads would share the name of the partial file
+                if path.is_file():
+                    return
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                with whole_file(path, unique=True) as file:
+                    file.write(data)
         except OSError as error:
             reason = error.strerror or str(error)
             if error.errno in _NO_ROOM:

@@ -151,8 +151,7 @@ class SqliteStore:
                 (owner, digest, len(data), self._clock.now()),
             )
         # The row comes first: it reserves the room, and a file without a row would never be pruned.
-        if known is None or not self._images.has(owner, digest):
-            self._images.write(owner, digest, data)
+        self._images.write(owner, digest, data)
 
     def get_image(self, owner: str, digest: str) -> bytes | None:
         """See `Store.get_image`."""

@@ -66,7 +66,8 @@ class ClickcutServicer(object):
         order. When the stream breaks, the session is kept for a configured time: open a new stream
         with `open.session_id` to continue where it was. A session has one stream at a time: a new one
         takes it over, and the older one ends with ABORTED. A session that is idle too long, or idle for
-        a while when the server is full, is evicted; its stream ends with NOT_FOUND.
+        a while when the server is full, is evicted; its stream ends with NOT_FOUND, or with UNAVAILABLE
+        if the server keeps sessions in a store: it can then be resumed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -64,7 +64,8 @@ class ClickcutStub:
     order. When the stream breaks, the session is kept for a configured time: open a new stream
     with `open.session_id` to continue where it was. A session has one stream at a time: a new one
     takes it over, and the older one ends with ABORTED. A session that is idle too long, or idle for
-    a while when the server is full, is evicted; its stream ends with NOT_FOUND.
+    a while when the server is full, is evicted; its stream ends with NOT_FOUND, or with UNAVAILABLE
+    if the server keeps sessions in a store: it can then be resumed.
     """
     UploadImage: _grpc.StreamUnaryMultiCallable[_clickcut_pb2.UploadImageRequest, _clickcut_pb2.UploadImageReply]
     """Uploads an image once, in chunks, so that sessions can refer to it by its digest. The reply says
@@ -86,7 +87,8 @@ class ClickcutAsyncStub(ClickcutStub):
     order. When the stream breaks, the session is kept for a configured time: open a new stream
     with `open.session_id` to continue where it was. A session has one stream at a time: a new one
     takes it over, and the older one ends with ABORTED. A session that is idle too long, or idle for
-    a while when the server is full, is evicted; its stream ends with NOT_FOUND.
+    a while when the server is full, is evicted; its stream ends with NOT_FOUND, or with UNAVAILABLE
+    if the server keeps sessions in a store: it can then be resumed.
     """
     UploadImage: _aio.StreamUnaryMultiCallable[_clickcut_pb2.UploadImageRequest, _clickcut_pb2.UploadImageReply]  # type: ignore[assignment]
     """Uploads an image once, in chunks, so that sessions can refer to it by its digest. The reply says
@@ -111,7 +113,8 @@ class ClickcutServicer(metaclass=_abc_1.ABCMeta):
         order. When the stream breaks, the session is kept for a configured time: open a new stream
         with `open.session_id` to continue where it was. A session has one stream at a time: a new one
         takes it over, and the older one ends with ABORTED. A session that is idle too long, or idle for
-        a while when the server is full, is evicted; its stream ends with NOT_FOUND.
+        a while when the server is full, is evicted; its stream ends with NOT_FOUND, or with UNAVAILABLE
+        if the server keeps sessions in a store: it can then be resumed.
         """
 
     @_abc_1.abstractmethod
