@@ -37,7 +37,7 @@ def take(studio: StudioProcess, backend: str) -> bytes:
         browser = driver.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
-        window = LabellingWindow(browser.new_page(viewport={"width": 1280, "height": 860}), studio)
+        window = LabellingWindow(browser.new_page(viewport={"width": 1440, "height": 900}), studio)
         window.open(project, task)
         for x, y, positive in CLICKS:
             window.click("1", x, y, 512, positive)

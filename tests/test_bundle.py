@@ -9,11 +9,12 @@ import json
 import numpy as np
 import onnx
 import pytest
-from fakes import metadata
+from fakes import metadata, picture
 from hypothesis import example, given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+import clickcut
 from clickcut.backends import load_predictor
 from clickcut.bundle import METADATA_KEY, bundled_models, parse_metadata
 from clickcut.bundle.file import SEAL_KEY, read_bundle, seal, seal_file
@@ -263,3 +264,17 @@ def test_a_prediction_is_the_same_alone_and_in_a_batch(default_bundle):
     together = predictor.predict(batch)
     alone = np.concatenate([predictor.predict(batch[k : k + 1]) for k in range(2)])
     np.testing.assert_allclose(together, alone, atol=1e-3)
+
+
+def test_the_packaged_models_fit_into_a_package():
+    assert {"default", "accurate", "fcn8s-mobilenet"} <= bundled_models().keys()
+    assert sum(path.stat().st_size for path in bundled_models().values()) <= 40e6
+
+
+def test_the_accurate_model_is_chosen_by_name_and_asks_the_network_more_often():
+    region = read_bundle(bundled_models()["accurate"]).metadata.region
+    assert region.mirror
+    assert region.refine > 0
+    with clickcut.open(picture(), model="accurate") as session:
+        assert session.model == "accurate"
+        assert session.click(53, 60)[60, 53]

@@ -41,6 +41,15 @@ Data = Annotated[
         help="Photographs with masks, as of `clickcut eval run`; default: the packaged one.",
     ),
 ]
+Generated = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        metavar="KIND:FOLDER[:SPLIT,...]",
+        help="Photographs with masks, as of `clickcut eval run`; default: the packaged one, and "
+        "generated objects.",
+    ),
+]
 OldImages = Annotated[str | None, typer.Option("--images", hidden=True, callback=_name_new_option)]
 
 
@@ -205,14 +214,7 @@ def load(
     size: Annotated[
         str, typer.Option(metavar="WIDTHxHEIGHT", help="Size of them; empty: as they are.")
     ] = "500x375",
-    data: Annotated[
-        str,
-        typer.Option(
-            metavar="KIND:FOLDER[:SPLIT,...]",
-            help="Photographs with masks, as of `clickcut eval run`; default: the packaged one, "
-            "and generated objects.",
-        ),
-    ] = "",
+    data: Generated = "",
     server: Annotated[
         list[str] | None,
         typer.Option(
@@ -265,6 +267,24 @@ def load(
         plot_path,
         Access.of(tls, ca, cert, key, token_file, plaintext_token),
     )
+
+
+@app.command()
+def link(
+    round_trip_ms: Annotated[float, typer.Option(min=0, max=10_000, help="Delay.")] = 50.0,
+    megabits: Annotated[
+        float, typer.Option(min=0, help="Per second, in each direction; 0: unlimited.")
+    ] = 10.0,
+    images: Annotated[int, typer.Option(min=1, help="Number of photographs.")] = 6,
+    clicks: Annotated[int, typer.Option(min=1, max=100, help="Clicks of a session.")] = 6,
+    data: Generated = "",
+    json_path: Json = None,
+) -> None:
+    """Replies over a slow link: run lengths and PNG, whole masks and what changed."""
+    require("cpu,bench", "psutil")
+    from clickcut_bench.link import run
+
+    run(data, images, clicks, round_trip_ms, megabits, json_path)
 
 
 def _size(text: str) -> tuple[int, int] | None:

@@ -24,8 +24,8 @@ ERROR_KEY = "clickcut-error"
 RETRY_KEY = "retry-after"
 """Trailing metadata: milliseconds after which to try again, a decimal number."""
 
-DEFAULT_RETRY_MS = 1000
-"""Of a refusal for which the server has no estimate."""
+DEFAULT_RETRY_MS = 250
+"""Of a busy server that has no estimate; clients come back later each time."""
 
 MAX_RETRY_MS = 3_600_000
 """Maximum that is sent, and that is read from the wire."""
@@ -72,8 +72,11 @@ def number_of(error: ClickcutError) -> int:
 
 
 def retry_ms_of(error: ClickcutError) -> int | None:
-    """Return milliseconds after which to try again, at least 1; None if that would be no use."""
-    if not isinstance(error, errors.BusyError | errors.UnavailableError):
+    """Return milliseconds after which to ask the same server again, at least 1; None for none.
+
+    A server that is shutting down names none: another one may answer at once.
+    """
+    if not isinstance(error, errors.BusyError):
         return None
     wanted = math.ceil(1e3 * error.retry_after) or DEFAULT_RETRY_MS
     return min(max(1, wanted), MAX_RETRY_MS)

@@ -1,7 +1,7 @@
 """The agent function: `cvat-cli function run-agent ID --function-module clickcut_cvat.agent`.
 
-Parameters (`-p`): `server=str:HOST:PORT`, `tls=bool:true`, `ca=str:FILE`, `max_sessions=int:N`,
-`wait_seconds=float:S`.
+Parameters (`-p`): `server=str:HOST:PORT`, `tls=bool:true`, `ca=str:FILE`, `cert=str:FILE`,
+`key=str:FILE`, `token_file=str:FILE`, `max_sessions=int:N`, `wait_seconds=float:S`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from cvat_sdk.masks import encode_mask
 from PIL import Image, ImageOps
 
 from clickcut.client import Client
+from clickcut.client.waiting import wait_until_serving
 from clickcut.errors import ClickcutError
-from clickcut_cvat.engine import connect, wait_until_ready
+from clickcut_cvat.engine import access_of, connect
 from clickcut_cvat.prompts import Prompts
 from clickcut_cvat.sessions import MAX_SESSIONS, Interactor
 
@@ -79,6 +80,9 @@ def create(
     ca: str = "",
     max_sessions: int = MAX_SESSIONS,
     wait_seconds: float = WAIT_SECONDS,
+    cert: str = "",
+    key: str = "",
+    token_file: str = "",
 ) -> ClickcutFunction:
     """Create the function, once the engine is warm.
 
@@ -89,13 +93,17 @@ def create(
         max_sessions: sessions kept.
         wait_seconds: for the engine. Later it may still come: until then requests fail, each with
             a message that says so.
+        cert: file of a client certificate, PEM, for an engine that asks for one; implies TLS.
+        key: file of its private key, PEM.
+        token_file: file that holds the token; "" for that of the environment, CLICKCUT_TOKEN.
 
     Raises:
         EventError: an invalid parameter.
     """
-    client = connect(server, tls, ca)
+    access = access_of(tls, ca, cert, key, token_file)
+    client = connect(server, access)
     try:
-        wait_until_ready(server, wait_seconds, tls, ca)
+        wait_until_serving(client, wait_seconds)
     except ClickcutError as error:
         print(f"clickcut: {error}; requests fail until it is there", file=sys.stderr)
     return ClickcutFunction(client, max_sessions)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from clickcut.client.waiting import wait_until_serving
 from clickcut.errors import (
     BusyError,
     ClickcutError,
@@ -28,7 +29,7 @@ from clickcut.errors import (
     UnavailableError,
 )
 from clickcut.selection import bounding_box
-from clickcut_cvat.engine import connect, wait_until_ready
+from clickcut_cvat.engine import access_of, connect
 from clickcut_cvat.prompts import Prompts
 from clickcut_cvat.sessions import MAX_SESSIONS, Interactor, Mask
 
@@ -61,9 +62,10 @@ def init_context(context: Any) -> None:
     """
     server = os.environ.get("CLICKCUT_SERVER", "localhost:50051")
     tls, ca = os.environ.get("CLICKCUT_TLS", "") == "1", os.environ.get("CLICKCUT_CA", "")
-    context.user_data.interactor = Interactor(connect(server, tls, ca), _max_sessions())
+    client = connect(server, access_of(tls, ca))
+    context.user_data.interactor = Interactor(client, _max_sessions())
     try:
-        wait_until_ready(server, WAIT_SECONDS, tls, ca)
+        wait_until_serving(client, WAIT_SECONDS)
         context.logger.info(f"clickcut: the engine at {server} is ready")
     except ClickcutError as error:  # it may come later; until then every request says so
         context.logger.error(f"clickcut: {error}")

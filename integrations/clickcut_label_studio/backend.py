@@ -7,7 +7,7 @@ import contextlib
 from typing import Any
 
 from clickcut.client import AsyncClient
-from clickcut.errors import BackendError, BusyError, ClickcutError
+from clickcut.errors import BackendError, BusyError, ClickcutError, UnavailableError
 from clickcut_label_studio.answers import regions
 from clickcut_label_studio.errors import LabelStudioUnreachableError, SlowError
 from clickcut_label_studio.images import Images
@@ -22,6 +22,7 @@ from clickcut_label_studio.prompts import (
 from clickcut_label_studio.sessions import Sessions
 from clickcut_label_studio.settings import BackendSettings
 from clickcut_label_studio.studio import LabelStudio
+from clickcut_page.engine import Engine
 
 MAX_REQUESTS = 64
 """That are worked on at once."""
@@ -64,6 +65,7 @@ class Backend:
             retry_seconds=0.0,
             **settings.access.arguments,
         )
+        self._engine = Engine(settings.access.endpoint(settings.server))
         self._sessions = Sessions(self._client, settings)
         self._working: set[asyncio.Task[list[dict[str, Any]]]] = set()
         self.ready = asyncio.Event()
@@ -111,8 +113,10 @@ class Backend:
         Raises:
             ClickcutError: the engine is not there, not warm, refuses, or lacks the model.
         """
-        wanted = self._settings.model
-        for model in await self._probe.models():
+        wanted, models = self._settings.model, await self._probe.models()
+        if not await self._engine.is_serving():
+            raise UnavailableError(f"the engine at {self._settings.server} is warming up")
+        for model in models:
             name = f"{model.name}@{model.version}"
             if wanted in ("", model.name, name):
                 return f"clickcut {name}"
@@ -127,6 +131,7 @@ class Backend:
         for client in (self._client, self._probe):
             with contextlib.suppress(ClickcutError):
                 await client.close()
+        await self._engine.close()
 
     # ---- answers
 

@@ -141,11 +141,21 @@ def serve(
 
 @app.command("init-project")
 def init_project(
-    label: Annotated[
-        list[str], typer.Option(help="Label of objects. May be repeated.", show_default=False)
-    ],
     url: Url = "",
     api_key: ApiKey = "",
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="Label of objects. May be repeated.", show_default=False),
+    ] = None,
+    project: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Set up this project instead of a new one. Give labels only where it has no "
+            "labelling configuration.",
+            show_default=False,
+        ),
+    ] = None,
     title: Annotated[str, typer.Option(help="Name of the project.")] = "clickcut",
     shape: Annotated[
         ShapeOption, typer.Option(help="Answers: brush masks are exact, polygons can be exported.")
@@ -157,18 +167,17 @@ def init_project(
     password: Password = "",
 ) -> None:
     """Create a project that is set up for clicks, and register the running backend in it."""
-    from clickcut_label_studio.project import BackendAddress, create
+    from clickcut_label_studio.project import BackendAddress, adopt, create
     from clickcut_label_studio.studio import LabelStudio
 
     _need(url, api_key)
-    studio = LabelStudio(url, api_key)
-    project = create(studio, title, label, shape, BackendAddress(backend, user, password))
+    studio, address = LabelStudio(url, api_key), BackendAddress(backend, user, password)
+    if project is not None:
+        adopt(studio, project, label or [], shape, address)
+    else:
+        project = create(studio, title, label or [], shape, address)
     print(f"project   {studio.url}/projects/{project}/data", flush=True)
-    print(
-        "labelling: switch Auto-Annotation on and leave the switch beside it, which accepts "
-        "suggestions by itself, off",
-        flush=True,
-    )
+    print("labelling switch Auto-Annotation on, leave Auto-Accept Suggestions off", flush=True)
 
 
 def _need(url: str, api_key: str) -> None:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
 from clickcut_label_studio.errors import LabelStudioError
@@ -18,6 +19,12 @@ COLOURS = (
     "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf",
 )  # fmt: skip
 HOTKEYS = "123456789"
+
+_WITHOUT_PREDICTIONS = {
+    "evaluate_predictions_automatically": False,
+    "show_collab_predictions": False,
+}
+"""Otherwise every task that is opened asks for an answer before there is a click."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +100,8 @@ def create(
     config = configuration(labels, shape)
     parse(config).check()
     studio.check()
-    project = _id_of(studio.call("POST", "/api/projects", _project(title, config)), "project")
+    document = {"title": title, "label_config": config, **_WITHOUT_PREDICTIONS}
+    project = _id_of(studio.call("POST", "/api/projects", document), "project")
     try:
         register(studio, project, backend)
     except BaseException:
@@ -103,14 +111,54 @@ def create(
     return project
 
 
-def _project(title: str, config: str) -> dict[str, Any]:
-    return {
-        "title": title,
-        "label_config": config,
-        # Otherwise every task that is opened asks for an answer before there is a click.
-        "evaluate_predictions_automatically": False,
-        "show_collab_predictions": False,
-    }
+def adopt(
+    studio: LabelStudio,
+    project: int,
+    labels: Sequence[str],
+    shape: Shape,
+    backend: BackendAddress,
+) -> None:
+    """Set up a project that is there and register the backend in it; all or nothing.
+
+    Args:
+        studio: where.
+        project: its id.
+        labels: of objects, for a project without a labelling configuration; else none.
+        shape: of answers.
+        backend: to register.
+
+    Raises:
+        LabelStudioError: Label Studio refuses, or the project has a configuration already and
+            labels were given.
+        TaskError: the configuration that it has lacks something.
+    """
+    found = studio.call("GET", f"/api/projects/{project}")
+    before = {key: found[key] for key in ("label_config", *_WITHOUT_PREDICTIONS) if key in found}
+    config = str(before.get("label_config", ""))
+    if labels:
+        if not _is_empty(config):
+            raise LabelStudioError(
+                f"project {project} has a labelling configuration already; leave out --label to "
+                "register the backend with it"
+            )
+        config = configuration(labels, shape)
+    parse(config).check()
+    changes = {"label_config": config, **_WITHOUT_PREDICTIONS}
+    studio.call("PATCH", f"/api/projects/{project}", changes)
+    try:
+        register(studio, project, backend)
+    except BaseException:
+        with contextlib.suppress(LabelStudioError):
+            studio.call("PATCH", f"/api/projects/{project}", before)
+        raise
+
+
+def _is_empty(config: str) -> bool:
+    """Whether a labelling configuration has no tags, as that of a new project."""
+    try:
+        return not len(ElementTree.fromstring(config or "<View/>"))
+    except ElementTree.ParseError:
+        return False
 
 
 def register(studio: LabelStudio, project: int, backend: BackendAddress) -> int:

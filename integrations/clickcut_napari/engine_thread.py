@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import queue
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -20,7 +21,16 @@ from numpy.typing import NDArray
 
 from clickcut.clicks import PlacedClick
 from clickcut.client import Client, Session
-from clickcut.errors import ClickcutError, ServerError, UsageError
+from clickcut.client.replies import ModelInfo
+from clickcut.client.waiting import wait_until_serving
+from clickcut.errors import (
+    BusyError,
+    ClickcutError,
+    ServerError,
+    StalledError,
+    UnavailableError,
+    UsageError,
+)
 from clickcut.region import Region
 from clickcut.selection import bounding_box
 from clickcut_napari.look import Look
@@ -88,9 +98,14 @@ class _Held:
 
 
 class Engine:
-    """The connection and the sessions, one for each plane; used in the engine's thread only."""
+    """The connection and the sessions, one for each plane; used in the engine's thread only.
 
-    def __init__(self) -> None:
+    Args:
+        stopped: set when nothing is to be waited for any more.
+    """
+
+    def __init__(self, stopped: threading.Event | None = None) -> None:
+        self._stopped = stopped or threading.Event()
         self._client: Client | None = None
         self._own: OwnEngine | None = None
         self._held: OrderedDict[Hashable, _Held] = OrderedDict()
@@ -113,10 +128,20 @@ class Engine:
             self._own = OwnEngine()
             address, wait = self._own.address, START_SECONDS
         self._client = Client(address, timeout=TIMEOUT_SECONDS, retry_seconds=RETRY_SECONDS)
-        with Client(address, timeout=2 * wait + 5, retry_seconds=wait) as waiting:
-            model = waiting.models()[0]
+        model = self._wait(address, wait)
         where = "own engine" if self._own else address
         return f"{where}, model {model.name} {model.version}"
+
+    def _wait(self, address: str, seconds: float) -> ModelInfo:
+        """Wait for the engine in short steps, so that closing the window ends it."""
+        end = time.monotonic() + seconds
+        with Client(address, timeout=5.0, retry_seconds=0.5) as client:
+            while True:
+                try:
+                    return wait_until_serving(client, 1.0)[0]
+                except (UnavailableError, StalledError, BusyError):
+                    if self._stopped.is_set() or time.monotonic() > end:
+                        raise
 
     def act(self, look: Look, *events: Callable[[Session], object]) -> Result:
         """Apply events to the session of a plane, all or none.
@@ -250,7 +275,7 @@ class EngineThread:
             self._deliver(lambda: receive(value))
 
     def _run(self) -> None:
-        engine = Engine()
+        engine = Engine(self._stopped)
         try:
             while (task := self._tasks.get()) is not None and not self._stopped.is_set():
                 task(engine)

@@ -30,6 +30,7 @@ class Selector:
         engine: where events go.
         report: called with a message for people; "" when all is well.
         changed: called when what can be done has changed.
+        answered: called when the engine has answered.
 
     Attributes:
         image: the layer; None before one is chosen.
@@ -43,11 +44,13 @@ class Selector:
         engine: EngineThread,
         report: Callable[[str], None],
         changed: Callable[[], None],
+        answered: Callable[[], None],
     ) -> None:
         self._viewer = viewer
         self._engine = engine
         self._report = report
         self._changed = changed
+        self._answered = answered
         self._objects: dict[Hashable, PlaneObject] = {}
         self._dragging = False
         self.image: Any = None
@@ -248,6 +251,7 @@ class Selector:
             end()
             if layers is self.layers:  # otherwise another image was chosen meanwhile
                 self._show(target, result)
+            self._answered()
             self._report("")
             self._changed()
 

@@ -67,7 +67,9 @@ class ClickcutWidget(QWidget):
         self.engine = EngineThread(_Deliveries(self).deliver)
         self.destroyed.connect(self.engine.stop)
         self._build()
-        self.selector = Selector(napari_viewer, self.engine, self._report, self._refresh)
+        self.selector = Selector(
+            napari_viewer, self.engine, self._report, self._refresh, self._answered
+        )
         events = napari_viewer.layers.events
         events.inserted.connect(self._list_images)
         events.removed.connect(self._list_images)
@@ -94,12 +96,12 @@ class ClickcutWidget(QWidget):
         form.addRow("Image", self.image)
         form.addRow("Engine", self.address)
         form.addRow("", self.connecting)
-        form.addRow("", self.engine_state)
         buttons = QGridLayout()
         for number, button in enumerate((self.undo, self.redo, self.reset, self.next)):
             buttons.addWidget(button, number // 2, number % 2)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
+        layout.addWidget(self.engine_state)
         layout.addWidget(self.background)
         layout.addLayout(buttons)
         layout.addWidget(self.status)
@@ -110,19 +112,26 @@ class ClickcutWidget(QWidget):
     def connect_engine(self) -> None:
         """Connect to the engine at the address given, or start one."""
         address = self.address.text().strip()
-        self.engine_state.setText("connecting ..." if address else "the engine is starting ...")
+        self._is_connected = False
+        state = "connecting ..." if address else "the engine is starting ..."
+        self._show(self.engine_state, state)
         self.connecting.setEnabled(False)
         self.engine.submit(
             lambda engine: engine.connect(address), self._connected, self._not_connected
         )
 
     def _connected(self, what: str) -> None:
-        self.engine_state.setText(f"ready: {what}")
+        self._is_connected = True
+        self._show(self.engine_state, f"ready: {what}")
         self.connecting.setEnabled(True)
 
     def _not_connected(self, error: ClickcutError) -> None:
-        self.engine_state.setText(str(error))
+        self._show(self.engine_state, str(error))
         self.connecting.setEnabled(True)
+
+    def _answered(self) -> None:
+        if not self._is_connected:  # it came after it was waited for
+            self._connected(self.address.text().strip() or "own engine")
 
     # ---- the image
 
@@ -162,7 +171,7 @@ class ClickcutWidget(QWidget):
             self.selector.activate()
 
     def _report(self, message: str) -> None:
-        self.status.setText(message or _HELP)
+        self._show(self.status, message or _HELP)
 
     def _refresh(self, event: object = None) -> None:
         selector = self.selector
@@ -171,7 +180,22 @@ class ClickcutWidget(QWidget):
         self.reset.setEnabled(selector.can("clicks"))
         self.next.setEnabled(selector.image is not None)
         if selector.busy:
-            self.status.setText("working ...")
+            self._show(self.status, "working ...")
+
+    def _show(self, label: QLabel, text: str) -> None:
+        label.setText(text)
+        _fit(label)
+
+    def resizeEvent(self, event: Any) -> None:  # noqa: N802
+        """Qt: the texts wrap differently now."""
+        super().resizeEvent(event)
+        for label in (self.engine_state, self.status):
+            _fit(label)
+
+
+def _fit(label: QLabel) -> None:
+    """Keep the height that a wrapped text needs: a dock of napari gives only the minimum."""
+    label.setMinimumHeight(max(0, label.heightForWidth(label.width())))
 
 
 def _button(text: str, action: Callable[[], None], keys: str = "") -> QPushButton:

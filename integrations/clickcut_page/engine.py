@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clickcut import grpc_status
 from clickcut.client import UnreachableError
@@ -34,6 +35,7 @@ class Engine:
         self._metadata = endpoint.metadata + routing_metadata(new_routing_key())
         self._channel = endpoint.aio_channel()
         self._stub: Any = clickcut_pb2_grpc.ClickcutStub(self._channel)
+        self._health: Any = health_pb2_grpc.HealthStub(self._channel)
         # Without serializers: requests and replies pass as the bytes that they are.
         self._session: Any = self._channel.stream_stream(_SESSION)
 
@@ -64,7 +66,7 @@ class Engine:
         return reply.image
 
     async def is_serving(self) -> bool:
-        """Whether it answers.
+        """Whether it is warm and accepts requests.
 
         Raises:
             AuthenticationError: it does not accept the token, or asks for one.
@@ -77,7 +79,15 @@ class Engine:
             if isinstance(known, AuthenticationError):
                 raise known from error
             return False
-        return True
+        return await self._is_warm()
+
+    async def _is_warm(self) -> bool:
+        """Whether its health says so; models are listed during the warm-up already."""
+        try:
+            reply = await self._health.Check(health_pb2.HealthCheckRequest(), timeout=2.0)
+        except grpc.aio.AioRpcError as error:
+            return error.code() is grpc.StatusCode.UNIMPLEMENTED  # a proxy without health checks
+        return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
 
     async def close(self) -> None:
         """End all streams."""

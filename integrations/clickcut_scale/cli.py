@@ -103,15 +103,19 @@ def _reload(args: Arguments, models: dict[str, Any]) -> None:
 
 
 def _check(settings: dict[str, Any], models: dict[str, Any]) -> None:
-    """Load the models here first: an error is named at once, and no replica has to start for it.
+    """Open the store and load the models here first: an error is named at once.
 
     Raises:
         ClickcutError: they cannot be used.
     """
     from clickcut.server.model_registry import Models
+    from clickcut.store import open_store
     from clickcut_scale.replica import settings_with
 
-    Models(settings_with(settings, models))
+    checked = settings_with(settings, models)
+    if (store := open_store(checked.store, checked.store_limits)) is not None:
+        store.close()
+    Models(checked)
 
 
 def _say(text: str) -> None:

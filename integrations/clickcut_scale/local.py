@@ -60,6 +60,8 @@ def cluster(cpus: int, port: int) -> Iterator[int]:
     port = _checked_port(port)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
+    # Ray gives workers a niceness of 15, so that its own processes keep up; replicas are no batch.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         _start_ray(cpus)
         logging.getLogger("ray.serve").setLevel(logging.ERROR)

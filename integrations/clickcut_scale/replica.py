@@ -10,7 +10,9 @@ from typing import Any
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from clickcut import tracing
 from clickcut.errors import ClickcutError
+from clickcut.server import logs
 from clickcut.server.admin import Reloader
 from clickcut.server.background import in_background
 from clickcut.server.core import Core
@@ -92,7 +94,10 @@ class Replica:
             _log.error("the models stay as they were: %s", error)
 
     async def _start(self, settings: Settings) -> None:
+        logs.configure(settings.log_level, settings.log_format)
         tune_allocator()
+        if settings.traces != "off":
+            tracing.export(settings.traces)  # until the process ends
         models = await in_background(lambda: Models(settings), "models")
         core = Core(settings, models, worker_threads(settings, models))
         for line in await core.durability.describe():
@@ -119,7 +124,8 @@ class Replica:
         """
         for task in self._background:
             if task.done():
-                raise RuntimeError(f"{task.get_coro()} has ended: {task.exception()}")
+                why = "cancelled" if task.cancelled() else repr(task.exception())
+                raise RuntimeError(f"work of the server has ended: {why}")
 
     # ---- calls, by the names of their methods
 

@@ -22,7 +22,7 @@ from clickcut.client.protocol import (
     Sleep,
 )
 from clickcut.errors import BusyError, ClickcutError, LimitError, UnavailableError
-from clickcut.grpc_status import MAX_RETRY_MS, retry_ms_of, seconds_of
+from clickcut.grpc_status import DEFAULT_RETRY_MS, MAX_RETRY_MS, retry_ms_of, seconds_of
 from clickcut.v1 import clickcut_pb2 as pb
 
 BUSY = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -34,11 +34,11 @@ BUSY = grpc.StatusCode.RESOURCE_EXHAUSTED
 @pytest.mark.parametrize(
     ("error", "milliseconds"),
     [
-        (BusyError("busy"), 1000),
+        (BusyError("busy"), DEFAULT_RETRY_MS),
         (BusyError("busy", retry_after=0.2501), 251),
         (BusyError("busy", retry_after=1e-9), 1),
         (BusyError("busy", retry_after=1e9), MAX_RETRY_MS),
-        (UnavailableError("starting"), 1000),
+        (UnavailableError("shutting down", retry_after=3.0), None),
         (LimitError("too many clicks"), None),
         (ClickcutError("x", retry_after=3.0), None),
     ],

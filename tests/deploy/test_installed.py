@@ -22,7 +22,7 @@ from server.harness import wait_until
 
 from clickcut.client import Client
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 PREFIX_IN_IMAGE = "/opt/clickcut"
 
@@ -40,7 +40,7 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
         env=outside() | {"PYTHON": sys.executable, "UV": f"{sys.executable} -m uv"},
         capture_output=True,
         text=True,
-        timeout=800,
+        timeout=1500,
     )
     assert done.returncode == 0, done.stderr
     assert "all kernels are cached" in done.stdout

@@ -119,6 +119,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif parts[0] == "projects" and self.command == "DELETE":
             del studio.projects[int(parts[1])]
             self._json(204, None)
+        elif parts[0] == "projects" and int(parts[1]) in studio.projects:
+            studio.projects[int(parts[1])] |= document or {}
+            self._json(200, studio.projects[int(parts[1])])
         elif parts == ["ml"] and self.command == "GET":
             project = int(parse_qs(place.query)["project"][0])
             found = [b for b in studio.backends.values() if b["project"] == project]

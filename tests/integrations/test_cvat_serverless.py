@@ -8,6 +8,7 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from integrations.cvat_packages import make_importable
-from server.harness import ServerProcess, encode, image_file, server_environment
+from server.harness import Line, ServerProcess, encode, image_file, server_environment
 from typer.testing import CliRunner
 
 from clickcut.client import Client
@@ -156,6 +157,20 @@ def test_an_image_that_the_engine_refuses(function: Function) -> None:
     response = function.call(request([[1, 1]], image=data))
     assert response.status_code in (400, 413)
     assert len(response.body.splitlines()) == 1
+
+
+def test_an_engine_that_starts_later(
+    server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Line(server.port) as line:
+        line.cut()
+        timer = threading.Timer(3.0, line.mend)  # later than the client would wait by itself
+        timer.start()
+        monkeypatch.setenv("CLICKCUT_SERVER", line.address)
+        function = Function().start()
+        timer.join()
+        assert "is ready" in function.log
+        function.context.user_data.interactor.close()
 
 
 def test_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from integrations.studio_stub import (
 )
 from server.harness import (
     DEADLINE,
+    Gate,
     ServerProcess,
     image_file,
     server_environment,
@@ -30,9 +32,9 @@ from server.harness import (
 )
 
 from clickcut_formats import label_studio
-from clickcut_label_studio.errors import KeyRefusedError, LabelStudioError
+from clickcut_label_studio.errors import KeyRefusedError, LabelStudioError, TaskError
 from clickcut_label_studio.labelling import parse
-from clickcut_label_studio.project import BackendAddress, configuration, create, register
+from clickcut_label_studio.project import BackendAddress, adopt, configuration, create, register
 from clickcut_label_studio.studio import LabelStudio
 
 BACKEND = BackendAddress("http://localhost:9090")
@@ -148,6 +150,25 @@ def test_it_waits_for_the_engine(studio: StudioStub) -> None:
 
 
 @pytest.mark.slow
+def test_it_is_ready_when_the_engine_is_warm(
+    studio: StudioStub, bundle: Path, tmp_path: Path
+) -> None:
+    gate = Gate(tmp_path)
+    gate.close()
+    with ServerProcess(bundle, wait=False, prelude=gate.prelude) as cold:
+        gate.wait()  # it warms up, and answers already
+        with started(studio.url, "--server", cold.address, wait=False) as process:
+            process.wait_for("waiting   ")
+            answer, document = ask(process, "GET", "/health")
+            assert answer.status == 503
+            assert "warming up" in document["message"]
+            assert not any(line.startswith("ready") for line in process.lines)
+            gate.open()
+            process.wait_for("ready")
+            assert ask(process, "GET", "/health")[0].status == 200
+
+
+@pytest.mark.slow
 def test_it_waits_for_label_studio(server: ServerProcess) -> None:
     with started("http://127.0.0.1:9", "--server", server.address, wait=False) as process:
         process.wait_for("waiting   Label Studio does not answer at http://127.0.0.1:9")
@@ -194,7 +215,7 @@ def test_options_that_are_missing() -> None:
     assert "--url" in done.stderr
     done = run("init-project", "--url", "http://127.0.0.1:9", "--api-key", "k")
     assert done.returncode == 2
-    assert "--label" in done.stderr
+    assert "at least one label" in done.stderr
     done = run("--url", "http://x", "--api-key", "k", "--user", "u")
     assert "go together" in done.stderr
 
@@ -262,6 +283,38 @@ def test_a_backend_that_is_refused_leaves_no_project(studio: StudioStub) -> None
         studio.refuses_backend = ""
     assert len(str(raised.value).splitlines()) == 1
     assert studio.projects == before
+
+
+def test_a_project_that_is_there(studio: StudioStub) -> None:
+    studio.projects[77] = {"id": 77, "label_config": "<View></View>", "title": "Mine"}
+    adopt(connected(studio), 77, ["cat"], "brush", BACKEND)
+    made = studio.projects[77]
+    assert (made["title"], made["show_collab_predictions"]) == ("Mine", False)
+    parse(made["label_config"]).check()
+    with pytest.raises(LabelStudioError, match="leave out --label"):
+        adopt(connected(studio), 77, ["dog"], "brush", BACKEND)
+    before = len(studio.backends)
+    adopt(connected(studio), 77, [], "brush", BACKEND)
+    assert len(studio.backends) == before
+    with pytest.raises(LabelStudioError, match="not there"):
+        adopt(connected(studio), 78, ["cat"], "brush", BACKEND)
+
+
+def test_a_project_that_is_there_stays_as_it_was(studio: StudioStub) -> None:
+    unfit = '<View><Text name="t" value="$t"/></View>'
+    studio.projects[79] = {"id": 79, "label_config": unfit, "show_collab_predictions": True}
+    with pytest.raises(TaskError, match="no <Image>"):
+        adopt(connected(studio), 79, [], "brush", BACKEND)
+    studio.projects[80] = {"id": 80, "label_config": "<View/>", "show_collab_predictions": True}
+    studio.refuses_backend = "Can't connect"
+    try:
+        with pytest.raises(LabelStudioError, match="Can't connect"):
+            adopt(connected(studio), 80, ["cat"], "brush", BackendAddress("http://other:1"))
+    finally:
+        studio.refuses_backend = ""
+    for number, config in ((79, unfit), (80, "<View/>")):
+        assert studio.projects[number]["label_config"] == config
+        assert studio.projects[number]["show_collab_predictions"] is True
 
 
 @pytest.mark.parametrize("labels", [[], [""], ["cat", " "], ["cat", "cat"]])

@@ -17,6 +17,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from integrations.page_harness import PageProcess
 from server.harness import (
     DEADLINE,
+    Gate,
     ServerProcess,
     image_file,
     server_environment,
@@ -74,6 +75,19 @@ def exchange(socket: ClientConnection, **fields: Any) -> pb.SessionReply:
 
 
 # ---- sessions
+
+
+def test_it_is_ready_when_the_engine_is_warm(bundle: Path, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    gate.close()
+    with ServerProcess(bundle, wait=False, prelude=gate.prelude) as cold:
+        gate.wait()  # it warms up, and answers already
+        with PageProcess("--server", cold.address, wait=False) as page:
+            page.wait_for("engine")
+            assert json.loads(ask(page, "GET", "/health")[1])["engine"] is False
+            assert not any(line.startswith("ready") for line in page.lines)
+            gate.open()
+            page.wait_for("ready")
 
 
 def test_a_session_is_that_of_the_python_client(

@@ -12,7 +12,7 @@ import grpc
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from server.harness import image_file, random_clicks, wait_until, write_bundle
+from server.harness import RawStream, image_file, random_clicks, wait_until, write_bundle
 
 pytest.importorskip("ray", reason="Ray Serve is not installed (extra scale)")
 pytest.importorskip("psutil")
@@ -26,6 +26,7 @@ from clickcut.client import AsyncClient, Client
 from clickcut.errors import EventError, ImageError
 from clickcut.images import prepare
 from clickcut.session import ClickSession
+from clickcut.v1 import clickcut_pb2 as pb
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -132,6 +133,18 @@ def test_health_is_answered_without_metadata(scaled: Scaled) -> None:
         stub = health_pb2_grpc.HealthStub(channel)
         reply = stub.Check(health_pb2.HealthCheckRequest(), timeout=60)
         assert reply.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_client_without_metadata_works_as_well(scaled: Scaled, models: Path) -> None:
+    wanted = expected(models / "toy" / "1.onnx", 8)
+    x, y, positive = CLICKS[0]
+    click = pb.Click(x=x, y=y, negative=not positive)
+    with RawStream(scaled.address) as stream:
+        stream.ask(open=pb.Open(image=image_file(seed=8)))
+        reply = stream.ask(pb.SessionRequest(sequence=1, click=click))
+        assert reply.result.area == wanted[0].sum()
+        stream.send(pb.SessionRequest(open=pb.Open()))
+        assert stream.receive().error.message
 
 
 def test_a_killed_replica_loses_nothing(scaled: Scaled, models: Path, store: str) -> None:

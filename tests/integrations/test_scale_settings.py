@@ -23,13 +23,13 @@ from clickcut.v1 import clickcut_pb2 as pb
 from clickcut.v1 import clickcut_pb2_grpc
 
 
-def run(prelude: str, *words: str) -> subprocess.CompletedProcess[str]:
+def run(prelude: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", f"{prelude}\nfrom clickcut_scale.cli import app; app()", *words],
         capture_output=True,
         text=True,
         timeout=120,
-        env=server_environment(),
+        env=server_environment() | environment,
         check=False,
     )
 
@@ -55,6 +55,26 @@ def test_a_model_that_cannot_be_used_ends_it_before_ray_starts(tmp_path: Path) -
     (line,) = ended.stderr.splitlines()
     assert line.startswith("clickcut scale:")
     assert "broken.onnx" in line
+
+
+def test_a_store_that_does_not_answer_ends_it_before_ray_starts() -> None:
+    pytest.importorskip("ray")
+    pytest.importorskip("redis")
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    ended = run("", "up", CLICKCUT_STORE=f"redis://127.0.0.1:{port}/0")
+    assert ended.returncode == 2
+    assert "Ray" not in ended.stdout
+    (line,) = ended.stderr.splitlines()
+    assert f"127.0.0.1:{port}" in line
+
+
+def test_replicas_cannot_share_a_file() -> None:
+    pytest.importorskip("ray")
+    ended = run("", "up", CLICKCUT_STORE="sqlite:sessions.db")
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert "Redis only" in line
 
 
 def test_a_port_in_use_is_named() -> None:

@@ -23,6 +23,7 @@ from server.harness import (
 from clickcut.server import logs
 from clickcut.server.fault_log import FaultLog
 from clickcut.server.peers import Peer
+from clickcut.server.token_file import new_token
 from clickcut.v1 import clickcut_pb2 as pb
 from clickcut.v1 import clickcut_pb2_grpc
 
@@ -181,3 +182,14 @@ def test_a_flood_of_errors_fills_no_disk(caplog: pytest.LogCaptureFixture) -> No
     fault_log.SECONDS = 0.0
     fault_log.add(flooding, "error")
     assert caplog.records[-1].getMessage() == "10.0.0.1: error (997 more since the last line)"
+
+
+@pytest.mark.slow
+def test_lines_name_the_token_and_never_hold_it(bundle: Path) -> None:
+    token, line = new_token("alice")
+    with ServerProcess(bundle, log_format="json", token_lines=line) as server:
+        ours = request_id(segment(server, ("authorization", f"Bearer {token}")))
+        theirs = request_id(segment(server, ("authorization", f"Bearer {token}x")))
+        assert entry(server, request_id=ours)["token"] == "alice"
+        assert "token" not in entry(server, request_id=theirs, level="warning")
+        assert token not in "\n".join(server.errors)

@@ -220,7 +220,13 @@ def test_certificates_are_reloaded(
     with ServerProcess(
         bundle, tls_cert=live.cert, tls_key=live.key, metrics_port=0, metrics_tls=True
     ) as server:
-        metrics = server.line("metrics").split()[1].split("/")[2]
+        url = server.line("metrics").split()[1]
+        assert url.startswith("https://")
+        with urllib.request.urlopen(url, timeout=DEADLINE, context=context) as answer:
+            assert b"clickcut_sessions" in answer.read()
+        with pytest.raises(OSError, match=r"."):
+            urllib.request.urlopen(url.replace("https", "http"), timeout=DEADLINE)
+        metrics = url.split("/")[2]
         trusted = grpc.ssl_channel_credentials(authority.path.read_bytes())
         with (
             Client(server.address, credentials=trusted) as client,
@@ -246,21 +252,7 @@ def test_certificates_are_reloaded(
             session_id = session.id
             assert session.click(20, 20, positive=False) is not None
             assert session.id == session_id
-
-
-@pytest.mark.slow
-def test_the_metrics_over_tls(bundle: Path, authority: Authority, pair: Pair) -> None:
-    with ServerProcess(
-        bundle, tls_cert=pair.cert, tls_key=pair.key, metrics_port=0, metrics_tls=True
-    ) as server:
-        url = server.line("metrics").split()[1]
-        assert url.startswith("https://")
-        context = ssl.create_default_context(cafile=authority.path)
-        with urllib.request.urlopen(url, timeout=DEADLINE, context=context) as answer:
-            assert b"clickcut_sessions" in answer.read()
-        with pytest.raises(OSError, match=r"."):
-            urllib.request.urlopen(url.replace("https", "http"), timeout=DEADLINE)
-        assert not any("Traceback" in text for text in server.errors), server.errors
+            assert not any("Traceback" in text for text in server.errors), server.errors
 
 
 @pytest.mark.slow

@@ -65,6 +65,11 @@ class _Job(Generic[T]):
             self.future.get_loop().call_soon_threadsafe(tell)
 
 
+MIN_QUEUE = 4
+"""Jobs per worker that may wait however long they take: on a slow machine, or with large images, a
+queue is better than being refused again and again."""
+
+
 class ComputePool:
     """Runs work in threads, in turns between peers (see `clickcut.server.peers`).
 
@@ -73,7 +78,7 @@ class ComputePool:
         queue: how many jobs may wait beside those that run. When it is full, a new job
             replaces the last one of the peer that has the most, or is refused if that is its own.
         max_wait: the queue is full as well when a new job would wait longer, seconds, as estimated
-            from the latest ones.
+            from the latest ones, and `MIN_QUEUE` jobs per worker wait already.
 
     Attributes:
         finished: jobs that ran to their end, up to now.
@@ -180,7 +185,9 @@ class ComputePool:
         return job.future
 
     def _is_full(self) -> bool:
-        return self._unfinished >= self.workers + self.queue or self.wait > self.max_wait
+        if self._unfinished >= self.workers + self.queue:
+            return True
+        return self._unfinished >= (1 + MIN_QUEUE) * self.workers and self.wait > self.max_wait
 
     def _make_room(self, peer: Peer) -> None:
         """Refuse a waiting job of the peer that has the most, or the new one. Holds the lock."""

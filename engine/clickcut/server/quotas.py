@@ -15,6 +15,8 @@ LimitsOf = Callable[[str], TokenLimits]
 """Return the limits of a token by its name."""
 
 _MINUTE = 60.0
+_REQUEST_SECONDS = 0.05
+"""After which a request of the token has probably ended."""
 
 
 def unlimited(_: str) -> TokenLimits:
@@ -51,6 +53,7 @@ class Quotas:
                 f"your token has {limit} requests in progress, as many as it may: wait for one, or "
                 "have its limit `requests` raised",
                 reason="requests of a token",
+                retry_after=_REQUEST_SECONDS,
             )
         self._requests[owner] += 1
         try:

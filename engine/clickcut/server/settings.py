@@ -75,7 +75,8 @@ class Settings(AccessSettings):
         1.0,
         ge=0,
         description="The queue is full as well when a new request would wait longer than this for "
-        "a worker (seconds), as estimated from the latest ones; 0 for no limit.",
+        "a worker (seconds), as estimated from the latest ones, unless fewer than four per worker "
+        "wait; 0 for no limit.",
     )
     request_seconds: float = Field(
         60.0,

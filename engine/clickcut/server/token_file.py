@@ -75,7 +75,7 @@ class Token:
 
 def hash_of(token: str) -> bytes:
     """Return the SHA-256 of a token."""
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def new_token(name: str) -> tuple[str, str]:
