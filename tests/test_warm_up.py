@@ -13,6 +13,7 @@ from numba.core.registry import CPUDispatcher
 
 import clickcut
 from clickcut import kernels
+from clickcut.client.access import Access
 from clickcut.commands.segmenter import Segmenter
 from clickcut.cut import region_cut
 from clickcut.errors import CutError
@@ -95,7 +96,7 @@ def test_segment_reports_kernels_while_it_waits_for_them(monkeypatch, capsys):
 
     monkeypatch.setattr("clickcut.warm_up.SAY_EVERY", 0.0)
     monkeypatch.setattr("clickcut.backends.load_predictor", lambda path: Slow())
-    segmenter = Segmenter(server="", credentials=None, model="", cut=True, box=None, window=None)
+    segmenter = Segmenter(server="", access=Access(), model="", cut=True, box=None, window=None)
     mask = segmenter.mask_of(b"", prepare_pixels(picture()), [(53, 60, True)], None)
     assert mask.any()
     assert "kernels are ready" in capsys.readouterr().err

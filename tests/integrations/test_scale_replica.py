@@ -27,7 +27,7 @@ from clickcut.v1 import clickcut_pb2 as pb
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 CLICKS = random_clicks(3, 4, 160, 120)
-SETTINGS = {"threads": 1, "workers": 1, "memory_mib": 1024}
+SETTINGS = {"threads": 1, "workers": 1, "memory_mib": 16_384}
 
 
 class Context:
