@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import ray
 from ray import serve
 from ray.serve.context import _get_global_client
@@ -23,6 +25,8 @@ from clickcut_scale.application import DEPLOYMENT, NAME, Arguments, configuratio
 
 _POLL_SECONDS = 0.25
 _STARTS = 2
+_END_SECONDS = 5.0
+"""Time in which processes of Ray end by themselves before they are killed."""
 _OBJECT_STORE = 128 * MIB
 """Bytes for images on their way through Ray; messages below 100 kB do not use it."""
 _RAY_MIB = 1536
@@ -77,7 +81,18 @@ def cluster(cpus: int, port: int) -> Iterator[int]:
     except (OSError, RuntimeError, ray.exceptions.RayError) as error:
         raise DeployError(f"Ray Serve failed on this machine: {_short(str(error))}") from error
     finally:
+        started = psutil.Process().children(recursive=True)
         ray.shutdown()
+        _end(started)
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    """Wait for processes to end; kill those that do not, as some of Ray's agents."""
+    _, left = psutil.wait_procs(processes, timeout=_END_SECONDS)
+    for process in left:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(left, timeout=_END_SECONDS)
 
 
 def _start_ray(cpus: int) -> None:

@@ -97,6 +97,7 @@ class Scaled:
                 self.process.wait()
             self._descendants = started
         _, left = psutil.wait_procs(self._descendants, timeout=20)
+        left = [process for process in left if not is_zombie(process)]
         for process in left:
             process.kill()
         for reader in self._readers:
@@ -111,6 +112,14 @@ class Scaled:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def is_zombie(process: psutil.Process) -> bool:
+    """Whether a process has ended and only waits for its parent to look."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return True
 
 
 def dying_worker(folder: Path) -> str:

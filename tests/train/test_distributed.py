@@ -35,7 +35,9 @@ with world("cpu") as here:
         run.step()
     assert run.world.any(here.rank == 1)
     run.save()
-    print("clicks", run.validate(), flush=True)
+    # In one piece: both processes write to the same pipe.
+    sys.stdout.write("clicks " + str(run.validate()) + "\\n")
+    sys.stdout.flush()
     run.close()
 sys.stdout.flush()
 os._exit(0)  # what PyTorch's threads do while the interpreter ends is not what is tested
