@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
 from server.harness import Line, ServerProcess
 
 from clickcut.client import Client, UnreachableError
 from clickcut.client.waiting import wait_until_serving
-from clickcut.errors import UsageError
+from clickcut.errors import UnavailableError, UsageError
 
 
 def test_a_server_that_comes_later(server: ServerProcess) -> None:
@@ -34,3 +35,25 @@ def test_a_client_that_is_closed_is_not_waited_for(server: ServerProcess) -> Non
     client.close()
     with pytest.raises(UsageError, match="the client is closed"):
         wait_until_serving(client, 600)
+
+
+def test_a_server_that_is_there_but_not_warm(bundle: Path) -> None:
+    slow = """
+import time
+import clickcut.server.process as app
+warm = app.warm_up_all
+def warm_up(*args):
+    time.sleep(2)
+    warm(*args)
+app.warm_up_all = warm_up
+"""
+    with (
+        ServerProcess(bundle, prelude=slow, wait=False) as server,
+        Client(server.address) as client,
+    ):
+        assert client.models()
+        assert not client.is_serving()
+        with pytest.raises(UnavailableError, match="warming up"):
+            wait_until_serving(client, 0.1)
+        assert wait_until_serving(client, 60)
+        assert client.is_serving()

@@ -154,6 +154,24 @@ class Driver:
         finally:
             self._release(lease)
 
+    def is_serving(self, deadline: Deadline) -> bool:
+        """Return whether the server says that it is warm, and not shutting down.
+
+        Raises:
+            ClickcutError: it cannot be reached.
+        """
+        from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+        lease = self._channels.take()
+        try:
+            check = health_pb2_grpc.HealthStub(lease.channel).Check
+            reply = check(health_pb2.HealthCheckRequest(), timeout=deadline.left)
+            return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+        except grpc.RpcError as error:
+            raise error_of_rpc(error, self._endpoint) from error
+        finally:
+            self._release(lease)
+
     def _exchange(self, request: pb.SessionRequest, deadline: Deadline) -> pb.SessionReply:
         if self._stream is None or self._lease is None:
             raise UnreachableError("the stream has ended")

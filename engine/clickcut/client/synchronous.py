@@ -175,6 +175,14 @@ class Client:
         talk = calling("ListModels", pb.ListModelsRequest(), deadline, harmless=True)
         return models_of(self._driver.run(talk))
 
+    def is_serving(self) -> bool:
+        """Return whether the server is warm: `models` answers before, predictions do not.
+
+        Raises:
+            ClickcutError: it cannot be reached.
+        """
+        return self._driver.is_serving(self._limits.start())
+
     def close(self) -> None:
         """Close all sessions and the connection."""
         for session in list(self._sessions):

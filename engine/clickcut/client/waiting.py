@@ -27,7 +27,10 @@ def wait_until_serving(client: Client, seconds: float) -> list[ModelInfo]:
     end = time.monotonic() + seconds
     while True:
         try:
-            return client.models()
+            models = client.models()
+            if client.is_serving():
+                return models
+            raise UnavailableError("the server is warming up, or shutting down")
         except (UnavailableError, StalledError, BusyError):
             if time.monotonic() + POLL_SECONDS > end:
                 raise
