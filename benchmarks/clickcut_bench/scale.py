@@ -150,7 +150,7 @@ def _started(stack: contextlib.ExitStack, server: contextlib.AbstractContextMana
 
 
 def _idle(servers: Iterable[_Seen]) -> None:
-    """Measure what the servers need when nobody uses them."""
+    """Measure what the servers need while idle."""
     before = [(seen, time.perf_counter(), seen.processor_seconds()) for seen in servers]
     time.sleep(_IDLE_SECONDS)
     for seen, began, spent in before:

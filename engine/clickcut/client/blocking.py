@@ -32,7 +32,7 @@ from clickcut.client.protocol import (
     Talk,
     Upload,
 )
-from clickcut.client.routing import routing_metadata
+from clickcut.client.routing import new_routing_key, routing_metadata
 from clickcut.client.watchdog import watchdog
 from clickcut.errors import ClickcutError, UsageError
 from clickcut.v1 import clickcut_pb2 as pb
@@ -165,9 +165,13 @@ class Driver:
         lease = self._channels.take()
         try:
             check = health_pb2_grpc.HealthStub(lease.channel).Check
-            reply = check(health_pb2.HealthCheckRequest(), timeout=deadline.left)
+            metadata = self._metadata(new_routing_key())
+            request = health_pb2.HealthCheckRequest()
+            reply = check(request, timeout=deadline.left, metadata=metadata)
             return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
         except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                return True  # a proxy without health checks
             raise error_of_rpc(error, self._endpoint) from error
         finally:
             self._release(lease)
