@@ -150,9 +150,15 @@ class Window:
         self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => done()))")
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Where a pixel of the image is on the screen."""
+        """Where a pixel of the image is on the screen, once the image has come to rest."""
         found = self.page.evaluate(
-            """([x, y]) => {
+            """async ([x, y]) => {
+                const where = async () => {
+                    await new Promise((done) => requestAnimationFrame(done));
+                    const box = document.querySelector(".picture").getBoundingClientRect();
+                    return JSON.stringify(box);
+                };
+                while ((await where()) !== (await where()));
                 const picture = document.querySelector(".picture");
                 const box = picture.getBoundingClientRect();
                 const scale = box.width / picture.naturalWidth;

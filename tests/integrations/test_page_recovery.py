@@ -162,6 +162,17 @@ def test_objects_are_replayed_to_a_new_engine(
         assert window.area(3) > 0
 
 
+def test_the_picture_stays_in_place_when_the_banner_comes(
+    window: Window, frail: ServerProcess
+) -> None:
+    window.open_sample()
+    before = window.at(0, 0), window.at(500, 500)
+    frail.kill()
+    window.page.wait_for_selector("#banner:not([hidden])")
+    window.settle()
+    assert (window.at(0, 0), window.at(500, 500)) == before
+
+
 def test_a_new_tab_offers_the_last_picture(window: Window) -> None:
     window.open_sample()
     window.click(*PLACES[0])
