@@ -69,10 +69,20 @@ class PageProcess:
 
     def wait_for(self, start: str, seconds: float = DEADLINE) -> None:
         def said() -> bool:
-            assert self.process.poll() is None, "\n".join(self.errors)
-            return any(line.startswith(start) for line in self.lines)
+            has_ended = self.process.poll() is not None
+            if any(line.startswith(start) for line in self.lines):
+                return True
+            if has_ended:
+                self._read_to_the_end()
+                raise AssertionError("\n".join(self.errors))
+            return False
 
         wait_until(said, f"the page's server says {start!r}", seconds)
+
+    def _read_to_the_end(self) -> None:
+        """What it said last may still be in the pipes."""
+        for reader in self._readers:
+            reader.join(DEADLINE)
 
     @property
     def engine_port(self) -> int:
@@ -90,8 +100,7 @@ class PageProcess:
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(DEADLINE)
-        for reader in self._readers:
-            reader.join(DEADLINE)
+        self._read_to_the_end()
         for pipe in (self.process.stdout, self.process.stderr):
             assert pipe is not None
             pipe.close()
