@@ -15,6 +15,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from server.harness import (
     DEADLINE,
+    Clock,
     RawStream,
     ServerProcess,
     encode,
@@ -104,16 +105,18 @@ def test_a_call_without_its_message_ends(bundle: Path) -> None:
 def test_a_client_that_does_not_read_loses_its_stream_only(bundle: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 2, (700, 900), np.uint8)
     mask = pb.InitialMask(png=encode(noise))
+    small = pb.Output(mask=pb.Output.MASK_FORMAT_NONE)  # is written whether it is read or not
     show = pb.SessionRequest(show=pb.Show(), output=pb.Output(mask=pb.Output.MASK_FORMAT_PNG))
     with ServerProcess(bundle, write_seconds=0.5, metrics_port=0) as server:
         with RawStream(server.address) as raw:
-            session_id = raw.ask(open=pb.Open(image=image_file(900, 700))).session_id
+            opening = pb.Open(image=image_file(900, 700), output=small)
+            session_id = raw.ask(open=opening).session_id
             before = raw.ask(initial_mask=mask, sequence=1)
             for _ in range(200):  # of 80 kB each
                 raw.send(show)
             wait_until(lambda: refusals(server, "write") == 1, "the stream is ended")
             with RawStream(server.address) as second:
-                resumed = second.ask(open=pb.Open(session_id=session_id))
+                resumed = second.ask(open=pb.Open(session_id=session_id, output=small))
                 assert resumed.applied_sequence == 1
                 assert resumed.result.area == before.result.area
                 second.ask(close=pb.Close())
@@ -192,28 +195,25 @@ def test_sessions_without_a_stream_make_room(bundle: Path) -> None:
             assert late.status().code() == grpc.StatusCode.NOT_FOUND
 
 
-def test_idle_sessions_make_room(bundle: Path) -> None:
+def test_idle_sessions_make_room(bundle: Path, tmp_path: Path) -> None:
+    clock = Clock(tmp_path)
+    flags = {"max_sessions": 2, "max_sessions_per_host": 2, "spare_seconds": 3.0}
     with (
-        ServerProcess(bundle, max_sessions=2, max_sessions_per_host=2, spare_seconds=0.3) as server,
+        ServerProcess(bundle, prelude=clock.prelude, **flags) as server,  # type: ignore[arg-type]
         contextlib.ExitStack() as stack,
     ):
         first, second, third = (stack.enter_context(RawStream(server.address)) for _ in range(3))
         first.ask(OPEN)
+        clock.advance(2.0)
         second.ask(OPEN)
         third.send(OPEN)
         assert third.status().code() == grpc.StatusCode.RESOURCE_EXHAUSTED  # none is idle yet
-        wait_until(lambda: opens(server, stack), "one is idle for long enough")
-        end = first.status()  # the one idle for longest
+        clock.advance(2.0)
+        assert stack.enter_context(RawStream(server.address)).ask(OPEN).session_id
+        end = first.status()
         assert end.code() == grpc.StatusCode.NOT_FOUND
         assert "evicted" in end.details()
-
-
-def opens(server: ServerProcess, stack: contextlib.ExitStack) -> bool:
-    stream = stack.enter_context(RawStream(server.address))
-    try:
-        return bool(stream.ask(OPEN).session_id)
-    except grpc.RpcError:
-        return False
+        assert second.ask(CLICK).num_clicks == 1  # not idle for long enough
 
 
 def test_idle_connections_do_not_lock_others_out(bundle: Path) -> None:
