@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
@@ -329,10 +330,15 @@ def slow_jpeg() -> bytes:
 
 def decoders_of(server: ServerProcess) -> list[int]:
     """Ids of the decoding processes of a server that are running."""
-    tasks = Path(f"/proc/{server.process.pid}/task")
-    children = [pid for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
-    lines = {int(pid): Path(f"/proc/{pid}/cmdline") for pid in children}
-    return [pid for pid, line in lines.items() if b"image_file.worker" in line.read_bytes()]
+    found = []
+    for task in Path(f"/proc/{server.process.pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # a thread or a process that has just ended
+            found += [
+                int(pid)
+                for pid in (task / "children").read_text().split()
+                if b"image_file.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            ]
+    return found
 
 
 linux = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks into /proc")

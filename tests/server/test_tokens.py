@@ -534,6 +534,7 @@ def test_limits_of_a_token(bundle: Path, tmp_path: Path) -> None:
     ):
         with contextlib.ExitStack() as stack:
             images = [image_file(seed=seed) for seed in range(5)]  # 0.0192 megapixels each
+            large = image_file(1000, 500, seed=9)
             for data in images[:2]:
                 stack.enter_context(alice.open(data))
             with pytest.raises(LimitError, match="2 sessions open"):
@@ -545,11 +546,11 @@ def test_limits_of_a_token(bundle: Path, tmp_path: Path) -> None:
         for data in images[2:]:  # those that are not in use give way
             alice.upload(data)
         assert gauge(server, "clickcut_images") == 2 + len(images)
-        alice.upload(image_file(seed=9))  # the sixth: overdraws its minute
+        alice.upload(large)  # the sixth: overdraws its minute, and the five after it
         with pytest.raises(BusyError, match="megapixels per minute"):
             alice.upload(image_file(seed=10))
         bob.upload(image_file(seed=10))
-        alice.segment(image_file(seed=9), [(80, 60)])  # held: nothing is decoded
+        alice.segment(large, [(80, 60)])  # held: nothing is decoded
         assert gauge(server, 'clickcut_refusals_total{reason="sessions of a token"}') >= 1
 
 
