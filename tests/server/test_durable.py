@@ -14,6 +14,7 @@ from server.harness import (
     ServerProcess,
     gauge,
     image_file,
+    reserved_address,
     write_bundle,
 )
 from store.stores import RedisServer
@@ -125,12 +126,16 @@ def test_a_session_goes_on_in_another_process_bit_for_bit(
 def test_a_client_goes_on_with_the_same_session(
     bundle: Path, store: str, server: ServerProcess
 ) -> None:
-    with ServerProcess(bundle, store=store) as first, Client(first.address) as client:
+    with (
+        reserved_address() as address,
+        ServerProcess(bundle, store=store, address=address) as first,
+        Client(address) as client,
+    ):
         session = client.open(IMAGE)
         session.click(80, 60)
         session_id = session.id
         first.kill()
-        with ServerProcess(bundle, store=store, address=first.address) as second:
+        with ServerProcess(bundle, store=store, address=address) as second:
             mask = session.click(30, 40)
             assert session.id == session_id, "it was resumed, not replayed"
             assert not any("WARNING" in line or "ERROR" in line for line in second.errors)

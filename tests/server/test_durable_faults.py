@@ -5,14 +5,22 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
-from server.harness import DEADLINE, RawStream, ServerProcess, image_file, wait_until
+from server.harness import (
+    DEADLINE,
+    START_SECONDS,
+    RawStream,
+    ServerProcess,
+    gauge,
+    image_file,
+    reserved_address,
+    wait_until,
+)
 from server.test_durable import EVENTS, OPEN, SHOW, numbered, resume, shown
 from server.test_lifecycle import run_serve
 from server.test_tokens import ALICE, BOB, line
@@ -117,7 +125,7 @@ def test_a_full_redis_refuses_events_and_the_mask_stays_right(
     with (
         RedisServer(tmp_path, "--maxmemory", "4mb") as redis,
         ServerProcess(bundle, store=redis.url) as server,
-        Client(server.address, retry_seconds=DEADLINE) as client,
+        Client(server.address, timeout=DEADLINE, retry_seconds=DEADLINE) as client,
         RawStream(server.address) as raw,
     ):
         session_id = raw.ask(OPEN).session_id
@@ -198,8 +206,8 @@ def test_redis_gone_and_back(bundle: Path, tmp_path: Path, plain: RawStream) -> 
     redis = RedisServer(tmp_path)
     with (
         redis,
-        ServerProcess(bundle, store=redis.url, store_timeout_seconds=1.0) as server,
-        Client(server.address, retry_seconds=DEADLINE) as client,
+        ServerProcess(bundle, store=redis.url) as server,
+        Client(server.address, timeout=DEADLINE, retry_seconds=DEADLINE) as client,
         RawStream(server.address) as raw,
     ):
         raw.ask(OPEN)
@@ -314,8 +322,9 @@ def test_a_store_that_cannot_be_used(
 def test_a_damaged_store_is_named_and_the_server_starts(bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     with (
-        ServerProcess(bundle, store=f"sqlite:{path}") as server,
-        Client(server.address) as client,
+        reserved_address() as address,
+        ServerProcess(bundle, store=f"sqlite:{path}", address=address) as server,
+        Client(address, timeout=START_SECONDS, retry_seconds=START_SECONDS) as client,
     ):
         session = client.open(IMAGE)
         mask = session.click(80, 60)
@@ -325,7 +334,7 @@ def test_a_damaged_store_is_named_and_the_server_starts(bundle: Path, tmp_path: 
             (tmp_path / name).unlink(missing_ok=True)
         data = path.read_bytes()
         path.write_bytes(data[:100] + b"\xff" * (len(data) - 100))
-        with ServerProcess(bundle, store=f"sqlite:{path}", address=server.address) as second:
+        with ServerProcess(bundle, store=f"sqlite:{path}", address=address) as second:
             assert any(str(path) in line and "moved to" in line for line in second.errors)
             assert list(tmp_path.glob("s.db.damaged-*"))
             again = session.click(30, 40)  # the client has its events as well
@@ -346,7 +355,8 @@ def test_events_that_were_tampered_with(bundle: Path, tmp_path: Path) -> None:
         ("UPDATE sessions SET image = ?", ("../../../etc/passwd",)),
         ("DELETE FROM events WHERE position = 0", ()),
     ]
-    with ServerProcess(bundle, store=f"sqlite:{path}", resume_seconds=0.1) as server:
+    flags = {"store": f"sqlite:{path}", "resume_seconds": 0.1, "metrics_port": 0}
+    with ServerProcess(bundle, **flags) as server:  # type: ignore[arg-type]
         for statement, values in changes:
             with RawStream(server.address) as raw:
                 session_id = raw.ask(OPEN).session_id
@@ -354,7 +364,7 @@ def test_events_that_were_tampered_with(bundle: Path, tmp_path: Path) -> None:
                     raw.ask(click(at))
             with contextlib.closing(sqlite3.connect(path)) as db, db:
                 db.execute(statement, values)
-            time.sleep(1.0)  # it is evicted
+            wait_until(lambda: gauge(server, "clickcut_sessions") == 0, "it is evicted")
             with RawStream(server.address) as raw:
                 raw.send(pb.SessionRequest(open=pb.Open(session_id=session_id)))
                 assert raw.status().code() == grpc.StatusCode.NOT_FOUND, statement
