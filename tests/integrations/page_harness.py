@@ -20,6 +20,21 @@ from server.harness import DEADLINE, START_SECONDS, server_environment, wait_unt
 ASTRONAUT = (resources.files("clickcut") / "assets" / "astronaut.jpg").read_bytes()
 WAIT_MS = 1000 * DEADLINE
 
+_RECORDER = """
+window.recorded = { notices: [], states: [] };
+new MutationObserver((changes) => {
+    for (const { type, target, addedNodes } of changes) {
+        if (type === "attributes") recorded.states.push(target.dataset.state);
+        for (const node of addedNodes) {
+            if (node.classList?.contains("notice")) recorded.notices.push(node.innerText);
+        }
+    }
+}).observe(document, {
+    subtree: true, childList: true, attributes: true, attributeFilter: ["data-state"],
+});
+"""
+"""Keeps what passes by itself: notices, and states of the connection."""
+
 
 class PageProcess:
     """`clickcut page` on a free port.
@@ -120,6 +135,7 @@ class Window:
         self.faults: list[str] = []
         page.set_default_timeout(WAIT_MS)
         page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.add_init_script(_RECORDER)
 
     @staticmethod
     @contextmanager
@@ -153,6 +169,15 @@ class Window:
         self.page.wait_for_selector('#connection[data-state="online"]')
         self.settle()
 
+    def wait_offline(self) -> None:
+        self.page.wait_for_selector('#connection[data-state="offline"]')
+
+    def wait_for_zoom(self, shown: str) -> None:
+        """Wait until another zoom level is shown."""
+        self.page.wait_for_function(
+            "shown => document.getElementById('zoom-level').textContent !== shown", arg=shown
+        )
+
     def settle(self) -> None:
         """Wait until everything asked for is answered and drawn."""
         self.page.wait_for_selector("body:not(.busy):not(.opening)")
@@ -163,7 +188,8 @@ class Window:
         found = self.page.evaluate(
             """async ([x, y]) => {
                 const where = async () => {
-                    await new Promise((done) => requestAnimationFrame(done));
+                    // After a frame: what it changes of the layout moves the image in the next one.
+                    await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
                     const box = document.querySelector(".picture").getBoundingClientRect();
                     return JSON.stringify(box);
                 };
@@ -203,8 +229,11 @@ class Window:
         inputs = self.page.query_selector_all("#objects li .name")
         return [one.input_value() for one in inputs]
 
-    def notice(self) -> str:
-        return str(self.page.wait_for_selector(".notice:last-child").inner_text())
+    def wait_for_notice(self, words: str) -> None:
+        """Wait until a notice with these words is there, or was."""
+        self.page.wait_for_function(
+            "words => recorded.notices.some((notice) => notice.includes(words))", arg=words
+        )
 
     def save(self, format_name: str) -> tuple[str, bytes]:
         """Save in a format; the file's name and content."""
