@@ -56,6 +56,15 @@ def default_bundle() -> Path:
     return bundled_models()["default"]
 
 
+@pytest.fixture
+def free_address() -> Iterator[str]:
+    """An address that stays this test's, whether a server listens there or not."""
+    from server.harness import reserved_address
+
+    with reserved_address() as address:
+        yield address
+
+
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small bundle for servers."""

@@ -27,8 +27,12 @@ class OwnEngine:
     """
 
     def __init__(self, options: tuple[str, ...] = ()) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as found:
-            self.address = f"127.0.0.1:{found.getsockname()[1]}"
+        self._port = socket.socket()
+        self._port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._port.bind(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._port.getsockname()[1]}"
+        if sys.platform != "linux":
+            self._port.close()
         self._options = options
         self._stopped = threading.Event()
         self.process = self._start()
@@ -73,6 +77,7 @@ class OwnEngine:
             self.process.wait()
         self._watcher.join(5)
         self._close_pipe()
+        self._port.close()
 
     def _close_pipe(self) -> None:
         if self.process.stdin is not None:

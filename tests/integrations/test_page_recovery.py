@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from integrations.page_harness import ASTRONAUT, PageProcess, Window
-from server.harness import Gate, ServerProcess, wait_until, write_bundle
+from server.harness import Gate, ServerProcess, reserved_address, wait_until, write_bundle
 
 from clickcut.client import Client
 
@@ -21,12 +21,6 @@ PLACES = ((190, 330), (228, 100), (330, 300))
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_bundle(tmp_path_factory.mktemp("model") / "toy.onnx")
-
-
-@pytest.fixture
-def free_address() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return f"127.0.0.1:{found.getsockname()[1]}"
 
 
 @pytest.fixture
@@ -61,7 +55,7 @@ def test_an_engine_that_is_killed_and_started_again(
         window.click(*place)
     assert window.area() == expected[1]
     frail.kill()
-    window.page.wait_for_selector('#connection[data-state="offline"]')
+    window.wait_offline()
     assert "nothing is lost" in window.page.inner_text("#banner-text")
     window.page.mouse.click(*window.at(*PLACES[2]))  # while it is away
     with ServerProcess(bundle, address=frail.address):
@@ -71,7 +65,7 @@ def test_an_engine_that_is_killed_and_started_again(
         assert window.area() == expected[0]
         window.press("Control+Shift+z")
         assert window.area() == expected[1]
-    window.page.wait_for_selector('#connection[data-state="offline"]')
+    window.wait_offline()
     with ServerProcess(bundle, address=frail.address):
         window.wait_online()
         window.press("Control+Shift+z")  # was undone before the engine went away
@@ -149,8 +143,8 @@ def test_objects_are_replayed_to_a_new_engine(
     before = [window.area(n) for n in (1, 2, 3)]
     assert before[2] == 0
     frail.kill()
+    window.wait_offline()
     with ServerProcess(bundle, address=frail.address):
-        window.page.wait_for_selector('#connection[data-state="offline"]')
         window.wait_online()
         assert [window.area(n) for n in (1, 2, 3)] == before
         window.page.click("#objects li:nth-child(2) .edit")
@@ -197,7 +191,7 @@ def test_an_engine_that_is_not_there_yet(browser: Any, bundle: Path, free_addres
         Window.of(browser, page.url) as window,
     ):
         window.page.click("#sample")
-        window.page.wait_for_selector('#connection[data-state="offline"]')
+        window.wait_offline()
         assert window.page.inner_text("#image-name") == "astronaut.jpg"
         window.page.mouse.click(*window.at(*PLACES[0]))
         with ServerProcess(bundle, address=free_address):
@@ -206,19 +200,20 @@ def test_an_engine_that_is_not_there_yet(browser: Any, bundle: Path, free_addres
 
 
 def test_the_pages_server_is_restarted(browser: Any, frail: ServerProcess) -> None:
-    with PageProcess("--server", frail.address) as page:
-        port = page.port
-        context = browser.new_context(viewport={"width": 1200, "height": 800})
-        window = Window(context.new_page())
-        window.go(page.url)
-        window.open_sample()
-        window.click(*PLACES[0])
-    window.page.wait_for_selector('#connection[data-state="offline"]')
-    window.page.mouse.click(*window.at(*PLACES[1]))
-    with PageProcess("--server", frail.address, "--port", str(port)):
-        window.wait_online()
-        assert window.area() == areas(frail.address, 2)[1]
-        context.close()
+    with reserved_address() as address:
+        options = ("--server", frail.address, "--port", address.split(":")[1])
+        with PageProcess(*options) as page:
+            context = browser.new_context(viewport={"width": 1200, "height": 800})
+            window = Window(context.new_page())
+            window.go(page.url)
+            window.open_sample()
+            window.click(*PLACES[0])
+        window.wait_offline()
+        window.page.mouse.click(*window.at(*PLACES[1]))
+        with PageProcess(*options):
+            window.wait_online()
+            assert window.area() == areas(frail.address, 2)[1]
+            context.close()
     assert not window.faults
 
 
@@ -228,8 +223,9 @@ def test_an_engine_of_its_own_is_started_again(browser: Any) -> None:
         window.click(*PLACES[0])
         before = window.area()
         assert before > 0
+        window.page.evaluate("() => { recorded.states = []; }")
         page.kill_engine()
-        window.page.wait_for_selector('#connection[data-state="offline"]')
+        window.page.wait_for_function("() => recorded.states.includes('offline')")
         window.wait_online()
         window.click(*PLACES[1])
         window.press("Control+z")

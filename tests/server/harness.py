@@ -318,7 +318,7 @@ OnnxPredictor.predict = predict
 
 
 class Clock:
-    """The clock by which a server finds sessions idle; it stands still unless a test advances it."""
+    """The clock by which a server finds sessions idle: stands still until a test advances it."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "clock"

@@ -14,7 +14,6 @@ from server.harness import (
     ServerProcess,
     gauge,
     image_file,
-    reserved_address,
     write_bundle,
 )
 from store.stores import RedisServer
@@ -124,18 +123,17 @@ def test_a_session_goes_on_in_another_process_bit_for_bit(
 
 
 def test_a_client_goes_on_with_the_same_session(
-    bundle: Path, store: str, server: ServerProcess
+    bundle: Path, store: str, server: ServerProcess, free_address: str
 ) -> None:
     with (
-        reserved_address() as address,
-        ServerProcess(bundle, store=store, address=address) as first,
-        Client(address) as client,
+        ServerProcess(bundle, store=store, address=free_address) as first,
+        Client(free_address) as client,
     ):
         session = client.open(IMAGE)
         session.click(80, 60)
         session_id = session.id
         first.kill()
-        with ServerProcess(bundle, store=store, address=address) as second:
+        with ServerProcess(bundle, store=store, address=free_address) as second:
             mask = session.click(30, 40)
             assert session.id == session_id, "it was resumed, not replayed"
             assert not any("WARNING" in line or "ERROR" in line for line in second.errors)

@@ -13,12 +13,10 @@ import numpy as np
 import pytest
 from server.harness import (
     DEADLINE,
-    START_SECONDS,
     RawStream,
     ServerProcess,
     gauge,
     image_file,
-    reserved_address,
     wait_until,
 )
 from server.test_durable import EVENTS, OPEN, SHOW, numbered, resume, shown
@@ -319,12 +317,13 @@ def test_a_store_that_cannot_be_used(
     assert len(ended.stderr.splitlines()) == 1, ended.stderr
 
 
-def test_a_damaged_store_is_named_and_the_server_starts(bundle: Path, tmp_path: Path) -> None:
+def test_a_damaged_store_is_named_and_the_server_starts(
+    bundle: Path, tmp_path: Path, free_address: str
+) -> None:
     path = tmp_path / "s.db"
     with (
-        reserved_address() as address,
-        ServerProcess(bundle, store=f"sqlite:{path}", address=address) as server,
-        Client(address, timeout=START_SECONDS, retry_seconds=START_SECONDS) as client,
+        ServerProcess(bundle, store=f"sqlite:{path}", address=free_address) as server,
+        Client(free_address) as client,
     ):
         session = client.open(IMAGE)
         mask = session.click(80, 60)
@@ -334,7 +333,7 @@ def test_a_damaged_store_is_named_and_the_server_starts(bundle: Path, tmp_path: 
             (tmp_path / name).unlink(missing_ok=True)
         data = path.read_bytes()
         path.write_bytes(data[:100] + b"\xff" * (len(data) - 100))
-        with ServerProcess(bundle, store=f"sqlite:{path}", address=address) as second:
+        with ServerProcess(bundle, store=f"sqlite:{path}", address=free_address) as second:
             assert any(str(path) in line and "moved to" in line for line in second.errors)
             assert list(tmp_path.glob("s.db.damaged-*"))
             again = session.click(30, 40)  # the client has its events as well
