@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from server.harness import DEADLINE, ServerProcess, image_file, wait_until
+from server.harness import START_SECONDS, ServerProcess, image_file, wait_until
 
 from clickcut.backends import load_predictor
 from clickcut.client import AsyncClient, Client, DroppedEventError, ServerError, UnavailableError
@@ -196,7 +196,7 @@ def test_an_image_that_breaks_two_connections_is_not_sent_again() -> None:
         assert server.segmented == 2
 
 
-def test_a_real_server_that_an_event_kills(bundle: Path) -> None:
+def test_a_real_server_that_an_event_kills(bundle: Path, free_address: str) -> None:
     prelude = f"""
 import os
 from clickcut.session import ClickSession
@@ -208,17 +208,18 @@ ClickSession.click = click
     wanted = ClickSession(prepare(image_file()), load_predictor(bundle, 1))
     wanted.click(80, 60)
     wanted.click(90, 60)
-    servers = [ServerProcess(bundle, prelude=prelude)]
+    servers = [ServerProcess(bundle, prelude=prelude, address=free_address)]
+    patient = {"timeout": START_SECONDS, "retry_seconds": START_SECONDS}
 
     def keep_running() -> None:
         while servers[-1].process.wait() == EXIT_CODE:
-            again = ServerProcess(bundle, wait=False, prelude=prelude, address=servers[0].address)
+            again = ServerProcess(bundle, wait=False, prelude=prelude, address=free_address)
             servers.append(again)
 
     keeper = threading.Thread(target=keep_running)
     keeper.start()
     try:
-        with Client(servers[0].address, retry_seconds=DEADLINE) as client:
+        with Client(free_address, **patient) as client:
             session = client.open(image_file())
             session.click(80, 60)
             with pytest.raises(DroppedEventError):

@@ -459,12 +459,15 @@ def test_a_collected_async_session_is_closed() -> None:
 
 def test_a_program_that_ends_closes_its_sessions() -> None:
     code = (
-        "import sys; from clickcut.client import Client\n"
+        "import sys; from clickcut.client import Client, blocking\n"
+        f"blocking.EXIT_SECONDS = {DEADLINE}\n"  # it ends when all is said
         "client = Client(sys.argv[1])\n"
         "sessions = [client.open(sys.argv[2].encode('latin1')) for _ in range(3)]"
     )
     with FakeServer() as server:
-        subprocess.run([sys.executable, "-c", code, server.address, "x"], check=True, timeout=60)
+        subprocess.run(
+            [sys.executable, "-c", code, server.address, "x"], check=True, timeout=DEADLINE
+        )
         wait_until(lambda: server.count("close") == 3, "all sessions are closed")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -98,7 +99,8 @@ def test_it_does_not_wait_for_a_time_beyond_the_deadline() -> None:
             sleeps(Patience(deadline), BusyError("busy", retry_after=5.5))
 
 
-def test_the_jitter_does_not_pass_the_deadline() -> None:
+def test_the_jitter_does_not_pass_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clickcut.client.protocol.time", SimpleNamespace(monotonic=lambda: 0.0))
     waits = [
         sleeps(Patience(Deadline(1.1, 60)), BusyError("busy", retry_after=1.0)) for _ in range(50)
     ]

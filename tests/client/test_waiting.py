@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from server.harness import Line, ServerProcess
+from server.harness import DEADLINE, START_SECONDS, Gate, Line, ServerProcess
 
 from clickcut.client import Client, UnreachableError
 from clickcut.client.waiting import wait_until_serving
@@ -21,7 +21,7 @@ def test_a_server_that_comes_later(server: ServerProcess) -> None:
                 client.models()
             timer = threading.Timer(1.0, line.mend)
             timer.start()
-            assert wait_until_serving(client, 60)[0].name == "toy"
+            assert wait_until_serving(client, DEADLINE)[0].name == "toy"
             timer.join()
 
 
@@ -37,23 +37,17 @@ def test_a_client_that_is_closed_is_not_waited_for(server: ServerProcess) -> Non
         wait_until_serving(client, 600)
 
 
-def test_a_server_that_is_there_but_not_warm(bundle: Path) -> None:
-    slow = """
-import time
-import clickcut.server.process as app
-warm = app.warm_up_all
-def warm_up(*args):
-    time.sleep(2)
-    warm(*args)
-app.warm_up_all = warm_up
-"""
+def test_a_server_that_is_there_but_not_warm(bundle: Path, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    gate.close()
     with (
-        ServerProcess(bundle, prelude=slow, wait=False) as server,
+        ServerProcess(bundle, prelude=gate.prelude, wait=False) as server,
         Client(server.address) as client,
     ):
         assert client.models()
         assert not client.is_serving()
         with pytest.raises(UnavailableError, match="warming up"):
             wait_until_serving(client, 0.1)
-        assert wait_until_serving(client, 60)
+        gate.open()
+        assert wait_until_serving(client, START_SECONDS)
         assert client.is_serving()
