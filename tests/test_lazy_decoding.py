@@ -8,6 +8,7 @@ import dataclasses
 import io
 import threading
 
+import cv2
 import numpy as np
 import pytest
 from fakes import FakePredictor, picture
@@ -193,6 +194,24 @@ def test_masks_do_not_depend_on_when_the_full_picture_comes(small):
     for (x, y, positive), mask in zip(clicks, states, strict=True):
         again.click(x, y, positive)
         np.testing.assert_array_equal(again.mask, mask)
+
+
+def test_a_photograph_of_8_megapixels_begins_reduced_and_a_smaller_one_does_not():
+    def first_mask(width, height):
+        image = prepare(jpeg(cv2.resize(picture(), (width, height))))
+        session = session_on(image, max_looks=1)
+        session.click(width // 3, height // 2)
+        return image.scales, session.mask
+
+    scales, mask = first_mask(4000, 2000)
+    assert scales.reduced is not None
+    assert scales.reduced.factor == 4
+    assert not scales.is_complete
+    assert mask[1000, 1333]
+    assert 0 < np.count_nonzero(mask) < mask.size / 2
+    scales, mask = first_mask(4000, 1999)
+    assert scales.reduced is None
+    assert mask[999, 1333]
 
 
 def test_masks_are_nearly_those_of_the_full_picture(small):

@@ -211,7 +211,7 @@ class ImageStore(HeldImages):
         if not held.scales.is_complete:
             task = asyncio.create_task(self._complete(held.key, peer))
             self._completing.add(task)
-            task.add_done_callback(self._completing.discard)
+            task.add_done_callback(self._completed)
         return Found(held, False, queue, spent, had_turn=True)
 
     async def _complete(self, key: str, peer: Peer) -> None:
@@ -224,6 +224,11 @@ class ImageStore(HeldImages):
         with contextlib.suppress(ClickcutError):  # no room now: decoded when it is needed
             await self._pool.run(lambda: image.pixels, peer)
         self.measure(image)
+
+    def _completed(self, task: asyncio.Task[None]) -> None:
+        self._completing.discard(task)
+        if not task.cancelled():
+            task.exception()  # mark as retrieved: the pool may be closed
 
     def _came(self, key: str, task: asyncio.Task[Found]) -> None:
         coming = self._coming.get(key)
