@@ -125,6 +125,10 @@ class AsyncClient:
         talk = calling("ListModels", pb.ListModelsRequest(), deadline, harmless=True)
         return models_of(await self._driver.run(talk))
 
+    async def is_serving(self) -> bool:
+        """Return whether the server is warm; see `Client.is_serving`."""
+        return await self._driver.is_serving(self._limits.start())
+
     async def close(self) -> None:
         """Close all sessions and the connection."""
         for session in list(self._sessions):

@@ -25,7 +25,7 @@ from clickcut.client.protocol import (
     Talk,
     Upload,
 )
-from clickcut.client.routing import routing_metadata
+from clickcut.client.routing import new_routing_key, routing_metadata
 from clickcut.errors import ClickcutError, UsageError
 from clickcut.v1 import clickcut_pb2 as pb
 
@@ -168,6 +168,29 @@ class Driver:
             if not deadline.left:
                 self._channels.abandon(lease)
                 raise deadline.error() from error
+            raise error_of_rpc(error, self._endpoint) from error
+        finally:
+            self._release(lease)
+
+    async def is_serving(self, deadline: Deadline) -> bool:
+        """Return whether the server says that it is warm, and not shutting down.
+
+        Raises:
+            ClickcutError: it cannot be reached.
+        """
+        from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+        self.check_home()
+        lease = self._channels.take()
+        try:
+            check = health_pb2_grpc.HealthStub(lease.channel).Check
+            metadata = self._metadata(new_routing_key())
+            request = health_pb2.HealthCheckRequest()
+            reply = await check(request, timeout=deadline.left, metadata=metadata)
+            return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                return True  # a proxy without health checks
             raise error_of_rpc(error, self._endpoint) from error
         finally:
             self._release(lease)
