@@ -38,6 +38,7 @@ from clickcut.client.protocol import (
     Limits,
     Talk,
     calling,
+    checking,
     segmenting,
     uploading,
 )
@@ -127,7 +128,7 @@ class AsyncClient:
 
     async def is_serving(self) -> bool:
         """Return whether the server is warm; see `Client.is_serving`."""
-        return await self._driver.is_serving(self._limits.start())
+        return await self._driver.run(checking(self._limits.start()))
 
     async def close(self) -> None:
         """Close all sessions and the connection."""

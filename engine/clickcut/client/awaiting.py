@@ -17,6 +17,7 @@ from clickcut.client.protocol import (
     CLOSE_SECONDS,
     Action,
     Call,
+    Check,
     Connect,
     Deadline,
     Disconnect,
@@ -25,7 +26,7 @@ from clickcut.client.protocol import (
     Talk,
     Upload,
 )
-from clickcut.client.routing import new_routing_key, routing_metadata
+from clickcut.client.routing import routing_metadata
 from clickcut.errors import ClickcutError, UsageError
 from clickcut.v1 import clickcut_pb2 as pb
 
@@ -146,6 +147,8 @@ class Driver:
                     self._disconnect()
                 case Call(method, request, deadline, routing_key):
                     return await self._call(method, request, deadline, routing_key)
+                case Check(deadline, routing_key):
+                    return await self._check(deadline, routing_key)
                 case Upload(requests, deadline, routing_key):
                     return await self._call("UploadImage", iter(requests), deadline, routing_key)
                 case Sleep(seconds):
@@ -172,20 +175,14 @@ class Driver:
         finally:
             self._release(lease)
 
-    async def is_serving(self, deadline: Deadline) -> bool:
-        """Return whether the server says that it is warm, and not shutting down.
-
-        Raises:
-            ClickcutError: it cannot be reached.
-        """
+    async def _check(self, deadline: Deadline, routing_key: str) -> bool:
         from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-        self.check_home()
         lease = self._channels.take()
         try:
             check = health_pb2_grpc.HealthStub(lease.channel).Check
-            metadata = self._metadata(new_routing_key())
             request = health_pb2.HealthCheckRequest()
+            metadata = self._metadata(routing_key)
             reply = await check(request, timeout=deadline.left, metadata=metadata)
             return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
         except grpc.aio.AioRpcError as error:
