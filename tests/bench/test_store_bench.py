@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from store.stores import RedisServer
 
+from clickcut.commands.demo import running_server
 from clickcut.errors import StoreError
 from clickcut_bench.store import names_of, run
 
@@ -28,6 +30,16 @@ def test_both_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for row in (*document["stores"]["sqlite"].values(), *document["clicks"].values()):
         assert 0 < row["p50"] <= row["p95"] <= row["p99"]
     assert "a click through a server" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_server_is_not_taken_for_its_redis(tmp_path: Path) -> None:
+    with (
+        RedisServer(tmp_path) as redis,
+        running_server("--store", redis.url, "--drain-seconds", "0") as address,
+    ):
+        assert address.startswith("127.0.0.1:")
+        assert address != f"127.0.0.1:{redis.port}"
 
 
 def test_memory_is_no_store(tmp_path: Path) -> None:
