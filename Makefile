@@ -20,8 +20,9 @@ test-napari: .venv-napari/done  ## napari's plugin in a window; without a displa
 	LIBGL_ALWAYS_SOFTWARE=1 $(if $(DISPLAY),,xvfb-run -a -s "-screen 0 1280x900x24") .venv-napari/bin/python -m pytest \
 	  -W ignore tests/integrations/test_napari.py tests/integrations/test_napari_parts.py
 
-test-faults: .venv/dev.done  ## nightly: 1,000 cuts, 200 kills, 100,000 damaged messages; an hour or so
-	$(BIN)/python -m pytest --full-faults -s tests/server/test_torture.py tests/server/test_fuzz.py
+PART ?= 1/1
+test-faults: .venv/dev.done  ## nightly: 1,000 cuts, 200 kills, 100,000 damaged messages; an hour or so; PART=2/5: a fifth
+	$(BIN)/python -m pytest --full-faults $(PART) -s tests/server/test_torture.py tests/server/test_fuzz.py
 
 test-without-jit: .venv/dev.done  ## every kernel as plain Python, against the slow code
 	NUMBA_DISABLE_JIT=1 PYTHONPATH=tests $(BIN)/python -m pytest -p without_jit -m kernels \

@@ -12,6 +12,7 @@ from hypothesis import settings
 from clickcut.bundle import bundled_models
 
 if TYPE_CHECKING:
+    from server.fault_run import FaultRun
     from server.harness import ServerProcess
 
 settings.register_profile("without deadlines", deadline=None)  # a busy machine fails no test
@@ -23,15 +24,24 @@ SHARED = Path(__file__).parents[2] / "shared"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--full-faults",
-        action="store_true",
-        help="with the numbers of faults of the nightly run (make test-faults)",
+        metavar="PART/PARTS",
+        help="with the numbers of faults of the nightly run (make test-faults), or a part of them: "
+        "1/1 is all, 1/5 to 5/5 add up to it with different seeds",
     )
 
 
 @pytest.fixture(scope="session")
-def full_faults(pytestconfig: pytest.Config) -> bool:
-    """Whether tests of faults run at length."""
-    return bool(pytestconfig.getoption("--full-faults"))
+def fault_run(pytestconfig: pytest.Config) -> FaultRun:
+    """How long tests of faults run."""
+    from server.fault_run import FaultRun
+
+    text = pytestconfig.getoption("--full-faults")
+    if text is None:
+        return FaultRun()
+    part, _, parts = text.partition("/")
+    if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+        raise pytest.UsageError(f"--full-faults is PART/PARTS, such as 2/5, not {text!r}")
+    return FaultRun(True, int(part), int(parts))
 
 
 @pytest.fixture(scope="session")

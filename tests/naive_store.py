@@ -43,6 +43,14 @@ class NaiveStore:
         found.events.append(write.event)
         return "None"
 
+    def nbytes(self, owner: str) -> int:
+        """What the sessions of an owner count for in its share."""
+        return sum(
+            512 + len(found.opening.start) + sum(64 + len(event) for event in found.events)
+            for found in self.sessions.values()
+            if found.opening.owner == owner
+        )
+
     def load(self, session_id: str, owner: str, after: int, take: bool) -> object:
         found = self.sessions.get(session_id)
         if found is None or found.opening.owner != owner:

@@ -27,14 +27,14 @@ ENGINE = (
     {
         "clicks",
         "grpc_status",
-        "image_file",
         "parameters",
         "polygons",
         "processor",
         "region",
         "store",
     },
-    {"resample", "shrink"},
+    {"scales"},
+    {"image_file", "resample", "shrink"},
     {"bundle", "cut", "encoding", "maps", "overlay", "selection"},
     {"backends", "images"},
     {"bundle.repository"},
@@ -158,3 +158,25 @@ def test_nothing_in_the_engine_knows_what_is_above_it():
             if other is not None and other[1] != own[1] and other[0] >= own[0]:
                 upward.append(f"{module} imports {name}")
     assert not upward
+
+
+WALL_CLOCK = {
+    "clickcut.server.certificates": {"time.time"},  # certificates are valid by it
+    "clickcut.server.recorder": {"datetime.now"},  # the name of a file
+    "clickcut.store.sqlite_file": {"time.strftime"},  # the name of a file
+}
+"""What may ask for the time of day. It may jump: limits, expiry and waiting go by other clocks."""
+
+
+def test_the_engine_does_not_rely_on_the_time_of_day():
+    asking = {"time.time", "time.time_ns", "time.localtime", "time.gmtime", "time.strftime"}
+    asking |= {f"datetime.{name}" for name in ("now", "utcnow", "today")}
+    found = {}
+    for module, path in modules("clickcut").items():
+        tree = ast.parse(path.read_text())
+        uses = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        for source, names, _ in imported(ast.walk(tree)):
+            uses |= {f"{source}.{name}" for name in names if source == "time"}
+        if uses & asking:
+            found[module] = uses & asking
+    assert found == WALL_CLOCK

@@ -34,7 +34,9 @@ REFINED = {"zoom": True, "expansion": 1.4, "min_side": 16, "refine": 0.5, "mirro
 """Clicks are refined, and each prediction is averaged with the mirrored one."""
 
 POLICIES = pytest.mark.parametrize(
-    "region", [ONE_LOOK | {"max_looks": 3}, REFINED], ids=["plain", "refined"]
+    "region",
+    [ONE_LOOK | {"max_looks": 3}, REFINED, ONE_LOOK | {"min_side": 16, "narrow": 1.5}],
+    ids=["plain", "refined", "narrow"],
 )
 
 
@@ -701,39 +703,6 @@ def test_a_small_selection_is_looked_at_again_closer():
         np.testing.assert_array_equal(session.mask, replayed(session))
     assert counts == [1, 2]
     assert areas[1] < 0.5 * areas[0] == 0.5 * 160 * 120
-
-
-def blob(row, column):
-    y, x = np.mgrid[:64, :64]
-    return np.where((x - column) ** 2 + (y - row) ** 2 <= 2**2, 2.0, -4.0).astype(np.float32)
-
-
-@pytest.mark.parametrize(
-    ("first", "close", "passes", "side"),
-    [
-        (0.3, 2.0, 2, 84),  # unsure of everything, then a blob in the closest window
-        (3.0, 2.0, 1, 1200),  # sure
-        (0.3, -1.0, 4, 1200),  # unsure, and the windows show nothing that is small and alone
-    ],
-)
-def test_a_small_object_in_a_large_image_is_seen_close(first, close, passes, side):
-    session = ClickSession(
-        prepare_pixels(np.zeros((900, 1200, 3), np.uint8)), FakePredictor(region=ONE_LOOK)
-    )
-    predictor = session._pipeline._predictor
-
-    def logits(x):
-        if len(predictor.batches) == 1:
-            return np.full((64, 64), first, np.float32)
-        row, column = np.argwhere(x[3] == 1).mean(0)
-        return blob(row, column) if close > 0 else np.full((64, 64), 0.2, np.float32)
-
-    predictor._logits = logits
-    session.click(700, 500)
-    assert len(predictor.batches) == passes
-    assert session.probability[0].width == side
-    assert session.mask[500, 700]
-    assert (session.mask.sum() < 200) == (side == 84)
 
 
 def test_a_very_long_image_is_seen_in_part_first():

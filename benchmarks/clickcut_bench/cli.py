@@ -56,16 +56,26 @@ OldImages = Annotated[str | None, typer.Option("--images", hidden=True, callback
 @app.command()
 def latency(
     data: Data = "",
-    sessions: Annotated[int, typer.Option(min=1, help="Sessions of six clicks per size.")] = 20,
+    sessions: Annotated[int, typer.Option(min=1, help="Sessions per size.")] = 20,
+    sizes: Annotated[
+        str,
+        typer.Option(help='Comma-separated: "500x375", "1080p", "12 MP", "24 MP", "50 MP".'),
+    ] = "500x375,1080p,12 MP",
+    clicks: Annotated[int, typer.Option(min=1, max=50, help="Clicks of a session.")] = 6,
     json_path: Json = None,
     plot_path: Plot = None,
     old_images: OldImages = None,
 ) -> None:
     """Milliseconds of a click, by stage, through a real server on loopback."""
     require("cpu,bench", "scipy", "matplotlib")
-    from clickcut_bench.latency import run
+    from clickcut_bench.latency import SIZES, run
 
-    run(data, sessions, json_path, plot_path)
+    chosen = [name.strip() for name in sizes.split(",")]
+    if unknown := [name for name in chosen if name not in SIZES]:
+        raise typer.BadParameter(
+            f"no size {unknown[0]!r}; choose from {', '.join(SIZES)}", param_hint="--sizes"
+        )
+    run(data, sessions, json_path, plot_path, chosen, clicks)
 
 
 @app.command()

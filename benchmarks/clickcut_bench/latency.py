@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,16 @@ from clickcut_bench.photographs import Photograph, photograph, scaled, targets
 from clickcut_eval.clicker import Clicker
 from clickcut_eval.machine import describe
 
-SIZES = {"500x375": (500, 375), "1080p": (1920, 1080), "12 MP": (4000, 3000)}
+SIZES = {
+    "500x375": (500, 375),
+    "1080p": (1920, 1080),
+    "12 MP": (4000, 3000),
+    "24 MP": (6000, 4000),
+    "50 MP": (8640, 5760),
+}
+USUAL = ("500x375", "1080p", "12 MP")
+"""Those that are measured unless others are asked for."""
+
 CLICKS = 6
 
 
@@ -44,8 +53,10 @@ class Timing:
     stages: dict[str, float]
 
 
-def play(client: Client, photograph: Photograph, nonce: int) -> Iterable[Timing]:
-    """One session: upload, open, `CLICKS` clicks at the deepest error."""
+def play(
+    client: Client, photograph: Photograph, nonce: int, clicks: int = CLICKS
+) -> Iterable[Timing]:
+    """One session: upload, open, so many clicks at the deepest error."""
     pixels, mask, ignore = photograph
     data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
     data += nonce.to_bytes(8, "little")  # behind the image's end: other bytes, the same picture
@@ -54,7 +65,7 @@ def play(client: Client, photograph: Photograph, nonce: int) -> Iterable[Timing]
     began = time.perf_counter()
     with client.open(data) as session:
         stages = dict(session.timings)
-        for k in range(CLICKS):
+        for k in range(clicks):
             if click is None:
                 return
             if k:
@@ -79,6 +90,8 @@ def summarise(timings: list[Timing]) -> dict[str, dict[str, dict[str, float]]]:
     result = {}
     for name, first in (("first click, upload included", True), ("later clicks", False)):
         chosen = [t for t in timings if t.first == first]
+        if not chosen:
+            continue
         rows = {"end to end": percentiles([t.client_ms for t in chosen])}
         for stage in STAGES:
             if any(stage in t.stages for t in chosen):
@@ -182,7 +195,10 @@ def plot(document: dict[str, Any], path: Path) -> None:
 
     sizes = document["sizes"]
     parts = list(next(iter(sizes.values())))
-    figure, axes = plt.subplots(1, len(parts), figsize=(10, 3.4), constrained_layout=True)
+    figure, grid = plt.subplots(
+        1, len(parts), figsize=(10, 3.4), constrained_layout=True, squeeze=False
+    )
+    axes = grid[0]
     for axis, part in zip(axes, parts, strict=True):
         names = list(sizes)[::-1]
         left = np.zeros(len(names))
@@ -206,19 +222,36 @@ def plot(document: dict[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
-def run(data: str, sessions: int, json_path: Path | None, plot_path: Path | None) -> dict[str, Any]:
-    """Measure; print tables; write JSON and plot when paths are given; `data` as of `targets`."""
+def run(
+    data: str,
+    sessions: int,
+    json_path: Path | None,
+    plot_path: Path | None,
+    sizes: Sequence[str] = USUAL,
+    clicks: int = CLICKS,
+) -> dict[str, Any]:
+    """Measure; print tables; write JSON and plot when paths are given.
+
+    Args:
+        data: as of `targets`.
+        sessions: of each size, after one that warms up.
+        json_path: of the numbers.
+        plot_path: of the picture.
+        sizes: of `SIZES`.
+        clicks: of a session.
+    """
     chosen = [photograph(t) for t in targets(data)[:sessions]]
     document: dict[str, Any] = {"machine": describe(), "sizes": {}}
     nonce = 0
     with running_server() as address, Client(address) as client:
         document["model"] = client.models()[0].name
-        for name, size in SIZES.items():
+        for name in sizes:
             timings: list[Timing] = []
-            sized = [scaled(p, *size) for p in chosen]
             for k in range(sessions + 1):
                 nonce += 1
-                played = list(play(client, sized[k % len(sized)], nonce))
+                # One at a time: all of them at 50 megapixels would fill the memory.
+                sized = scaled(chosen[k % len(chosen)], *SIZES[name])
+                played = list(play(client, sized, nonce, clicks))
                 timings += played if k else []  # the first session warms up client and connection
             document["sizes"][name] = summarise(timings)
     document["kernels"] = compare_kernels(chosen[0])

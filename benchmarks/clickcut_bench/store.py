@@ -91,7 +91,10 @@ def spent(work: Callable[[], object], repeats: int) -> dict[str, float]:
 
 
 def measure_clicks(stores: Sequence[str], repeats: int, folder: Path) -> dict[str, Any]:
-    """Milliseconds of clicks at 500x375 through servers, end to end on the client."""
+    """Milliseconds of clicks at 500x375 through servers, end to end on the client.
+
+    The first click of each is not counted.
+    """
     import cv2
 
     pixels, _ = packaged_photograph()
@@ -107,13 +110,25 @@ def measure_clicks(stores: Sequence[str], repeats: int, folder: Path) -> dict[st
             client = at_end.enter_context(Client(address))
             sessions[store] = at_end.enter_context(client.open(path))
         for k, (x, y) in enumerate(clicks):
-            for store, session in sessions.items():
+            first = k % len(stores)  # none is always the first after the reset of the others
+            for store in (*stores[first:], *stores[:first]):
+                session = sessions[store]
                 began = time.perf_counter()
                 session.click(x, y, positive=k % 3 != 2)
                 times[store].append(1e3 * (time.perf_counter() - began))
                 if k % 10 == 9:
                     session.reset()
     return {store: percentiles(found[1:]) for store, found in times.items()}
+
+
+def names_of(stores: Sequence[str]) -> list[str]:
+    """Return a name for each store: its kind, numbered from the second of a kind on.
+
+    Paths and passwords do not belong into results.
+    """
+    kinds = [url.partition(":")[0] for url in stores]
+    counts = [kinds[: at + 1].count(kind) for at, kind in enumerate(kinds)]
+    return [f"{kind} {n}" if n > 1 else kind for kind, n in zip(kinds, counts, strict=True)]
 
 
 def show(document: dict[str, Any]) -> None:
@@ -146,17 +161,18 @@ def run(stores: Sequence[str], repeats: int, folder: Path, json_path: Path | Non
     Raises:
         StoreError: a store cannot be used.
     """
+    names = {"memory": "memory"} | dict(zip(stores, names_of(stores), strict=True))
     document: dict[str, Any] = {"machine": describe(), "repeats": repeats, "stores": {}}
     for url in stores:
         store = open_store(url, LIMITS)
         if store is None:
             raise StoreError("give stores other than memory, which is measured anyway")
         try:
-            document["stores"][url.partition(":")[0]] = measure_store(store, repeats)
+            document["stores"][names[url]] = measure_store(store, repeats)
         finally:
             store.close()
     clicks = measure_clicks(["memory", *stores], repeats, folder)
-    document["clicks"] = {url.partition(":")[0]: row for url, row in clicks.items()}
+    document["clicks"] = {names[url]: row for url, row in clicks.items()}
     show(document)
     if json_path:
         json_path.write_text(json.dumps(document, indent=1))

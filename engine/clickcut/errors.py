@@ -43,7 +43,11 @@ class EventError(ClickcutError):
 
 
 class DroppedEventError(EventError):
-    """An event broke the connection twice and is not sent again; the session is without it."""
+    """An event broke the connection twice and is not sent again.
+
+    The message names it, and says whether the session is without it: while the server cannot be
+    reached, that is not known before the next call.
+    """
 
 
 class LimitError(ClickcutError):

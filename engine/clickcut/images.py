@@ -8,8 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickcut.cut import EdgePyramid, EdgeWeights
+from clickcut.cut.region_cut import reduction_factor
 from clickcut.errors import ImageError
-from clickcut.image_file import ImageLimits, Window, decode, examine, render
+from clickcut.image_file import ImageLimits, Window, decode, examine
+from clickcut.image_file.lazy import open_lazily
+from clickcut.region import Region
+from clickcut.scales import Scales
 
 __all__ = [
     "ImageLimits",
@@ -27,25 +31,39 @@ class PreparedImage:
     """A decoded image and what is computed once for it; shared by all sessions on it.
 
     Attributes:
-        pixels: (H, W, 3) uint8, RGB, as displayed (EXIF rotation applied).
+        scales: the pixels, as displayed (EXIF rotation applied).
         digest: SHA-256 of the encoded file, hex.
         window: which sample values became 0 and 255; None for samples of 8 bits as they are.
         key: identifies the image among those that are held.
         pyramid: edge weights of the graph cut, filled in where they are needed.
+        estimated_sigma: sigma of the contrast term as estimated from the image, grey levels. Of an
+            image that was decoded reduced: as the cut of the whole image uses it.
     """
 
     def __init__(
         self,
-        pixels: NDArray[np.uint8],
+        scales: Scales,
         digest: str,
         window: Window | None = None,
         key: str = "",
     ) -> None:
-        self.pixels = pixels
+        self.scales = scales
         self.digest = digest
         self.window = window
         self.key = key or digest
-        self.pyramid = EdgePyramid(pixels)
+        self.pyramid = EdgePyramid(scales)
+        whole = Region(0, 0, scales.width, scales.height)
+        factor = 1 if scales.reduced is None else reduction_factor(whole)
+        self.estimated_sigma = self.pyramid.at(factor).sigma
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """All pixels, (H, W, 3) uint8, RGB, as displayed; decoded now if they have not been.
+
+        Raises:
+            ImageError, BusyError: see `Scales.full`.
+        """
+        return self.scales.full
 
     @property
     def edges(self) -> EdgeWeights:
@@ -55,12 +73,12 @@ class PreparedImage:
     @property
     def width(self) -> int:
         """Columns."""
-        return int(self.pixels.shape[1])
+        return self.scales.width
 
     @property
     def height(self) -> int:
         """Rows."""
-        return int(self.pixels.shape[0])
+        return self.scales.height
 
     @property
     def nbytes(self) -> int:
@@ -83,6 +101,9 @@ def prepare(
 ) -> PreparedImage:
     """Decode an image file and prepare it for sessions.
 
+    A large JPEG file is decoded at a reduced scale, and in full when that is needed; see
+    `clickcut.image_file.lazy`.
+
     Args:
         data: the encoded file.
         limits: what to accept; the defaults of `ImageLimits` when None.
@@ -91,9 +112,9 @@ def prepare(
     Raises:
         ImageError: see `decode`.
     """
-    decoded = render(examine(data, limits), window)
+    opened = open_lazily(examine(data, limits), window)
     digest = digest_of(data)
-    return PreparedImage(decoded.pixels, digest, decoded.window, key_of(digest, window))
+    return PreparedImage(opened.scales, digest, opened.window, key_of(digest, window))
 
 
 def prepare_pixels(pixels: NDArray[np.uint8]) -> PreparedImage:
@@ -107,4 +128,6 @@ def prepare_pixels(pixels: NDArray[np.uint8]) -> PreparedImage:
             f"expected an (H, W, 3) uint8 RGB array, got shape {pixels.shape}, dtype {pixels.dtype}"
         )
     pixels = np.ascontiguousarray(pixels)
-    return PreparedImage(pixels, digest_of(str(pixels.shape).encode() + pixels.tobytes()))
+    return PreparedImage(
+        Scales.of(pixels), digest_of(str(pixels.shape).encode() + pixels.tobytes())
+    )

@@ -17,7 +17,7 @@ from server.harness import START_SECONDS, ServerProcess, image_file, wait_until
 from clickcut.backends import load_predictor
 from clickcut.client import AsyncClient, Client, DroppedEventError, ServerError, UnavailableError
 from clickcut.encoding import to_rle
-from clickcut.errors import SessionNotFoundError
+from clickcut.errors import EventError, SessionNotFoundError
 from clickcut.images import prepare
 from clickcut.session import ClickSession
 from clickcut.v1 import clickcut_pb2 as pb
@@ -89,7 +89,7 @@ class FakeServer(clickcut_pb2_grpc.ClickcutServicer):
                 if self.forgets:
                     self._applied.clear()
                 context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
-            if request.sequence:
+            if request.sequence and not reply.HasField("error"):
                 self._applied[session_id] = request.sequence
                 self._columns = int(request.click.x)
             yield reply
@@ -181,6 +181,89 @@ def test_an_event_whose_replay_breaks_two_streams_is_dropped() -> None:
         assert sum(request.click.x == POISON for request in server.received) == 3
         kept = [r.click.x for r in server.received if r.HasField("click")][-2:]
         assert kept == [5, 20]
+
+
+def test_an_earlier_event_that_is_dropped_is_told_from_the_one_just_made() -> None:
+    armed: list[bool] = []
+
+    def script(request: pb.SessionRequest, reply: pb.SessionReply) -> None:
+        if armed and request.click.x in (POISON, 30):
+            raise BrokenError
+
+    with FakeServer(script, forgets=True) as server, Client(server.address) as client:
+        session = client.open(image_file())
+        session.click(POISON, 5)
+        armed.append(True)
+        words = r"an earlier event, the positive click \(13, 5\).* make the new event again"
+        with pytest.raises(DroppedEventError, match=words):
+            session.click(30, 5)
+
+
+def test_an_earlier_event_that_is_refused_is_told_from_the_one_just_made() -> None:
+    armed: list[bool] = []
+
+    def script(request: pb.SessionRequest, reply: pb.SessionReply) -> None:
+        if armed and request.click.x == 30:
+            armed.clear()
+            armed.append(False)
+            raise BrokenError
+        if armed and request.click.x == POISON:
+            reply.error.code = grpc.StatusCode.INVALID_ARGUMENT.value[0]
+            reply.error.message = "it does not like this one"
+            reply.ClearField("result")
+
+    with FakeServer(script, forgets=True) as server, Client(server.address) as client:
+        session = client.open(image_file())
+        session.click(POISON, 5)
+        armed.append(True)
+        words = r"an earlier event, the positive click \(13, 5\).*does not like.* new event again"
+        with pytest.raises(EventError, match=words):
+            session.click(30, 5)
+        armed.clear()
+        assert session.click(20, 5).sum() == 20 * HEIGHT
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_an_event_that_breaks_two_streams_of_a_server_that_is_then_gone(applied: bool) -> None:
+    """Whether it was applied is not known before the next call, which does not send it again."""
+    gone = threading.Event()
+
+    def script(request: pb.SessionRequest, reply: pb.SessionReply) -> None:
+        if request.click.x == POISON:
+            if server.count("click") == 3:
+                gone.set()
+                if applied:
+                    server._applied[reply.session_id] = request.sequence
+            raise BrokenError
+        if gone.is_set() and request.HasField("open"):
+            raise BrokenError
+
+    with FakeServer(script) as server, Client(server.address, retry_seconds=0.5) as client:
+        session = client.open(image_file())
+        session.click(5, 5)
+        words = r"the positive click \(13, 7\).* cannot be reached.*the next call"
+        with pytest.raises(DroppedEventError, match=words) as raised:
+            session.click(POISON, 7)
+        assert "continues without it" not in str(raised.value)
+        gone.clear()
+        session.click(20, 5)
+        made = [int(e.click.x) for e in session._conversation._events]
+        assert made == ([5, POISON, 20] if applied else [5, 20])
+        assert sum(request.click.x == POISON for request in server.received) == 2
+
+
+def test_a_question_that_breaks_two_streams_is_no_event() -> None:
+    def script(request: pb.SessionRequest, reply: pb.SessionReply) -> None:
+        if request.HasField("show"):
+            raise BrokenError
+
+    with FakeServer(script) as server, Client(server.address) as client:
+        session = client.open(image_file())
+        session.click(5, 5)
+        with pytest.raises(UnavailableError, match=r"the connection to .* broke"):
+            session.objects()
+        assert server.count("show") == 2
+        assert session.click(20, 5).sum() == 20 * HEIGHT
 
 
 def test_an_image_that_breaks_two_connections_is_not_sent_again() -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health import HealthServicer
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from server.harness import DEADLINE, START_SECONDS, Gate, Line, ServerProcess
 
-from clickcut.client import Client, UnreachableError
+from clickcut.client import AsyncClient, Client, UnreachableError
 from clickcut.client.waiting import wait_until_serving
 from clickcut.errors import UnavailableError, UsageError
 
@@ -51,3 +58,44 @@ def test_a_server_that_is_there_but_not_warm(bundle: Path, tmp_path: Path) -> No
         gate.open()
         assert wait_until_serving(client, START_SECONDS)
         assert client.is_serving()
+
+
+@pytest.fixture(params=["NONE", "SERVING", "NOT_SERVING"])
+def health(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    """What a server says of its health, and its address; NONE: it has no such service."""
+    server = grpc.server(ThreadPoolExecutor(2))
+    if request.param != "NONE":
+        servicer = HealthServicer()
+        servicer.set("", health_pb2.HealthCheckResponse.ServingStatus.Value(request.param))
+        add_HealthServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield request.param, f"127.0.0.1:{port}"
+    server.stop(0).wait()
+
+
+def test_a_server_without_health_checks_counts_as_warm(health: tuple[str, str]) -> None:
+    said, address = health
+    with Client(address) as client:
+        assert client.is_serving() == (said != "NOT_SERVING")
+
+
+def test_for_the_asyncio_client_as_well(health: tuple[str, str]) -> None:
+    said, address = health
+
+    async def ask() -> bool:
+        async with AsyncClient(address) as client:
+            return await client.is_serving()
+
+    assert asyncio.run(ask()) == (said != "NOT_SERVING")
+
+
+def test_health_of_a_server_that_is_not_there() -> None:
+    async def ask() -> bool:
+        async with AsyncClient("127.0.0.1:9") as client:
+            return await client.is_serving()
+
+    with pytest.raises(UnreachableError):
+        asyncio.run(ask())
+    with Client("127.0.0.1:9") as client, pytest.raises(UnreachableError):
+        client.is_serving()

@@ -217,10 +217,19 @@ def test_the_store_is_the_redis_that_is_there() -> None:
     (port,) = manifest("Service", "redis")["spec"]["ports"]
     assert engine_settings().store == f"redis://redis:{port['port']}/0"
     assert compose()["services"]["engine"]["command"][2] == "redis://redis:6379/0"
-    for words in (
-        workload("redis")["spec"]["template"]["spec"]["containers"][0]["args"],
-        compose()["services"]["redis"]["command"],
+    engine = compose()["services"]["engine"]
+    for words, chosen in (
+        (
+            workload("redis")["spec"]["template"]["spec"]["containers"][0]["args"],
+            engine_settings(),
+        ),
+        (
+            compose()["services"]["redis"]["command"],
+            settings(engine["command"], engine["environment"]),
+        ),
     ):
+        room = int(words[words.index("--maxmemory") + 1].removesuffix("mb"))
+        assert chosen.store_mib + chosen.store_image_mib < 0.9 * room, "its own data needs some too"
         assert words[words.index("--maxmemory-policy") + 1] == "noeviction"
         assert words[words.index("--appendonly") + 1] == "yes"
 

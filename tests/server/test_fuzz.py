@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
+from server.fault_run import FaultRun
 from server.harness import DEADLINE, RawStream, ServerProcess, encode, image_file
 
 from clickcut.images import digest_of
@@ -163,9 +166,9 @@ def batched(calls: Iterator[Made], size: int) -> Iterator[list[Made]]:
         yield batch
 
 
-def send_all(server: ServerProcess, count: int) -> Counter[grpc.StatusCode]:
+def send_all(server: ServerProcess, count: int, seed: int) -> Counter[grpc.StatusCode]:
     """Send at least `count` messages, several calls at once; how the calls ended."""
-    rng = random.Random(1)
+    rng = random.Random(seed)
     methods = sorted(CORPUS)
     weights = [WEIGHTS.get(m.rpartition("/")[2], 10) for m in methods]
 
@@ -190,19 +193,24 @@ def send_all(server: ServerProcess, count: int) -> Counter[grpc.StatusCode]:
         codes: Counter[grpc.StatusCode] = Counter()
         for batch in batched(calls(), 500):  # the pool would take all calls at once
             codes.update(pool.map(lambda made: call(*made), batch))
+            if codes.total() % 5000 == 0:
+                print(codes.total(), "calls", flush=True)
         return codes
 
 
 @pytest.mark.timeout(7200)
 def test_damaged_messages_are_the_clients_fault(
-    bundle: Path, tmp_path: Path, full_faults: bool
+    bundle: Path, tmp_path: Path, fault_run: FaultRun
 ) -> None:
-    count = MANY if full_faults else FEW
+    count = -(-MANY // fault_run.parts) if fault_run.is_full else FEW
+    began = time.monotonic()
     with ServerProcess(
         bundle, store=f"sqlite:{tmp_path}/s.db", admin_address="127.0.0.1:0", max_sessions=64
     ) as server:
-        codes = send_all(server, count)
-        print(count, dict(codes))
+        codes = send_all(server, count, fault_run.seed)
+        taken = {"messages": count, "seed": fault_run.seed, "calls": codes.total()}
+        taken |= {"seconds": round(time.monotonic() - began)}
+        print(json.dumps(taken | {code.name: number for code, number in codes.items()}))
         assert codes[grpc.StatusCode.OK] > count / 50  # many are sound enough to be answered
         assert codes[grpc.StatusCode.INVALID_ARGUMENT] > count / 10
         faults = {"UNKNOWN", "INTERNAL", "DATA_LOSS", "UNAVAILABLE", "CANCELLED"}

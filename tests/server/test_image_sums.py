@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from clickcut.errors import BusyError
 from clickcut.images import ImageLimits
+from clickcut.scales import Scales
 from clickcut.server.image_store import ImageStore
 from clickcut.server.pool import ComputePool
 
@@ -20,7 +20,7 @@ class Growing:
     """An image whose size is what the test says; notes how often it was asked for it."""
 
     key: str
-    pixels: NDArray[np.uint8]
+    scales: Scales
     size: int
     asked: int = 0
     width = 20
@@ -33,7 +33,7 @@ class Growing:
 
 
 def image(number: int, size: int = 600) -> Growing:
-    return Growing(str(number), np.zeros((10, 20, 3), np.uint8), size)
+    return Growing(str(number), Scales(10, 20), size)
 
 
 def check(store: ImageStore) -> None:

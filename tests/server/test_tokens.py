@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,12 @@ from server.harness import (
     server_environment,
     wait_until,
 )
+from store.stores import RedisServer
 
 from clickcut.client import AsyncClient, Client
 from clickcut.errors import AuthenticationError, BusyError, EventError, LimitError
 from clickcut.images import digest_of
-from clickcut.server.quotas import Quotas
+from clickcut.server.quotas import Quotas, StoreShares
 from clickcut.server.settings import Settings
 from clickcut.server.token_file import (
     TokenFileError,
@@ -552,6 +553,62 @@ def test_limits_of_a_token(bundle: Path, tmp_path: Path) -> None:
         bob.upload(image_file(seed=10))
         alice.segment(large, [(80, 60)])  # held: nothing is decoded
         assert gauge(server, 'clickcut_refusals_total{reason="sessions of a token"}') >= 1
+
+
+def repeat(work: Callable[[], object]) -> None:
+    """Do something until it is refused, 30 times at most."""
+    for _ in range(30):
+        work()
+
+
+def test_the_share_of_the_store() -> None:
+    limits = {"alice": TokenLimits(store_mib=0.5, store_image_mib=2.0)}
+    settings = Settings(store_mib=100, store_image_mib=40)
+    shares = StoreShares(lambda owner: limits.get(owner, TokenLimits()), settings.store_limits)
+    assert (shares.sessions("alice"), shares.images("alice")) == (2**19, 2 * 2**20)
+    assert (shares.sessions("bob"), shares.images("bob")) == (75 * 2**20, 30 * 2**20)
+    assert (shares.sessions(""), shares.images("")) == (None, None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_a_token_cannot_fill_the_store(bundle: Path, tmp_path: Path, kind: str) -> None:
+    data = image_file()
+    room = 2.5 * len(data) / 2**20
+    limits = f"store-mib=0.01 store-image-mib={room:.6f}"
+    path = write(tmp_path / "tokens", line("alice", ALICE, limits), line("bob", BOB))
+    with contextlib.ExitStack() as stack:
+        if kind == "redis":
+            store = stack.enter_context(RedisServer(tmp_path)).url
+        else:
+            store = f"sqlite:{tmp_path}/sessions.db"
+        server = stack.enter_context(
+            ServerProcess(bundle, tokens=path, store=store, metrics_port=0)
+        )
+        alice = stack.enter_context(Client(server.address, token=ALICE, retry_seconds=0.2))
+        bob = stack.enter_context(Client(server.address, token=BOB, retry_seconds=0.2))
+        first = stack.enter_context(alice.open(data))
+        points = [(x % 160, x % 120) for x in range(100)]
+        with pytest.raises(LimitError, match="`store-mib`"):
+            repeat(lambda: first.stroke(points))
+        assert first.num_clicks > 3
+        made = first.num_clicks
+        assert len(first.objects()) == 1, "it can still be shown"
+        assert first.num_clicks == made
+        second_image, third_image = image_file(seed=1), image_file(seed=2)
+        with pytest.raises(LimitError, match="`store-mib`"):
+            repeat(lambda: stack.enter_context(alice.open(second_image)))
+        with pytest.raises(LimitError, match="`store-image-mib`"):
+            alice.upload(third_image)
+        of_bob = stack.enter_context(bob.open(data))
+        of_bob.stroke(points)
+        for image in (second_image, third_image):
+            stack.enter_context(bob.open(image)).click(80, 60)
+        first.close()
+        again = stack.enter_context(alice.open(data))
+        again.click(80, 60)
+        refused = 'clickcut_refusals_total{reason="stored sessions of a token"}'
+        assert gauge(server, refused) >= 2
 
 
 @pytest.mark.slow

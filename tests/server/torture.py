@@ -60,6 +60,7 @@ class Plan:
         kills: of servers, by SIGKILL; each is started again.
         events: of a session, at most.
         pause: between two faults, at most, seconds.
+        seed: of all that is random.
     """
 
     clients: int
@@ -68,6 +69,7 @@ class Plan:
     kills: int
     events: int
     pause: float
+    seed: int
 
 
 def torture(
@@ -85,8 +87,9 @@ def torture(
     Returns:
         What was counted.
     """
-    rng = random.Random(1)
+    rng = random.Random(plan.seed)
     counts: Counter[str] = Counter()
+    began = time.monotonic()
     with ExitStack() as at_end:
         settings = {"store": store, "model": [str(bundle)], "workers": 1, "threads": 1}
         fleet = Fleet(folder, settings, plan.servers)
@@ -96,7 +99,7 @@ def torture(
         pool = at_end.enter_context(ThreadPoolExecutor(plan.clients))
         workers = [
             pool.submit(work, line.address, plain.address, seed, plan.events, over, counts)
-            for seed, line in enumerate(lines)
+            for seed, line in enumerate(lines, plan.clients * plan.seed)
         ]
         at_end.callback(over.set)
         faults = ["cut"] * plan.cuts + ["kill"] * plan.kills
@@ -112,6 +115,8 @@ def torture(
                 line.lead_to(fleet.port(rng))
                 line.mend()
             counts[fault] += 1
+            if (counts["cut"] + counts["kill"]) % 20 == 0:
+                print(f"{time.monotonic() - began:.0f} s: {dict(counts)}", flush=True)
         over.set()
         for worker in workers:
             worker.result(PATIENCE)

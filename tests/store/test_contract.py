@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from naive_store import NaiveStore
 from store.stores import LIMITS, RedisServer, digest_of, opening
 
-from clickcut.errors import StoreFullError
+from clickcut.errors import LimitError, StoreFullError
 from clickcut.store import Append, Create, Drop, Store, open_store
 
 IMAGES = (b"image", b"another image")
@@ -78,6 +78,18 @@ def test_it_does_what_the_naive_one_does(store: Store, operations: list[object])
             kept = naive.images.get((owner, digest_of(data)))
             assert store.get_image(owner, digest_of(data)) == kept
             assert store.touch_image(owner, digest_of(data)) == (kept is not None)
+        check_share(store, owner, naive.nbytes(owner))
+
+
+def check_share(store: Store, owner: str, used: int) -> None:
+    """Check that a store counts `used` bytes of an owner's sessions: not one less, not one more."""
+    store.put_image(owner, digest_of(b"image"), b"image")
+    probe = opening("probe", owner)
+    wanted = used + 512 + len(probe.start)
+    (refused,) = store.commit([Create(probe, share=wanted - 1)])
+    assert type(refused).__name__ == "LimitError"
+    assert store.load("probe", owner) is None
+    assert store.commit([Create(probe, share=wanted), Drop("probe")]) == [None, None]
 
 
 def clean(store: Store) -> None:
@@ -134,6 +146,70 @@ def test_a_session_is_bounded(store: Store) -> None:
     assert [type(o).__name__ for o in outcomes] == ["NoneType", "NoneType", "LimitError"]
     assert "--store-session-mib" in str(outcomes[2])
     assert store.load("one", "").position == 2  # type: ignore[union-attr]
+
+
+def test_the_sessions_of_an_owner_are_bounded_together(store: Store) -> None:
+    for owner in ("ann", "bob"):
+        store.put_image(owner, digest_of(b"image"), b"image")
+        for name in ("one", "two"):
+            store.commit([Create(opening(f"{owner} {name}", owner))])
+    share = 2 * (512 + len(opening().start)) + 3 * (64 + 1000)
+    assert not any(
+        store.commit([Append("ann one", 1, at, bytes(1000), share) for at in range(2)])
+        + store.commit([Append("ann two", 1, 0, bytes(1000), share)])
+    )
+    outcomes = store.commit(
+        [
+            Append("ann one", 1, 2, b"", share),
+            Append("ann two", 1, 1, b"", share),
+            Append("ann two", 1, 0, bytes(1000), share),  # repeated: it is there already
+            Append("bob one", 1, 0, bytes(1000), share),
+            Create(opening("ann three", "ann"), share),
+        ]
+    )
+    assert [type(o).__name__ for o in outcomes] == [
+        *("LimitError", "LimitError", "NoneType", "NoneType", "LimitError")
+    ]
+    assert "`store-mib`" in str(outcomes[0])
+    assert outcomes[0] is not None
+    assert outcomes[0].reason == "stored sessions of a token"
+    assert store.load("ann one", "ann", take=True).position == 2  # type: ignore[union-attr]
+    assert store.commit([Drop("ann one"), Append("ann two", 1, 1, b"x", share)]) == [None, None]
+
+
+def test_the_images_of_an_owner_are_bounded_together(store: Store) -> None:
+    quarter = LIMITS.max_image_bytes // 4
+    files = [bytes([k]) * quarter for k in range(5)]
+    store.put_image("bob", digest_of(files[0]), files[0], 2 * quarter)
+    for data in files[:3]:  # the third pushes out the first of its own
+        store.put_image("ann", digest_of(data), data, 2 * quarter)
+    kept = [store.touch_image("ann", digest_of(data)) for data in files]
+    assert kept == [False, True, True, False, False]
+    assert store.touch_image("bob", digest_of(files[0]))
+    for data in files[1:3]:
+        store.commit([Create(opening(f"on {data[0]}", "ann", data))])
+    with pytest.raises(LimitError, match="`store-image-mib`") as refused:
+        store.put_image("ann", digest_of(files[3]), files[3], 2 * quarter)
+    assert refused.value.reason == "stored images of a token"
+    store.put_image("bob", digest_of(files[3]), files[3], 2 * quarter)
+    store.commit([Drop("on 1")])
+    store.put_image("ann", digest_of(files[3]), files[3], 2 * quarter)
+    kept = [store.touch_image("ann", digest_of(data)) for data in files]
+    assert kept == [False, False, True, True, False]
+
+
+def test_room_is_made_by_the_owner_that_has_the_most(store: Store) -> None:
+    quarter = LIMITS.max_image_bytes // 4
+    files = [bytes([k]) * quarter for k in range(6)]
+    store.put_image("bob", digest_of(files[0]), files[0])  # unused for longest
+    for data in files[1:4]:
+        store.put_image("ann", digest_of(data), data)
+    for data in files[4:]:
+        store.put_image("ann", digest_of(data), data)
+    assert store.touch_image("bob", digest_of(files[0])), "another owner's flood costs it nothing"
+    kept = [store.touch_image("ann", digest_of(data)) for data in files]
+    assert sum(kept) == 3
+    assert kept[5]
 
 
 def test_images_of_no_session_make_room_the_oldest_first(store: Store) -> None:

@@ -40,6 +40,13 @@ def has_the_session(store: Store) -> bool:
     return found is not None and found.events == [b"click"]
 
 
+def counts_no_session(store: Store) -> bool:
+    """Whether the sessions of the empty owner leave its whole share to a further one."""
+    store.put_image("", digest_of(b"image"), b"image")
+    share = 512 + len(opening().start)
+    return store.commit([Create(opening("probe"), share)]) == [None]
+
+
 @contextmanager
 def closed_store(path: Path) -> Iterator[Path]:
     """A SQLite store with a session, closed."""
@@ -63,9 +70,9 @@ def test_a_closed_store_is_as_it_was(tmp_path: Path) -> None:
 def test_another_version_is_left_alone(tmp_path: Path) -> None:
     with closed_store(tmp_path / "s.db") as path:
         with closing(sqlite3.connect(path)) as db:
-            db.execute("PRAGMA user_version=2")
+            db.execute("PRAGMA user_version=1")
         before = path.read_bytes()
-        with pytest.raises(StoreError, match=rf"{path} has format 2.*another path"):
+        with pytest.raises(StoreError, match=rf"{path} has format 1.*another path"):
             opened(f"sqlite:{path}")
         assert path.read_bytes() == before
 
@@ -320,6 +327,7 @@ def test_sessions_expire_by_time_in_use_and_no_other(
     assert store.load("one", "") is None
     assert not store.touch_image("", digest_of(b"image"))
     assert not [p for p in path.with_name("s.db.images").rglob("*") if p.is_file()]
+    assert counts_no_session(store)
     store.close()
     other.close()
 
@@ -384,8 +392,9 @@ def test_no_redis_at_the_start_and_passwords_are_not_shown(tmp_path: Path) -> No
     ("options", "words"),
     [
         (("--appendonly", "no"), "appendonly yes"),
-        (("--maxmemory", "9mb", "--maxmemory-policy", "allkeys-lru"), "set noeviction"),
-        (("--maxmemory", "9mb"), ""),
+        (("--maxmemory", "99mb", "--maxmemory-policy", "allkeys-lru"), "set noeviction"),
+        (("--maxmemory", "60mb"), "60 MiB) before a limit"),
+        (("--maxmemory", "99mb"), ""),
     ],
 )
 def test_a_redis_that_may_lose_sessions(
@@ -411,6 +420,7 @@ def test_redis_expires_sessions_and_their_images(tmp_path: Path) -> None:
         time.sleep(2.0)  # the last use of an image is known to the second
         store.prune()
         assert not store.touch_image("", digest_of(b"image"))
+        assert counts_no_session(store)
 
 
 # ---- names

@@ -242,7 +242,7 @@ class LocalSession:
     @property
     def estimated_sigma(self) -> float:
         """Sigma of the contrast term as estimated from the image, grey levels."""
-        return self._image.edges.sigma
+        return self._image.estimated_sigma
 
     # ---- the end
 

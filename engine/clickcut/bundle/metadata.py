@@ -85,6 +85,14 @@ class RegionPolicy(BaseModel):
         le=6,
         description="windows around the first click in which a small object is looked for; 0: none",
     )
+    narrow: float = Field(
+        0.0,
+        ge=0.0,
+        le=16.0,
+        description="after a click on the background, also predict on a window around the clicks "
+        "on the object that reaches this many times as far as the nearest click on the background, "
+        "and use it if the object ends inside; 0: never",
+    )
     mirror: bool = Field(
         False,
         description="average the prediction with a second one: of the mirror image, with the first "

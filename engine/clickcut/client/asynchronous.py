@@ -38,6 +38,7 @@ from clickcut.client.protocol import (
     Limits,
     Talk,
     calling,
+    checking,
     segmenting,
     uploading,
 )
@@ -124,6 +125,10 @@ class AsyncClient:
         deadline = self._limits.start()
         talk = calling("ListModels", pb.ListModelsRequest(), deadline, harmless=True)
         return models_of(await self._driver.run(talk))
+
+    async def is_serving(self) -> bool:
+        """Return whether the server is warm; see `Client.is_serving`."""
+        return await self._driver.run(checking(self._limits.start()))
 
     async def close(self) -> None:
         """Close all sessions and the connection."""

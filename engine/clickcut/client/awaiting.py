@@ -17,6 +17,7 @@ from clickcut.client.protocol import (
     CLOSE_SECONDS,
     Action,
     Call,
+    Check,
     Connect,
     Deadline,
     Disconnect,
@@ -146,6 +147,8 @@ class Driver:
                     self._disconnect()
                 case Call(method, request, deadline, routing_key):
                     return await self._call(method, request, deadline, routing_key)
+                case Check(deadline, routing_key):
+                    return await self._check(deadline, routing_key)
                 case Upload(requests, deadline, routing_key):
                     return await self._call("UploadImage", iter(requests), deadline, routing_key)
                 case Sleep(seconds):
@@ -168,6 +171,23 @@ class Driver:
             if not deadline.left:
                 self._channels.abandon(lease)
                 raise deadline.error() from error
+            raise error_of_rpc(error, self._endpoint) from error
+        finally:
+            self._release(lease)
+
+    async def _check(self, deadline: Deadline, routing_key: str) -> bool:
+        from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+        lease = self._channels.take()
+        try:
+            check = health_pb2_grpc.HealthStub(lease.channel).Check
+            request = health_pb2.HealthCheckRequest()
+            metadata = self._metadata(routing_key)
+            reply = await check(request, timeout=deadline.left, metadata=metadata)
+            return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                return True  # a proxy without health checks
             raise error_of_rpc(error, self._endpoint) from error
         finally:
             self._release(lease)

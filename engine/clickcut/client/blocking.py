@@ -24,6 +24,7 @@ from clickcut.client.failures import UnreachableError, connection_broke, error_o
 from clickcut.client.protocol import (
     Action,
     Call,
+    Check,
     Connect,
     Deadline,
     Disconnect,
@@ -32,7 +33,7 @@ from clickcut.client.protocol import (
     Talk,
     Upload,
 )
-from clickcut.client.routing import new_routing_key, routing_metadata
+from clickcut.client.routing import routing_metadata
 from clickcut.client.watchdog import watchdog
 from clickcut.errors import ClickcutError, UsageError
 from clickcut.v1 import clickcut_pb2 as pb
@@ -128,6 +129,8 @@ class Driver:
                     self._disconnect()
                 case Call(method, request, deadline, routing_key):
                     return self._call(method, request, deadline, routing_key)
+                case Check(deadline, routing_key):
+                    return self._check(deadline, routing_key)
                 case Upload(requests, deadline, routing_key):
                     return self._call("UploadImage", iter(requests), deadline, routing_key)
                 case Sleep(seconds):
@@ -154,19 +157,14 @@ class Driver:
         finally:
             self._release(lease)
 
-    def is_serving(self, deadline: Deadline) -> bool:
-        """Return whether the server says that it is warm, and not shutting down.
-
-        Raises:
-            ClickcutError: it cannot be reached.
-        """
+    def _check(self, deadline: Deadline, routing_key: str) -> bool:
         from grpc_health.v1 import health_pb2, health_pb2_grpc
 
         lease = self._channels.take()
         try:
             check = health_pb2_grpc.HealthStub(lease.channel).Check
-            metadata = self._metadata(new_routing_key())
             request = health_pb2.HealthCheckRequest()
+            metadata = self._metadata(routing_key)
             reply = check(request, timeout=deadline.left, metadata=metadata)
             return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
         except grpc.RpcError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clickcut.client.dropped import dropped, perhaps_dropped
 from clickcut.client.failures import broke
 from clickcut.client.protocol import (
     CLOSE_SECONDS,
@@ -12,7 +13,7 @@ from clickcut.client.protocol import (
     Talk,
     persisting,
 )
-from clickcut.client.recovery import MAX_ATTEMPTS, Recovery, dropped
+from clickcut.client.recovery import MAX_ATTEMPTS, Recovery
 from clickcut.client.replies import (
     InvalidReplyError,
     error_in,
@@ -37,7 +38,8 @@ class Conversation(Recovery):
         """Apply an event.
 
         Raises:
-            DroppedEventError: it broke the connection twice; the session continues without it.
+            DroppedEventError: it, or an earlier event that had to be replayed, broke the
+                connection twice; the message says which, and whether the session is without it.
             ClickcutError: it cannot be applied, or the server cannot be reached again.
         """
         self._deadline = self._limits.start()
@@ -107,7 +109,7 @@ class Conversation(Recovery):
                 if attempts == MAX_ATTEMPTS:
                     raise
                 breaks += broke(error)
-                if (yield from self._recover_after(request, breaks)):
+                if (yield from self._recover_after(request, breaks, error)):
                     return None
             else:
                 self._unanswered = None
@@ -117,14 +119,25 @@ class Conversation(Recovery):
             if request.sequence and session_id != self._session_id:
                 self._count(request)  # a new session counts from 1
 
-    def _recover_after(self, request: pb.SessionRequest, breaks: int) -> Talk[bool]:
-        """Recover from a break; return whether the session contains the event."""
+    def _recover_after(
+        self, request: pb.SessionRequest, breaks: int, error: ClickcutError
+    ) -> Talk[bool]:
+        """Recover from a break; return whether the session contains the event.
+
+        Args:
+            request: that was sent.
+            breaks: of the connection, after it was sent.
+            error: of the last one.
+        """
+        may_send_again = breaks < MAX_BREAKS
         try:
             applied = yield from self._recover()
-        except UnavailableError as error:
-            if breaks < MAX_BREAKS:
+        except UnavailableError as unreachable:
+            if may_send_again or not request.sequence:
                 raise
-            raise dropped(request) from error
-        if breaks >= MAX_BREAKS and not applied:
-            raise dropped(request)
-        return applied
+            raise perhaps_dropped(request, unreachable) from error
+        if may_send_again or applied:
+            return applied
+        if not request.sequence:  # it changes nothing
+            raise error
+        raise dropped(request) from error

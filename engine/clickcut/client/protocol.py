@@ -89,6 +89,14 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """Check the health of the server; the result is whether it is warm and not shutting down."""
+
+    deadline: Deadline
+    routing_key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Upload:
     """Call `UploadImage` with these messages; the result is its reply."""
 
@@ -104,7 +112,7 @@ class Sleep:
     seconds: float
 
 
-Action = Connect | Exchange | Disconnect | Call | Upload | Sleep
+Action = Connect | Exchange | Disconnect | Call | Check | Upload | Sleep
 Talk = Generator[Action, Any, T]
 """A conversation: yields actions, is sent their results, returns a T."""
 
@@ -251,6 +259,17 @@ def calling(
         return (yield Call(method, request, deadline, key))
 
     return persisting(attempt, deadline, harmless)
+
+
+def checking(deadline: Deadline) -> Talk[bool]:
+    """Return whether the server is warm and not shutting down; see `persisting`."""
+    key = new_routing_key()
+
+    def attempt() -> Talk[bool]:
+        serves: bool = yield Check(deadline, key)
+        return serves
+
+    return persisting(attempt, deadline, harmless=True)
 
 
 def uploading(

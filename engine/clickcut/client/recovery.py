@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clickcut.client.arguments import event_name
+from clickcut.client.dropped import dropped_earlier, refused_earlier
 from clickcut.client.failures import UnreachableError
 from clickcut.client.picture import Picture
 from clickcut.client.protocol import (
@@ -29,7 +29,6 @@ from clickcut.client.routing import new_routing_key
 from clickcut.errors import (
     BusyError,
     ClickcutError,
-    DroppedEventError,
     EventError,
     ImageNotFoundError,
     SessionNotFoundError,
@@ -183,6 +182,7 @@ class Recovery:
 
         Raises:
             DroppedEventError: a replayed event broke the connection twice.
+            EventError: the server refused a replayed event; the next call continues without it.
             ClickcutError: the server cannot be reached in time, or refuses.
         """
         patience = Patience(self._deadline)
@@ -232,7 +232,7 @@ class Recovery:
             event = self._events[self._sequence]
             if self._breaks_of(event) >= MAX_BREAKS:
                 self._forget(event)
-                raise dropped(event)
+                raise dropped_earlier(event)
             request = pb.SessionRequest(sequence=self._sequence + 1, output=_NO_MASK)
             request.MergeFrom(event)
             try:
@@ -242,9 +242,9 @@ class Recovery:
                 if error.broke:
                     self._broken = event, self._breaks_of(event) + 1
                 raise
-            except EventError:
+            except EventError as error:
                 self._forget(event)
-                raise
+                raise refused_earlier(event, error) from error
             except ClickcutError:  # a server that has just started may be busy
                 self._connected = False
                 raise
@@ -264,11 +264,3 @@ class Recovery:
 
 def _size(image: pb.ImageInfo) -> tuple[int, int]:
     return image.width, image.height
-
-
-def dropped(request: pb.SessionRequest) -> DroppedEventError:
-    """Return the error of an event that broke the connection twice."""
-    return DroppedEventError(
-        f"the connection broke twice just after {event_name(request)} was sent, which may crash "
-        "the server; it is not sent again, and the session continues without it"
-    )

@@ -37,6 +37,7 @@ from clickcut.client.protocol import (
     Limits,
     Talk,
     calling,
+    checking,
     segmenting,
     uploading,
 )
@@ -181,7 +182,7 @@ class Client:
         Raises:
             ClickcutError: it cannot be reached.
         """
-        return self._driver.is_serving(self._limits.start())
+        return self._driver.run(checking(self._limits.start()))
 
     def close(self) -> None:
         """Close all sessions and the connection."""

@@ -86,7 +86,8 @@ def _wait_until_serving(lines: queue.Queue[str | None], deadline: float) -> str:
         if line is None:
             raise BackendError("the server stopped:\n" + "".join(heard))
         heard.append(line)
-        if found := re.search(r"(127\.0\.0\.1:\d+)", line):
+        # Other lines may name addresses too, such as that of a store in Redis.
+        if found := re.match(r"address\s+(127\.0\.0\.1:\d+)", line):
             address = found[1]
         if address and re.search(r"\bserving\b", line, re.IGNORECASE):
             return address

@@ -24,6 +24,9 @@ NOT_FINITE = "the logits have NaN or infinite values; check the network's output
 class _Solver(Protocol):
     def __init__(self, edges: EdgeWeights) -> None: ...
 
+    @staticmethod
+    def check_installed() -> None: ...
+
     def solve(
         self, samples: Samples, region: Region, seeds: NDArray[np.int32], seed_radius: float
     ) -> NDArray[np.bool_]: ...
@@ -38,6 +41,17 @@ _CLASSES: dict[str, type[_Solver]] = {"grid": GridSolver, "pymaxflow": FullSolve
 
 SOLVERS: tuple[str, ...] = tuple(_CLASSES)
 """Names of solvers: our own, and PyMaxflow."""
+
+
+def check_solver(solver: str) -> None:
+    """Check that a solver can be used.
+
+    Raises:
+        CutError: it is unknown or not installed.
+    """
+    if solver not in _CLASSES:
+        raise CutError(f"unknown cut solver {solver!r}; choose one of {', '.join(SOLVERS)}")
+    _CLASSES[solver].check_installed()
 
 
 class CutProblem(NamedTuple):
@@ -80,8 +94,7 @@ class Cut:
     """
 
     def __init__(self, edges: EdgeWeights, solver: str = "grid") -> None:
-        if solver not in _CLASSES:
-            raise CutError(f"unknown cut solver {solver!r}; choose one of {', '.join(SOLVERS)}")
+        check_solver(solver)
         self._edges = edges
         self._solver = _CLASSES[solver](edges)
 

@@ -32,16 +32,27 @@ class FullSolver:
     """
 
     def __init__(self, edges: EdgeWeights) -> None:
+        self.check_installed()
+        import maxflow
+
+        self._maxflow: Any = maxflow
+        self._edges = edges
+        self.reset()
+
+    @staticmethod
+    def check_installed() -> None:
+        """Check that PyMaxflow is there.
+
+        Raises:
+            CutError: it is not.
+        """
         try:
-            import maxflow
+            import maxflow  # noqa: F401
         except ImportError as error:
             raise CutError(
                 "the cut solver 'pymaxflow' is not installed: pip install 'clickcut[pymaxflow]', "
                 "or use 'grid'"
             ) from error
-        self._maxflow: Any = maxflow
-        self._edges = edges
-        self.reset()
 
     def reset(self) -> None:
         """Discard the graph of the last call."""

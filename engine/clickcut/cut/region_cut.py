@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clickcut.cut.cut import NOT_FINITE, Cut, CutProblem
+from clickcut.cut.cut import NOT_FINITE, Cut, CutProblem, check_solver
 from clickcut.cut.problem import LIMIT, LOGIT_LIMIT, SCALE
 from clickcut.cut.pyramid import EdgePyramid
 from clickcut.errors import CutError
@@ -113,7 +113,7 @@ class RegionCut:
         self._edges = edges
         self._solver = solver
         self._cuts: dict[tuple[int, int], Cut] = {}
-        self._cut(1)  # raise the error of an unknown solver now, not at the first click
+        check_solver(solver)  # now, not at the first click
 
     @property
     def nbytes(self) -> int:
@@ -135,8 +135,7 @@ class RegionCut:
     ) -> NDArray[np.bool_]:
         """Return the mask inside `region`; see `clickcut.cut.Cut.solve`."""
         problem = CutProblem(logits, region, seeds, cut_lambda, seed_radius)
-        height, width = self._edges.at(1).image.shape[:2]
-        problem.check(width, height)
+        problem.check(self._edges.width, self._edges.height)
         if 0 < cut_lambda < MIN_LAMBDA:
             cut_lambda = 0.0
         seed_radius *= min(1.0, math.sqrt(region.area) / SEED_SIDE)

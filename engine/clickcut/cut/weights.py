@@ -143,25 +143,33 @@ def _weight_table(sigma: float) -> NDArray[np.int32]:
 
 def _estimate_sigma(image: NDArray[np.uint8]) -> float:
     step = max(1, image.shape[0] * image.shape[1] // SAMPLED_PIXELS)
-    total, count = _squared_differences(image, step)
+    total, count = _squared_differences(image.reshape(image.shape[0], -1), step)
     return max(MIN_SIGMA, math.sqrt(total / count)) if count else MIN_SIGMA
 
 
 @kernel
-def _squared_differences(image: NDArray[np.uint8], step: int) -> tuple[int, int]:
-    """Return sum and number of squared colour differences of neighbours, every `step`-th row."""
-    height, width, _ = image.shape
+def _squared_differences(rows: NDArray[np.uint8], step: int) -> tuple[int, int]:
+    """Return sum and number of squared colour differences of neighbours, every `step`-th row.
+
+    Args:
+        rows: (H, 3 W) uint8: samples are compared along whole rows, many at once.
+        step: 1 or more.
+    """
+    height, samples = rows.shape
     total, count = 0, 0
     for y in range(0, height, step):
         for k in range(0, 8, 2):
             v = y + DY[k]
             if v >= height:
                 continue
-            for x in range(max(0, -DX[k]), min(width, width - DX[k])):
-                for c in range(3):
-                    d = int(image[y, x, c]) - int(image[v, x + DX[k], c])
-                    total += d * d
-            count += width - abs(DX[k])
+            shift = 3 * DX[k]
+            length = samples - abs(shift)
+            here = rows[y, max(0, -shift) : max(0, -shift) + length]
+            there = rows[v, max(0, shift) : max(0, shift) + length]
+            for n in range(length):
+                d = int(here[n]) - int(there[n])
+                total += d * d
+            count += length // 3
     return total, count
 
 

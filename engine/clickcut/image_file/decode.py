@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +22,14 @@ from clickcut.image_file.tones import Window, over_white, shown, window_of
 # that cannot be configured.
 Image.MAX_IMAGE_PIXELS = None
 Image.init()  # registers the formats now: threads would race for it at the first open
+
+
+_REDUCED = {
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
+"""Flags of the scale alone; with one of colour the result has colours."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,8 +80,34 @@ def render(image: Parts, window: Window | None = None) -> Decoded:
     Raises:
         ImageError: of an unsupported pixel type, truncated or damaged.
     """
-    try:
+    with _named_errors(image):
         return _render(image, window)
+
+
+def render_reduced(image: Parts, factor: int) -> NDArray[np.uint8]:
+    """Decode an examined JPEG file of RGB or grey at a reduced scale, by its codec.
+
+    Args:
+        image: the file; it must be plain.
+        factor: 2, 4 or 8.
+
+    Returns:
+        (ceil(H / factor), ceil(W / factor), 3) uint8, RGB, contiguous, as displayed.
+
+    Raises:
+        ImageError: truncated or damaged.
+    """
+    with _named_errors(image):
+        shape = -(-image.height // factor), -(-image.width // factor), 3
+        levels = _with_opencv(image, cv2.IMREAD_COLOR_RGB | _REDUCED[factor], shape)
+        return _upright(np.asarray(levels, np.uint8), image.orientation)
+
+
+@contextlib.contextmanager
+def _named_errors(image: Parts) -> Iterator[None]:
+    """Turn whatever a decoder raises into an `ImageError`."""
+    try:
+        yield
     except ImageError:
         raise
     except MemoryError as error:

@@ -17,8 +17,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +25,12 @@ import clickcut
 from clickcut.errors import ImageError, LimitError
 from clickcut.image_file.cancellation import Cancellation
 from clickcut.image_file.channel import SIZE, fill, receive, receive_exactly, send, wait_until
-from clickcut.image_file.decode import Decoded, render
+from clickcut.image_file.decode import Decoded
+from clickcut.image_file.lazy import Admit, Opened, open_lazily
 from clickcut.image_file.parts import Parts
 from clickcut.image_file.structure import ImageLimits, examine
 from clickcut.image_file.tones import Window
+from clickcut.scales import Scales
 
 _START_SECONDS = 60.0
 """Maximum seconds for a process to start; half a second is usual."""
@@ -59,16 +59,18 @@ class Decoder:
         limits: ImageLimits | None = None,
         cancellation: Cancellation | None = None,
         window: Window | None = None,
-        admit: Callable[[Parts], AbstractContextManager[None]] | None = None,
-    ) -> Decoded:
-        """Decode an image file as `clickcut.image_file.decode` does.
+        admit: Admit | None = None,
+        admit_full: Admit | None = None,
+    ) -> Opened:
+        """Decode an image file as `clickcut.image_file.lazy.open_lazily` does.
 
         Args:
             data: the encoded file.
-            limits: see there.
+            limits: what to accept.
             cancellation: lets another thread cancel it.
             window: see there.
             admit: called with the examined file; the returned context reserves its memory.
+            admit_full: the same for what is decoded in full later.
 
         Raises:
             ImageError: see there; or it takes too long, too much memory, or breaks the decoder.
@@ -80,8 +82,9 @@ class Decoder:
         image = examine(data, limits)
         with admit(image) if admit else contextlib.nullcontext():
             if image.light:
-                return render(image, window)
-            return self._render_apart(image, cancellation, window)
+                return open_lazily(image, window, admit_full)
+            decoded = self._render_apart(image, cancellation, window)
+            return Opened(Scales.of(decoded.pixels), decoded.window)
 
     def _render_apart(
         self, image: Parts, cancellation: Cancellation, window: Window | None

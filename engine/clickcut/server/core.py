@@ -36,7 +36,7 @@ from clickcut.server.memory import (
 from clickcut.server.metrics import Metrics
 from clickcut.server.model_registry import Models
 from clickcut.server.pool import ComputePool
-from clickcut.server.quotas import Quotas
+from clickcut.server.quotas import Quotas, StoreShares
 from clickcut.server.recorder import Recorder
 from clickcut.server.session_store import HeldSession, SessionStore
 from clickcut.server.settings import MIB, Settings
@@ -125,7 +125,8 @@ class Core:
         if store is None:
             return Volatile(self)
         self.sessions.restorable = True
-        return Durable(self, Journal(store, self.metrics.store))
+        shares = StoreShares(self.tokens.limits_of, self.settings.store_limits)
+        return Durable(self, Journal(store, self.metrics.store), shares)
 
     def _open_recorder(self) -> Recorder | None:
         if self.settings.record is None:

@@ -29,6 +29,7 @@ from clickcut.server.journal import Journal
 from clickcut.server.opening import begin
 from clickcut.server.peers import Peer
 from clickcut.server.pool import Steps
+from clickcut.server.quotas import StoreShares
 from clickcut.server.requests import apply_event, parameters_of, window_of
 from clickcut.server.session_store import HeldSession
 from clickcut.store import NO_EVENTS, Append, ConflictError, Create, Opening, Stored
@@ -47,11 +48,13 @@ class Durable(Volatile):
     Args:
         core: of the server.
         journal: where they are kept.
+        shares: of each token.
     """
 
-    def __init__(self, core: Core, journal: Journal) -> None:
+    def __init__(self, core: Core, journal: Journal, shares: StoreShares) -> None:
         super().__init__(core)
         self._journal = journal
+        self._shares = shares
 
     # ---- images
 
@@ -73,7 +76,7 @@ class Durable(Volatile):
 
     async def keep_image(self, owner: str, digest: str, data: bytes | bytearray) -> None:
         """See `Volatile.keep_image`."""
-        await self._journal.put_image(owner, digest, data)
+        await self._journal.put_image(owner, digest, data, self._shares.images(owner))
 
     # ---- sessions
 
@@ -83,8 +86,9 @@ class Durable(Volatile):
         if opening.HasField("window"):
             start.window.CopyFrom(opening.window)
         image = held.session.image.digest
-        stored = Opening(held.id, held.peer.owner, image, model, start.SerializeToString())
-        await self._journal.write(Create(stored))
+        owner = held.peer.owner
+        stored = Opening(held.id, owner, image, model, start.SerializeToString())
+        await self._journal.write(Create(stored, self._shares.sessions(owner)))
         held.epoch = 1
 
     async def find(self, session_id: str, peer: Peer) -> HeldSession:
@@ -143,7 +147,8 @@ class Durable(Volatile):
         event.ClearField("output")
         data = event.SerializeToString()
         try:
-            await self._journal.write(Append(held.id, held.epoch, held.events - 1, data))
+            share = self._shares.sessions(held.peer.owner)
+            await self._journal.write(Append(held.id, held.epoch, held.events - 1, data, share))
         except (StoreUnavailableError, ConflictError):
             held.unsure = True  # the write may be in the store all the same
             raise

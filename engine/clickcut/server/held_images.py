@@ -191,7 +191,7 @@ class HeldImages:
 
     def _reserved(self, image: PreparedImage) -> int:
         pixels = image.width * image.height
-        grown = image.pixels.nbytes + _CUT_BYTES * min(pixels, _CUT_PIXELS)
+        grown = image.scales.nbytes + _CUT_BYTES * min(pixels, _CUT_PIXELS)
         return min(grown, self._budget)  # a single one may take it all
 
 

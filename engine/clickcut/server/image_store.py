@@ -6,6 +6,7 @@ Used from the event loop only; decoding runs in the compute pool.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import re
 import time
@@ -14,11 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from clickcut import tracing
-from clickcut.errors import (
-    EventError,
-    ImageError,
-    ImageNotFoundError,
-)
+from clickcut.errors import ClickcutError, EventError, ImageError, ImageNotFoundError
 from clickcut.image_file.cancellation import Cancellation
 from clickcut.image_file.parts import Parts
 from clickcut.image_file.process import Decoder
@@ -30,6 +27,10 @@ from clickcut.server.pool import ComputePool
 from clickcut.server.quotas import Quotas, unlimited
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+
+COMPLETE_AFTER = 0.25
+"""Seconds after which an image that was decoded reduced is decoded in full, in the background: a
+first click that comes at once goes first, one that a person makes finds the full picture."""
 
 
 @dataclass(slots=True, eq=False)
@@ -70,6 +71,7 @@ class ImageStore(HeldImages):
         decoder: closed by its owner.
         decoding: extra memory for decoders.
         quotas: of tokens; None without.
+        complete_after: see `COMPLETE_AFTER`.
     """
 
     def __init__(
@@ -80,7 +82,10 @@ class ImageStore(HeldImages):
         decoder: Decoder | None = None,
         decoding: Allowance | None = None,
         quotas: Quotas | None = None,
+        complete_after: float = COMPLETE_AFTER,
     ) -> None:
+        self._complete_after = complete_after
+        self._completing: set[asyncio.Task[None]] = set()
         self._quotas = quotas or Quotas(unlimited)
         super().__init__(budget, self._quotas.limits_of)
         self.limits = limits
@@ -181,14 +186,19 @@ class ImageStore(HeldImages):
 
         def admit(image: Parts) -> AbstractContextManager[None]:
             self._quotas.take_pixels(owner, image.width * image.height)
+            return admit_full(image)
+
+        def admit_full(image: Parts) -> AbstractContextManager[None]:
             return self._decoding.taking(image.decode_bytes)
 
         def work() -> tuple[PreparedImage, float]:
             began = time.perf_counter()
             with tracing.span("decode", {"clickcut.file_bytes": len(data)}):
-                decoded = self._decoder.decode(data, self.limits, cancellation, window, admit)
+                opened = self._decoder.decode(
+                    data, self.limits, cancellation, window, admit, admit_full
+                )
                 key = image_key(digest, window, owner)
-                image = PreparedImage(decoded.pixels, digest, decoded.window, key)
+                image = PreparedImage(opened.scales, digest, opened.window, key)
             return image, 1e3 * (time.perf_counter() - began)
 
         return work
@@ -197,7 +207,28 @@ class ImageStore(HeldImages):
         (image, spent), queue = await self._pool.run(work, peer, continues=True)
         self._check_in_use(image.nbytes)
         self.trim(image.nbytes)
-        return Found(self._hold(image).image, False, queue, spent, had_turn=True)
+        held = self._hold(image).image
+        if not held.scales.is_complete:
+            task = asyncio.create_task(self._complete(held.key, peer))
+            self._completing.add(task)
+            task.add_done_callback(self._completed)
+        return Found(held, False, queue, spent, had_turn=True)
+
+    async def _complete(self, key: str, peer: Peer) -> None:
+        """Decode an image in full in a while, unless it has been let go of or needed before."""
+        await asyncio.sleep(self._complete_after)
+        held = self._held.get(key)
+        if held is None or held.image.scales.is_complete:
+            return
+        image = held.image
+        with contextlib.suppress(ClickcutError):  # no room now: decoded when it is needed
+            await self._pool.run(lambda: image.pixels, peer)
+        self.measure(image)
+
+    def _completed(self, task: asyncio.Task[None]) -> None:
+        self._completing.discard(task)
+        if not task.cancelled():
+            task.exception()  # mark as retrieved: the pool may be closed
 
     def _came(self, key: str, task: asyncio.Task[Found]) -> None:
         coming = self._coming.get(key)

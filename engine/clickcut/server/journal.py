@@ -79,9 +79,11 @@ class Journal:
 
     # ---- images
 
-    async def put_image(self, owner: str, digest: str, data: bytes | bytearray) -> None:
+    async def put_image(
+        self, owner: str, digest: str, data: bytes | bytearray, share: int | None
+    ) -> None:
         """See `Store.put_image`."""
-        await self._run(lambda: self._store.put_image(owner, digest, data))
+        await self._run(lambda: self._store.put_image(owner, digest, data, share))
         self._metrics.count_write("image", len(data))
 
     async def get_image(self, owner: str, digest: str) -> bytes | None:

@@ -10,11 +10,15 @@ from collections.abc import Callable, Iterator
 
 from clickcut.errors import BusyError
 from clickcut.server.token_file import TokenLimits
+from clickcut.store import Limits
 
 LimitsOf = Callable[[str], TokenLimits]
 """Return the limits of a token by its name."""
 
 _MINUTE = 60.0
+_MIB = 2**20
+_STORE_SHARE = 3 / 4
+"""Of the store for each token, unless its limits say otherwise: one alone cannot fill it."""
 _REQUEST_SECONDS = 0.05
 """After which a request of the token has probably ended."""
 
@@ -89,3 +93,30 @@ class Quotas:
             reason="megapixels of a token",
             retry_after=wait,
         )
+
+
+class StoreShares:
+    """How much of the store of sessions each token may use.
+
+    Args:
+        limits_of: present limits of a token.
+        limits: of the store.
+    """
+
+    def __init__(self, limits_of: LimitsOf, limits: Limits) -> None:
+        self._limits_of = limits_of
+        self._limits = limits
+
+    def sessions(self, owner: str) -> int | None:
+        """Return the maximum bytes of an owner's sessions; None without tokens: all of them."""
+        return _share(owner, self._limits_of(owner).store_mib, self._limits.max_bytes)
+
+    def images(self, owner: str) -> int | None:
+        """Return the maximum bytes of an owner's images; None without tokens: all of them."""
+        return _share(owner, self._limits_of(owner).store_image_mib, self._limits.max_image_bytes)
+
+
+def _share(owner: str, given: float | None, whole: int) -> int | None:
+    if not owner:
+        return None
+    return round(given * _MIB if given is not None else _STORE_SHARE * whole)

@@ -28,7 +28,7 @@ def image_info(image: PreparedImage, model: BundleMetadata | None = None) -> pb.
         digest=image.digest,
         model=model.name if model else "",
         model_version=model.version if model else "",
-        estimated_sigma=image.edges.sigma,
+        estimated_sigma=image.estimated_sigma,
         window=pb.Window(low=window.low, high=window.high) if window else None,
     )
 

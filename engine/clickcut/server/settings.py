@@ -211,7 +211,8 @@ class Settings(AccessSettings):
         1024,
         ge=1,
         le=1_048_576,
-        description="Maximum size of the SQLite file of --store, MiB; in Redis, set maxmemory.",
+        description="Maximum size of the SQLite file of --store, MiB; in Redis, set maxmemory. A "
+        "token has three quarters of it, unless the token file says otherwise.",
     )
     store_image_mib: int = Field(
         1024,

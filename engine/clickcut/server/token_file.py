@@ -50,12 +50,16 @@ class TokenLimits:
         images: held at once.
         requests: that wait or run at once.
         megapixels_per_minute: of images that are decoded.
+        store_mib: of its sessions in the store.
+        store_image_mib: of its images in the store.
     """
 
     sessions: int | None = None
     images: int | None = None
     requests: int | None = None
     megapixels_per_minute: float | None = None
+    store_mib: float | None = None
+    store_image_mib: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +214,8 @@ _LIMITS: dict[str, Callable[[str], float]] = {
     "images": int,
     "requests": int,
     "megapixels_per_minute": float,
+    "store_mib": float,
+    "store_image_mib": float,
 }
 
 

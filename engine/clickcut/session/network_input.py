@@ -20,7 +20,7 @@ from clickcut.images import PreparedImage
 from clickcut.maps import guidance_map
 from clickcut.region import Region
 from clickcut.resample import resize
-from clickcut.shrink import MIN_REDUCTION, shrink
+from clickcut.shrink import MIN_REDUCTION, shrink, shrink_box
 
 KEPT_INPUTS = 2
 """Number of buffers that a thread keeps, for the kinds of models used last."""
@@ -76,7 +76,10 @@ class NetworkInput:
 
     def _show_colours(self, image: PreparedImage, region: Region) -> None:
         size = self.buffer.shape[2]
-        if min(region.width, region.height) >= size and region.area >= MIN_REDUCTION * size**2:
+        side, reduced = min(region.width, region.height), image.scales.reduced
+        if reduced is not None and side >= reduced.factor * size:
+            scaled = shrink_box(reduced.pixels, reduced.box_of(region), (size, size))
+        elif side >= size and region.area >= MIN_REDUCTION * size**2:
             scaled = shrink(image.pixels, region, size)
         else:
             scaled = resize(image.pixels[region.slices], size)

@@ -19,8 +19,8 @@ from clickcut.images import PreparedImage
 from clickcut.parameters import Parameters
 from clickcut.region import Region, around_points, choose_region, first_region
 from clickcut.selection import Selection
-from clickcut.session import close_look
 from clickcut.session.box_prompt import BOX_PASSES
+from clickcut.session.close_look import CloseLook
 from clickcut.session.events import (
     BoxPrompt,
     Click,
@@ -33,7 +33,7 @@ from clickcut.session.events import (
 )
 from clickcut.session.prediction import RegionPrediction
 from clickcut.session.refinement import Refinement, blended, crop_around, depth_of
-from clickcut.session.state import Computed, State, Timings, probability, timed
+from clickcut.session.state import Computed, State, Timings, timed
 
 MAX_REPLAYED = 20
 """Maximum number of network passes when a click is moved or removed, without those for a box. Of
@@ -53,6 +53,7 @@ class Pipeline:
         self._image = image
         self._predictor = predictor
         self._prediction = RegionPrediction(image, predictor)
+        self._close_look = CloseLook(image, predictor.metadata, self._prediction)
         self._solver = solver
         self._sigma = 0.0
         self._edges: EdgePyramid = image.pyramid
@@ -163,9 +164,11 @@ class Pipeline:
         before, region = state.selection, self._region(state, prompts, state.region)
         begins = state.region is None and state.selection.box is None and prompts.box is None
         for look in range(policy.max_looks):
-            state = self._predict(state, region, prompts, timings)
+            state = self._prediction.state(state, region, prompts, timings)
             if begins and look == 0:
-                state = self._look_close(state, prompts, timings)
+                state = self._close_look.at_click(state, prompts, timings)
+            elif look == 0:
+                state = self._close_look.between_clicks(state, prompts, timings)
             state = self._decide(state, prompts, parameters, timings)
             if look + 1 == policy.max_looks or state.selection.box is None:
                 break
@@ -203,29 +206,6 @@ class Pipeline:
             state = replace(state, refinement=Refinement.of(crop, logits))
         return state
 
-    def _look_close(self, state: State, prompts: Prompts, timings: Timings) -> State:
-        """Return the first state, or a better one for a small object in a large image."""
-        metadata = self._predictor.metadata
-        clicked = [point for point, positive in prompts.points.items() if positive]
-        if not (metadata.region.zoom and clicked and state.logits is not None):
-            return state
-        near = close_look.windows(
-            self._image.width,
-            self._image.height,
-            clicked[-1],
-            metadata.input_size,
-            metadata.region.max_windows,
-        )
-        if not near or not close_look.is_unsure(probability(state.logits)):
-            return state
-        for region in near:
-            found = self._predict(State(), region, prompts, timings)
-            if found.logits is not None and close_look.shows_small_object(
-                probability(found.logits), region, clicked[-1]
-            ):
-                return found
-        return state
-
     def _decide(
         self, state: State, prompts: Prompts, parameters: Parameters, timings: Timings
     ) -> State:
@@ -254,10 +234,6 @@ class Pipeline:
             if prompts.excluded.box is not None:
                 mask &= ~prompts.excluded.inside(region)
             return replace(state, selection=Selection.of(mask, region.x0, region.y0))
-
-    def _predict(self, state: State, region: Region, prompts: Prompts, timings: Timings) -> State:
-        logits = self._prediction.logits(state, region, prompts, timings)
-        return State(state.selection, region, logits)
 
     def _region(self, state: State, prompts: Prompts, present: Region | None) -> Region:
         """Return the region of the next prediction.

@@ -27,6 +27,17 @@ class RegionPrediction:
         self._image = image
         self._predictor = predictor
 
+    def state(self, state: State, region: Region, prompts: Prompts, timings: Timings) -> State:
+        """Return a state with the logits of a region, its selection not yet decided.
+
+        Args:
+            state: the previous probability follows from it.
+            region: what the network sees.
+            prompts: in force.
+            timings: "maps" and "network" are added to.
+        """
+        return State(state.selection, region, self.logits(state, region, prompts, timings))
+
     def logits(
         self,
         state: State,

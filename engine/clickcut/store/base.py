@@ -26,12 +26,18 @@ from clickcut.errors import (
     UnavailableError,
 )
 
-FORMAT = 1
+FORMAT = 2
 """Version of what is stored. Stores of another version are refused, or not seen."""
 
+MIB = 2**20
 
 NO_EVENTS = 2**31
 """A position after all events, to load a session without them."""
+
+
+SESSION_BYTES, EVENT_BYTES = 512, 64
+"""What a session and an event count for in their owner's share, beside their contents: about what
+they take in the store without any."""
 
 
 class ConflictError(UnavailableError):
@@ -96,9 +102,15 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Create a session without events, epoch 1."""
+    """Create a session without events, epoch 1.
+
+    Attributes:
+        opening: of the session.
+        share: maximum bytes of all sessions of its owner; None: no limit of its own.
+    """
 
     opening: Opening
+    share: int | None = None
 
     @property
     def nbytes(self) -> int:
@@ -115,12 +127,14 @@ class Append:
         epoch: in which its writer loaded or created it.
         position: number of events before this one.
         event: opaque.
+        share: maximum bytes of all sessions of its owner; None: no limit of its own.
     """
 
     session_id: str
     epoch: int
     position: int
     event: bytes
+    share: int | None = None
 
     @property
     def nbytes(self) -> int:
@@ -157,8 +171,8 @@ class Store(Protocol):
         Returns:
             For each write its error, or None: `SessionNotFoundError` (no such session),
             `TakenOverError` (a later epoch has begun), `ConflictError` (another position),
-            `LimitError` (the session is too large), `ImageNotFoundError` (a new session's image is
-            not in the store), `StoreFullError`.
+            `LimitError` (the session is too large, or its owner's share is used up),
+            `ImageNotFoundError` (a new session's image is not in the store), `StoreFullError`.
         """
 
     def load(
@@ -173,10 +187,22 @@ class Store(Protocol):
             take: begin a new epoch, so that no other process can append to it any more.
         """
 
-    def put_image(self, owner: str, digest: str, data: bytes | bytearray) -> None:
-        """Keep an image file; prune the longest unused ones to make room.
+    def put_image(
+        self, owner: str, digest: str, data: bytes | bytearray, share: int | None = None
+    ) -> None:
+        """Keep an image file; prune unused ones to make room, the longest unused first.
+
+        Beyond a share those of the owner give way, else first those of the owner that has the most
+        bytes.
+
+        Args:
+            owner: of the image.
+            digest: of the file.
+            data: the file.
+            share: maximum bytes of all images of this owner; None: no limit of its own.
 
         Raises:
+            LimitError: images of the owner's sessions fill its share.
             StoreFullError: images of sessions in the store fill the room for images.
         """
 
@@ -221,7 +247,7 @@ def conflict(expected: int, found: int) -> ConflictError:
 def too_large(limit: int) -> LimitError:
     """Return the error of a session whose events exceed their limit."""
     return LimitError(
-        f"the events of a session take at most {limit / 2**20:g} MiB in the store: open another "
+        f"the events of a session take at most {limit / MIB:g} MiB in the store: open another "
         "session, or start the server with a larger --store-session-mib",
         reason="stored session",
     )
@@ -235,9 +261,28 @@ def image_missing(digest: str) -> ImageNotFoundError:
 def images_full(limit: int) -> StoreFullError:
     """Return the error of an image that has no room beside those of stored sessions."""
     return StoreFullError(
-        f"images of open sessions fill the store (at most {limit >> 20} MiB): close sessions, or "
-        "start the server with a larger --store-image-mib",
+        f"the store has no room for the image beside those of open sessions (together at most "
+        f"{limit / MIB:g} MiB): close sessions, or start the server with a larger "
+        "--store-image-mib",
         reason="store",
+    )
+
+
+def share_used(share: int) -> LimitError:
+    """Return the error of a session or event for which its owner's share has no room."""
+    return LimitError(
+        f"the sessions of your token take at most {share / MIB:g} MiB in the store: close some, or "
+        "have its limit `store-mib` raised",
+        reason="stored sessions of a token",
+    )
+
+
+def image_share_used(share: int) -> LimitError:
+    """Return the error of an image for which its owner's share has no room."""
+    return LimitError(
+        f"the store has no room for the image beside those of your token's open sessions (together "
+        f"at most {share / MIB:g} MiB): close sessions, or have its limit `store-image-mib` raised",
+        reason="stored images of a token",
     )
 
 

@@ -7,19 +7,27 @@ different slots.
 
 from __future__ import annotations
 
-import hashlib
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from clickcut.errors import ClickcutError, StoreError, StoreFullError, StoreUnavailableError
 from clickcut.store import base, redis_scripts
-from clickcut.store.base import FORMAT, Append, Create, Limits, Opening, Stored, Write, owner_key
+from clickcut.store.base import (
+    EVENT_BYTES,
+    SESSION_BYTES,
+    Append,
+    Create,
+    Drop,
+    Limits,
+    Opening,
+    Stored,
+    Write,
+    owner_key,
+)
+from clickcut.store.redis_images import PREFIX, RedisImages, image_name, share_argument
 
-_log = logging.getLogger(__name__)
-
-_PREFIX = f"clickcut:{FORMAT}:"
+_CHARGES, _SESSION_BYTES = f"{PREFIX}charges", f"{PREFIX}session-bytes"
 
 
 def _client(url: str, timeout: float) -> Any:
@@ -56,6 +64,7 @@ class RedisStore:
         self._limits = limits
         self._expiry = max(1, round(1000 * limits.seconds))
         self._redis = _client(url, limits.timeout)
+        self._images = RedisImages(self._redis, self._named_errors, limits, name)
         try:
             with self._named_errors():
                 self._redis.ping()
@@ -100,14 +109,17 @@ class RedisStore:
         """Add a write to a pipeline."""
         if isinstance(write, Create):
             opening = write.opening
-            image = _image(opening.owner, opening.image)
+            image = image_name(opening.owner, opening.image)
+            owner = owner_key(opening.owner)
             pipeline.eval(
                 redis_scripts.CREATE,
-                4,
-                f"{_PREFIX}session:{opening.session_id}",
-                f"{_PREFIX}image:{image}",
-                f"{_PREFIX}images",
-                f"{_PREFIX}uses:{image}",
+                6,
+                f"{PREFIX}session:{opening.session_id}",
+                f"{PREFIX}image:{image}",
+                f"{PREFIX}images:{owner}",
+                f"{PREFIX}uses:{image}",
+                _CHARGES,
+                _SESSION_BYTES,
                 opening.session_id,
                 opening.owner,
                 opening.image,
@@ -115,22 +127,31 @@ class RedisStore:
                 opening.start,
                 image,
                 self._expiry,
+                owner,
+                SESSION_BYTES + write.nbytes,
+                share_argument(write.share),
             )
             return
         keys = self._session_keys(write.session_id)
         if isinstance(write, Append):
             pipeline.eval(
                 redis_scripts.APPEND,
-                2,
+                4,
                 *keys,
+                _CHARGES,
+                _SESSION_BYTES,
                 write.epoch,
                 write.position,
                 write.event,
                 self._limits.max_session_bytes,
                 self._expiry,
+                write.session_id,
+                EVENT_BYTES,
+                share_argument(write.share),
             )
         else:
-            pipeline.eval(redis_scripts.DROP, 2, *keys, write.session_id, f"{_PREFIX}uses:")
+            names = *keys, _CHARGES, _SESSION_BYTES
+            pipeline.eval(redis_scripts.DROP, 4, *names, write.session_id, f"{PREFIX}uses:")
 
     def _outcome(self, write: Write, answer: Any) -> ClickcutError | None:
         """Return the error that an answer of a script stands for."""
@@ -145,82 +166,45 @@ class RedisStore:
             return base.taken_over()
         if said == "large":
             return base.too_large(self._limits.max_session_bytes)
+        if said == "share" and not isinstance(write, Drop):
+            return base.share_used(write.share or 0)
         if said.startswith("at ") and isinstance(write, Append):
             return base.conflict(write.position, int(said[3:]))
         return base.not_found()
 
     def _session_keys(self, session_id: str) -> tuple[str, str]:
-        return f"{_PREFIX}session:{session_id}", f"{_PREFIX}events:{session_id}"
+        return f"{PREFIX}session:{session_id}", f"{PREFIX}events:{session_id}"
 
     # ---- images
 
-    def put_image(self, owner: str, digest: str, data: bytes | bytearray) -> None:
+    def put_image(
+        self, owner: str, digest: str, data: bytes | bytearray, share: int | None = None
+    ) -> None:
         """See `Store.put_image`."""
-        if self.touch_image(owner, digest):
-            return
-        name, limit = _image(owner, digest), self._limits.max_image_bytes
-        for _ in range(2):
-            with self._named_errors():
-                answer = self._redis.eval(
-                    redis_scripts.PUT_IMAGE,
-                    3,
-                    f"{_PREFIX}image:{name}",
-                    f"{_PREFIX}images",
-                    f"{_PREFIX}sizes",
-                    name,
-                    memoryview(data),
-                    limit,
-                )
-            if answer == b"ok":
-                return
-            self._prune_images(len(data))
-        raise base.images_full(limit)
+        self._images.put(owner, digest, data, share)
 
     def get_image(self, owner: str, digest: str) -> bytes | None:
         """See `Store.get_image`."""
-        if not self.touch_image(owner, digest):
-            return None
-        with self._named_errors():
-            data: bytes | None = self._redis.get(f"{_PREFIX}image:{_image(owner, digest)}")
-        if data is not None and hashlib.sha256(data).hexdigest() != digest:
-            _log.error("the image %s in %s is damaged; it is not used", digest, self._name)
-            return None
-        return data
+        return self._images.get(owner, digest)
 
     def touch_image(self, owner: str, digest: str) -> bool:
         """See `Store.touch_image`."""
-        name = _image(owner, digest)
-        with self._named_errors():
-            found = self._redis.eval(
-                redis_scripts.TOUCH_IMAGE, 2, f"{_PREFIX}image:{name}", f"{_PREFIX}images", name
-            )
-        return bool(found)
-
-    def _prune_images(self, wanted: int) -> None:
-        """Remove images of no session: until `wanted` bytes are free, and all expired ones."""
-        offset = freed = 0
-        while True:
-            with self._named_errors():
-                found = self._redis.eval(
-                    redis_scripts.PRUNE_IMAGES,
-                    2,
-                    f"{_PREFIX}images",
-                    f"{_PREFIX}sizes",
-                    _PREFIX,
-                    max(0, wanted - freed),
-                    self._limits.seconds,
-                    offset,
-                )
-            if found[1] < 0:
-                return
-            freed, offset = freed + found[0], offset + found[1]
+        return self._images.touch(owner, digest)
 
     # ---- the rest
 
     def prune(self) -> int:
         """See `Store.prune`; Redis itself removes expired sessions."""
-        self._prune_images(0)
-        return 0
+        self._images.prune()
+        cursor = 0
+        while True:
+            with self._named_errors():
+                cursor, charges = self._redis.hscan(_CHARGES, cursor, count=1000)
+                if charges:
+                    keys = _CHARGES, _SESSION_BYTES, f"{PREFIX}session:"
+                    self._redis.eval(redis_scripts.FORGET, 3, *keys, *charges)
+            if cursor == 0:
+                return 0
 
     def describe(self) -> str:
         """See `Store.describe`."""
@@ -237,7 +221,15 @@ class RedisStore:
                 "lost when Redis restarts; set appendonly yes"
             )
         policy = str(facts.get("maxmemory_policy", "noeviction"))
-        if int(facts.get("maxmemory", 0)) and policy != "noeviction":
+        room, wanted = int(facts.get("maxmemory", 0)), self._limits.max_bytes
+        wanted += self._limits.max_image_bytes
+        if 0 < room < wanted:
+            found.append(
+                f"the store {self._name} may be full (maxmemory, {room >> 20} MiB) before a limit "
+                f"of this server is reached (--store-mib and --store-image-mib, {wanted >> 20} MiB "
+                "together): images may take the room of events; lower these, or raise maxmemory"
+            )
+        if room and policy != "noeviction":
             found.append(
                 f"the store {self._name} evicts keys when its memory is full (maxmemory-policy "
                 f"{policy}), and with them sessions that clients rely on; set noeviction"
@@ -271,8 +263,3 @@ class RedisStore:
         return StoreUnavailableError(
             f"the store {self._name} cannot be used at the moment ({text}); try again"
         )
-
-
-def _image(owner: str, digest: str) -> str:
-    """Return the name of an image within the keys."""
-    return f"{owner_key(owner)}:{digest}"

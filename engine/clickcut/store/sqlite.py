@@ -10,13 +10,23 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from clickcut.errors import ClickcutError, StoreFullError, StoreUnavailableError
 from clickcut.store import base
-from clickcut.store.base import Append, Create, Limits, Opening, Stored, Write
+from clickcut.store.base import (
+    EVENT_BYTES,
+    SESSION_BYTES,
+    Append,
+    Create,
+    Limits,
+    Opening,
+    Stored,
+    Write,
+)
 from clickcut.store.clock import StoreClock
 from clickcut.store.image_files import ImageFiles
 from clickcut.store.sqlite_file import PAGE, SqliteFile
@@ -88,13 +98,15 @@ class SqliteStore:
         if isinstance(write, Append):
             return self._append(db, write)
         if isinstance(write, Create):
-            return self._create(db, write.opening)
+            return self._create(db, write)
         db.execute("DELETE FROM events WHERE session = ?", (write.session_id,))
         db.execute("DELETE FROM sessions WHERE id = ?", (write.session_id,))
         return None
 
-    def _create(self, db: sqlite3.Connection, opening: Opening) -> ClickcutError | None:
-        used = self._clock.now()
+    def _create(self, db: sqlite3.Connection, write: Create) -> ClickcutError | None:
+        opening, used = write.opening, self._clock.now()
+        if self._exceeds(db, opening.owner, SESSION_BYTES + write.nbytes, write.share):
+            return base.share_used(write.share or 0)
         found = db.execute(
             "UPDATE images SET used = ? WHERE owner = ? AND digest = ?",
             (used, opening.owner, opening.image),
@@ -107,11 +119,11 @@ class SqliteStore:
 
     def _append(self, db: sqlite3.Connection, write: Append) -> ClickcutError | None:
         row = db.execute(
-            "SELECT epoch, position, nbytes FROM sessions WHERE id = ?", (write.session_id,)
+            "SELECT owner, epoch, position, nbytes FROM sessions WHERE id = ?", (write.session_id,)
         ).fetchone()
         if row is None:
             return base.not_found()
-        epoch, position, nbytes = row
+        owner, epoch, position, nbytes = row
         if epoch != write.epoch:
             return base.taken_over()
         if position == write.position + 1 and self._is_last(db, write):
@@ -121,12 +133,21 @@ class SqliteStore:
         nbytes += len(write.event)
         if nbytes > self._limits.max_session_bytes:
             return base.too_large(self._limits.max_session_bytes)
+        if self._exceeds(db, owner, EVENT_BYTES + len(write.event), write.share):
+            return base.share_used(write.share or 0)
         db.execute("INSERT INTO events VALUES (?, ?, ?)", (write.session_id, position, write.event))
         db.execute(
             "UPDATE sessions SET position = position + 1, nbytes = ?, used = ? WHERE id = ?",
             (nbytes, self._clock.now(), write.session_id),
         )
         return None
+
+    def _exceeds(self, db: sqlite3.Connection, owner: str, wanted: int, share: int | None) -> bool:
+        """Return whether an owner's sessions would exceed its share with `wanted` more bytes."""
+        if share is None:
+            return False
+        row = db.execute("SELECT nbytes FROM owners WHERE owner = ?", (owner,)).fetchone()
+        return (row[0] if row else 0) + wanted > share
 
     def _is_last(self, db: sqlite3.Connection, write: Append) -> bool:
         """Return whether a write is in the store already, as the last event of its session."""
@@ -138,14 +159,16 @@ class SqliteStore:
 
     # ---- images
 
-    def put_image(self, owner: str, digest: str, data: bytes | bytearray) -> None:
+    def put_image(
+        self, owner: str, digest: str, data: bytes | bytearray, share: int | None = None
+    ) -> None:
         """See `Store.put_image`."""
         with self._writing() as db:
             known = db.execute(
                 "SELECT nbytes FROM images WHERE owner = ? AND digest = ?", (owner, digest)
             ).fetchone()
             if known is None:
-                self._make_room(db, len(data))
+                self._make_room(db, owner, len(data), share)
             db.execute(
                 "INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?)",
                 (owner, digest, len(data), self._clock.now()),
@@ -166,22 +189,41 @@ class SqliteStore:
             )
         return bool(found.rowcount) and self._images.has(owner, digest)
 
-    def _make_room(self, db: sqlite3.Connection, wanted: int) -> None:
-        """Prune images of no session, the longest unused first, until `wanted` bytes fit."""
-        held = int(db.execute("SELECT coalesce(sum(nbytes), 0) FROM images").fetchone()[0])
-        room = self._limits.max_image_bytes - wanted
-        spare = db.execute(
-            f"SELECT owner, digest, nbytes FROM images WHERE {_UNUSED} ORDER BY used"
-        )
-        pruned = []
-        while held > room and (found := spare.fetchone()) is not None:
-            owner, digest, nbytes = found
-            pruned.append((owner, digest))
-            held -= nbytes
-        if held > room:
-            raise base.images_full(self._limits.max_image_bytes)
-        for owner, digest in pruned:
-            self._forget(db, owner, digest)
+    def _make_room(
+        self, db: sqlite3.Connection, owner: str, wanted: int, share: int | None
+    ) -> None:
+        """Prune images of no session until `wanted` bytes fit; see `Store.put_image`."""
+        sums = db.execute("SELECT owner, sum(nbytes) FROM images GROUP BY owner")
+        held: Counter[str] = Counter(dict(sums.fetchall()))
+        pruned: list[tuple[str, str]] = []
+        spare: dict[str, list[tuple[str, int]]] = {}
+
+        def prune_one(of: str) -> bool:
+            if of not in spare:  # the one to prune first comes last
+                spare[of] = db.execute(
+                    f"SELECT digest, nbytes FROM images WHERE owner = ? AND {_UNUSED}"
+                    " ORDER BY used DESC",
+                    (of,),
+                ).fetchall()
+            if not spare[of]:
+                return False
+            digest, nbytes = spare[of].pop()
+            pruned.append((of, digest))
+            held[of] -= nbytes
+            return True
+
+        while share is not None and held[owner] + wanted > share:
+            if not prune_one(owner):
+                raise base.image_share_used(share)
+        owners = set(held)
+        while held.total() + wanted > self._limits.max_image_bytes:
+            if not owners:
+                raise base.images_full(self._limits.max_image_bytes)
+            largest = max(owners, key=held.__getitem__)
+            if not prune_one(largest):
+                owners.remove(largest)
+        for of, digest in pruned:
+            self._forget(db, of, digest)
 
     def _forget(self, db: sqlite3.Connection, owner: str, digest: str) -> None:
         db.execute("DELETE FROM images WHERE owner = ? AND digest = ?", (owner, digest))

@@ -15,7 +15,7 @@ from contextlib import closing
 from pathlib import Path
 
 from clickcut.errors import StoreError
-from clickcut.store.base import FORMAT
+from clickcut.store.base import EVENT_BYTES, FORMAT, SESSION_BYTES
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +30,15 @@ _ID_AT = 68
 """Offset of the application id in the file's header: https://www.sqlite.org/fileformat.html."""
 
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_TABLES = ("clock", "sessions", "events", "images")
+_TABLES = ("clock", "owners", "sessions", "events", "images")
+
+
+def _cost(row: str) -> str:
+    """Return what a session counts for in its owner's share."""
+    return (
+        f"({SESSION_BYTES} + length({row}.start) + {row}.nbytes + {EVENT_BYTES} * {row}.position)"
+    )
+
 
 _SCHEMA = (
     "CREATE TABLE clock (seconds REAL NOT NULL)",
@@ -40,6 +48,16 @@ _SCHEMA = (
     " nbytes INTEGER NOT NULL, used REAL NOT NULL) WITHOUT ROWID",
     "CREATE INDEX sessions_by_image ON sessions (owner, image)",
     "CREATE INDEX sessions_by_use ON sessions (used)",
+    # Kept by triggers: sessions are removed in several ways, many at once.
+    "CREATE TABLE owners (owner TEXT PRIMARY KEY, nbytes INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TRIGGER session_created AFTER INSERT ON sessions BEGIN"
+    f" INSERT INTO owners VALUES (NEW.owner, {_cost('NEW')})"
+    " ON CONFLICT (owner) DO UPDATE SET nbytes = nbytes + excluded.nbytes; END",
+    "CREATE TRIGGER session_grown AFTER UPDATE OF position, nbytes ON sessions BEGIN"
+    f" UPDATE owners SET nbytes = nbytes + {_cost('NEW')} - {_cost('OLD')}"
+    " WHERE owner = NEW.owner; END",
+    "CREATE TRIGGER session_removed AFTER DELETE ON sessions BEGIN"
+    f" UPDATE owners SET nbytes = nbytes - {_cost('OLD')} WHERE owner = OLD.owner; END",
     "CREATE TABLE events (session TEXT NOT NULL, position INTEGER NOT NULL, event BLOB NOT NULL,"
     " PRIMARY KEY (session, position)) WITHOUT ROWID",
     "CREATE TABLE images (owner TEXT NOT NULL, digest TEXT NOT NULL, nbytes INTEGER NOT NULL,"
