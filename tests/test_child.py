@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -10,12 +9,20 @@ import sys
 from pathlib import Path
 
 import pytest
-from server.harness import DEADLINE, server_environment, wait_until, write_bundle
+from server.harness import (
+    DEADLINE,
+    has_ended,
+    server_environment,
+    wait_until,
+    write_bundle,
+)
 
 pytestmark = pytest.mark.slow
 
 PARENT = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # `nohup ... &` has both ignored
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from clickcut.cli import main
 import clickcut.commands.demo as demo
 def run(out):
@@ -48,15 +55,6 @@ def children(parent: int) -> list[int]:
     return [int(word) for word in task.read_text().split()]
 
 
-def is_gone(process_id: int) -> bool:
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return True
-    # Ended, and not yet collected by whoever inherited it.
-    return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_bundle(tmp_path_factory.mktemp("model") / "toy.onnx")
@@ -70,11 +68,11 @@ def test_a_server_ends_with_the_command(model: Path, number: str) -> None:
     output, errors = process.communicate(timeout=DEADLINE)
     assert process.returncode != 0, output
     assert "Traceback" not in errors
-    wait_until(lambda: is_gone(child), "the server has ended")
+    wait_until(lambda: has_ended(child), "the server has ended")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_server_ends_with_a_command_that_fails(model: Path) -> None:
     process, child = start(model, "raise RuntimeError('it fails')")
     assert "it fails" in process.communicate(timeout=DEADLINE)[1]
-    wait_until(lambda: is_gone(child), "the server has ended")
+    wait_until(lambda: has_ended(child), "the server has ended")

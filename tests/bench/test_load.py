@@ -147,7 +147,7 @@ def test_a_refused_step_is_tried_again_and_counted(monkeypatch: pytest.MonkeyPat
     import time
 
     async def play() -> None:
-        player = Annotator(3, "localhost:1", [sequence], 0.4, time.perf_counter(), events.append)
+        player = Annotator(3, "localhost:1", [sequence], 2.0, time.perf_counter(), events.append)
         await player.play([Visit(0, 0, steps, False)])
         assert player.ended == 3
 

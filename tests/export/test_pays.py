@@ -31,7 +31,7 @@ class Blind(FakePredictor):
 
 class Slow(FakePredictor):
     def predict(self, batch):
-        time.sleep(0.02)
+        time.sleep(0.1)
         return super().predict(batch)
 
 
@@ -70,7 +70,7 @@ def test_an_empty_set_is_refused():
 
 def test_times_are_of_the_right_model():
     speed = compare_speed(Slow(), FakePredictor(), inputs(1)[0], rounds=5)
-    assert speed.before >= 20
+    assert speed.before >= 100
     assert speed.after < speed.before
 
 

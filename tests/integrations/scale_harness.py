@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import psutil
-from server.harness import server_environment, wait_until
+from server.harness import DEADLINE, server_environment, wait_until
 
 START_SECONDS = 400.0
 """Ray, its workers and the kernels start within this on a busy machine."""
@@ -91,17 +91,17 @@ class Scaled:
             started = self.descendants()
             self.process.send_signal(signal.SIGINT)
             try:
-                self.process.wait(60)
+                self.process.wait(START_SECONDS)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
             self._descendants = started
-        _, left = psutil.wait_procs(self._descendants, timeout=20)
+        _, left = psutil.wait_procs(self._descendants, timeout=DEADLINE)
         left = [process for process in left if not is_zombie(process)]
         for process in left:
             process.kill()
         for reader in self._readers:
-            reader.join(20)
+            reader.join(DEADLINE)
         for pipe in (self.process.stdout, self.process.stderr):
             assert pipe is not None
             pipe.close()

@@ -183,17 +183,18 @@ def test_what_is_no_image(client: Client) -> None:
         Interactor(client).mask(b"no image", Prompts.of([A], []))
 
 
-def test_an_engine_that_goes_and_comes_back(bundle: Path) -> None:
-    with ServerProcess(bundle) as first:
-        port = first.address.rpartition(":")[2]
-        with Client(first.address, timeout=30, retry_seconds=0.2) as client:
-            interactor = Interactor(client)
-            interactor.mask(IMAGE, Prompts.of([A], []))
-            first.kill()
-            with pytest.raises(UnreachableError, match="no connection to a server at"):
-                interactor.mask(IMAGE, Prompts.of([A], [B]))
-            with ServerProcess(bundle, address=f"127.0.0.1:{port}"):
-                found = interactor.mask(IMAGE, Prompts.of([A], [B]))
-                wanted = expected(client, (80, 60, True), (30, 20, False))
-                interactor.close()
+def test_an_engine_that_goes_and_comes_back(bundle: Path, free_address: str) -> None:
+    with (
+        ServerProcess(bundle, address=free_address) as first,
+        Client(free_address, retry_seconds=0.2) as client,
+    ):
+        interactor = Interactor(client)
+        interactor.mask(IMAGE, Prompts.of([A], []))
+        first.kill()
+        with pytest.raises(UnreachableError, match="no connection to a server at"):
+            interactor.mask(IMAGE, Prompts.of([A], [B]))
+        with ServerProcess(bundle, address=free_address):
+            found = interactor.mask(IMAGE, Prompts.of([A], [B]))
+            wanted = expected(client, (80, 60, True), (30, 20, False))
+            interactor.close()
     assert np.array_equal(found, wanted)

@@ -18,7 +18,7 @@ pytest.importorskip("ray", reason="Ray Serve is not installed (extra scale)")
 pytest.importorskip("psutil")
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from integrations.scale_harness import Scaled, dying_worker
+from integrations.scale_harness import START_SECONDS, Scaled, dying_worker
 from store.stores import RedisServer
 
 from clickcut.backends import load_predictor
@@ -161,7 +161,7 @@ def test_a_killed_replica_loses_nothing(scaled: Scaled, models: Path, store: str
         assert [session.num_clicks for session in sessions] == [len(CLICKS)] * len(sessions)
         if store != "memory":  # resumed from the store by the other replica, not replayed
             assert [session.id for session in sessions] == ids
-        wait_until(lambda: len(scaled.replicas()) == 2, "the replica is replaced", 120)
+        wait_until(lambda: len(scaled.replicas()) == 2, "the replica is replaced", START_SECONDS)
 
 
 def test_a_new_model_takes_over_and_open_sessions_keep_theirs(scaled: Scaled, models: Path) -> None:

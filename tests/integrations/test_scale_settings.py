@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
-from server.harness import server_environment
+from server.harness import reserved_address, server_environment
 
 from clickcut.server.core import Core
 from clickcut.server.edge import Edge
@@ -60,13 +60,12 @@ def test_a_model_that_cannot_be_used_ends_it_before_ray_starts(tmp_path: Path) -
 def test_a_store_that_does_not_answer_ends_it_before_ray_starts() -> None:
     pytest.importorskip("ray")
     pytest.importorskip("redis")
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    ended = run("", "up", CLICKCUT_STORE=f"redis://127.0.0.1:{port}/0")
+    with reserved_address() as address:  # nobody listens there
+        ended = run("", "up", CLICKCUT_STORE=f"redis://{address}/0")
     assert ended.returncode == 2
     assert "Ray" not in ended.stdout
     (line,) = ended.stderr.splitlines()
-    assert f"127.0.0.1:{port}" in line
+    assert address in line
 
 
 def test_replicas_cannot_share_a_file() -> None:

@@ -44,6 +44,15 @@ def wait_until(happened: Callable[[], bool], what: str, seconds: float = DEADLIN
         time.sleep(0.01)
 
 
+def has_ended(process_id: int) -> bool:
+    """Whether a process is gone, or ended and not yet collected by whoever inherited it. Linux."""
+    try:
+        text = Path(f"/proc/{process_id}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return text.rpartition(")")[2].split()[0] in "ZX"
+
+
 @contextlib.contextmanager
 def reserved_address() -> Iterator[str]:
     """An address on loopback where servers can listen one after another, and no other program.

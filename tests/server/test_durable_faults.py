@@ -201,9 +201,8 @@ def test_a_full_disk(bundle: Path, tmp_path: Path, plain: RawStream) -> None:
 
 
 def test_redis_gone_and_back(bundle: Path, tmp_path: Path, plain: RawStream) -> None:
-    redis = RedisServer(tmp_path)
     with (
-        redis,
+        RedisServer(tmp_path) as redis,
         ServerProcess(bundle, store=redis.url) as server,
         Client(server.address, timeout=DEADLINE, retry_seconds=DEADLINE) as client,
         RawStream(server.address) as raw,

@@ -241,7 +241,8 @@ def test_a_flood_ends_in_refusals(bundle: Path) -> None:
         # How many get through depends on the machine; that it serves on is checked below.
         assert ends["RESOURCE_EXHAUSTED"]
         assert set(ends) <= {"OK", "RESOURCE_EXHAUSTED", "UNAVAILABLE"}, ends
-        assert memory_of(server, "VmHWM") < limit * MIB
+        peak = memory_of(server, "VmHWM") // MIB
+        assert peak < limit, f"{peak} MiB of {limit}, {idle // MIB} of them idle; {ends}"
         wait_until(lambda: gauge(server, "clickcut_unfinished") == 0, "all is computed")
         with RawStream(server.address) as raw:  # and it serves on
             wait_until(lambda: opens(server), "there is room again")

@@ -330,7 +330,9 @@ def test_decoding_stops_when_no_one_waits_any_more(gone: int) -> None:
         store = ImageStore(10**9, ImageLimits(), pool, decoder)
         waiting = [asyncio.create_task(store.add(FILES[0])) for _ in range(2)]
         await asyncio.to_thread(decoder.begun.wait)
-        await asyncio.sleep(0.05)  # until both wait for it
+        (coming,) = store._coming.values()
+        while coming.waiting < 2:
+            await asyncio.sleep(0.01)
         for task in waiting[:gone]:
             task.cancel()
         if gone == 1:

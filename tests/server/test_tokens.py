@@ -369,7 +369,7 @@ def test_health_and_metrics_need_none(guarded: ServerProcess) -> None:
         request = health_pb2.HealthCheckRequest()
         reply = health_pb2_grpc.HealthStub(channel).Check(request, timeout=DEADLINE)
         assert reply.status == health_pb2.HealthCheckResponse.SERVING
-    assert gauge(guarded, "clickcut_unfinished") == 0
+    wait_until(lambda: gauge(guarded, "clickcut_unfinished") == 0, "nothing is computed")
 
 
 @pytest.mark.slow

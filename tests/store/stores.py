@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from server.harness import wait_until
+from server.harness import reserved_address, wait_until
 
 from clickcut.store import Limits, Opening
 
@@ -18,7 +18,7 @@ LIMITS = Limits(
     max_bytes=64 * 2**20,
     max_image_bytes=2**20,
     max_session_bytes=2**16,
-    timeout=2.0,
+    timeout=30.0,
 )
 
 
@@ -43,8 +43,8 @@ class RedisServer:
         if program is None:
             pytest.skip("redis-server is not installed")
         pytest.importorskip("redis")
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self._address = reserved_address()
+        self.port = int(self._address.__enter__().split(":")[1])
         self._words = [
             *(program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder)),
             *("--save", "", "--appendonly", "yes", "--appendfsync", "always", *options),
@@ -81,3 +81,4 @@ class RedisServer:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+        self._address.__exit__(None, None, None)

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from server.harness import wait_until
 from store.stores import LIMITS, RedisServer, digest_of, opening
 
 from clickcut.errors import StoreError, StoreFullError, StoreUnavailableError
@@ -254,16 +255,19 @@ while True:
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
 def test_a_writer_killed_at_any_moment_loses_nothing(tmp_path: Path, kind: str) -> None:
-    redis = RedisServer(tmp_path) if kind == "redis" else None
-    url = redis.url if redis else f"sqlite:{tmp_path}/s.db"
+    with RedisServer(tmp_path) if kind == "redis" else nullcontext() as redis:
+        kill_a_writer(redis, redis.url if redis else f"sqlite:{tmp_path}/s.db")
+
+
+def kill_a_writer(redis: RedisServer | None, url: str) -> None:
     code = KILLED.format(tests=str(Path(__file__).parents[1]), url=url)
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
-        while int(writer.stdout.readline()) < 50:
+        while int(line := writer.stdout.readline()) < 50:
             pass
         time.sleep(0.03)
         writer.kill()
-        acknowledged = int(writer.stdout.read().split(b"\n")[-2])
+        acknowledged = int((line + writer.stdout.read()).split(b"\n")[-2])
     if redis:
         redis.kill()  # as well: it keeps an append-only file
         redis.start()
@@ -272,8 +276,6 @@ def test_a_writer_killed_at_any_moment_loses_nothing(tmp_path: Path, kind: str) 
         assert found is not None
         assert acknowledged <= found.position <= acknowledged + 1
         assert found.events == [b"%d" % at for at in range(found.position)]
-    if redis:
-        redis.kill()
 
 
 def test_a_damaged_image_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -356,8 +358,7 @@ def test_a_full_redis(tmp_path: Path) -> None:
 
 
 def test_redis_gone_and_back(tmp_path: Path) -> None:
-    redis = RedisServer(tmp_path)
-    with redis, closing(opened(redis.url, QUICK)) as store:
+    with RedisServer(tmp_path) as redis, closing(opened(redis.url)) as store:
         with_a_session(store)
         redis.kill()
         for work in (
@@ -384,7 +385,7 @@ def test_no_redis_at_the_start_and_passwords_are_not_shown(tmp_path: Path) -> No
                 opened(wrong)
             assert "wrong" not in str(refused.value)
     with pytest.raises(StoreError, match="is Redis running there"):
-        opened(url.format("secret"), QUICK)
+        opened(url.format("secret"))
 
 
 @pytest.mark.parametrize(
@@ -406,13 +407,17 @@ def test_a_redis_that_may_lose_sessions(
 
 
 def test_redis_expires_sessions_and_their_images(tmp_path: Path) -> None:
-    limits = replace(LIMITS, seconds=0.3)
-    with RedisServer(tmp_path) as redis, closing(opened(redis.url, limits)) as store:
-        with_a_session(store)
-        assert store.load("one", "", take=True) is not None
-        time.sleep(0.6)
-        assert store.load("one", "") is None
-        time.sleep(1.5)  # the last use of an image is known to the second
+    brief = replace(LIMITS, seconds=0.3)
+    with (
+        RedisServer(tmp_path) as redis,
+        closing(opened(redis.url)) as lasting,
+        closing(opened(redis.url, brief)) as store,
+    ):
+        with_a_session(lasting)
+        assert has_the_session(lasting)
+        assert store.commit([Append("one", 1, 1, b"its time runs from now on")]) == [None]
+        wait_until(lambda: store.load("one", "") is None, "the session expires")
+        time.sleep(2.0)  # the last use of an image is known to the second
         store.prune()
         assert not store.touch_image("", digest_of(b"image"))
         assert counts_no_session(store)
