@@ -17,6 +17,8 @@ def bundle_metadata(model: ModelConfig, zoom: bool, **fields: Any) -> BundleMeta
         zoom: whether it was trained on crops around objects, and so expects them.
         fields: of the metadata, instead of the defaults.
     """
+    # Measured for models that see their previous probability (benchmarks/results/regions.md).
+    small = {"min_side": 96, "narrow": 1.5} if model.previous else {"min_side": 128}
     return BundleMetadata.model_validate(
         {
             "metadata_version": METADATA_VERSION,
@@ -28,7 +30,7 @@ def bundle_metadata(model: ModelConfig, zoom: bool, **fields: Any) -> BundleMeta
             "guidance": {"encoding": model.encoding, "radius": model.radius},
             "pixel_scale": PIXEL_SCALE,
             "pixel_offset": PIXEL_OFFSET,
-            "region": {"zoom": zoom, "expansion": 1.4, "min_side": 128},
+            "region": {"zoom": zoom, "expansion": 1.4, **small},
             "cut": {"cut_lambda": 1.0, "cut_sigma": 0.0, "seed_radius": 5.0, "threshold": 0.5},
             "training": {},
             "accuracy": {},
