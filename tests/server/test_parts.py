@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
 
 import pytest
 from grpc import StatusCode
 from pydantic import ValidationError
-from server.harness import image_file, wait_until
+from server.harness import DEADLINE, image_file, wait_until
 
 from clickcut import errors
 from clickcut import grpc_status as status
 from clickcut.errors import ClickcutError, EventError, ImageError, ImageNotFoundError, LimitError
-from clickcut.image_file import Decoded, Window
+from clickcut.image_file import Window
 from clickcut.image_file.cancellation import Cancellation
-from clickcut.image_file.parts import Parts
+from clickcut.image_file.lazy import Admit, Opened
 from clickcut.image_file.process import Decoder
 from clickcut.images import ImageLimits, PreparedImage, digest_of
 from clickcut.region import Region
@@ -311,15 +310,16 @@ class SlowDecoder(Decoder):
         limits: ImageLimits | None = None,
         cancellation: Cancellation | None = None,
         window: Window | None = None,
-        admit: Callable[[Parts], AbstractContextManager[None]] | None = None,
-    ) -> Decoded:
+        admit: Admit | None = None,
+        admit_full: Admit | None = None,
+    ) -> Opened:
         assert cancellation is not None
         with cancellation.stopping(self.go.set):
             self.begun.set()
             assert self.go.wait(30)
         self.stopped += cancellation.cancelled
         cancellation.check()
-        return super().decode(data, limits, cancellation, window, admit)
+        return super().decode(data, limits, cancellation, window, admit, admit_full)
 
 
 @pytest.mark.parametrize("gone", [1, 2])
@@ -329,7 +329,7 @@ def test_decoding_stops_when_no_one_waits_any_more(gone: int) -> None:
     async def use(pool: ComputePool) -> None:
         store = ImageStore(10**9, ImageLimits(), pool, decoder)
         waiting = [asyncio.create_task(store.add(FILES[0])) for _ in range(2)]
-        await asyncio.to_thread(decoder.begun.wait)
+        assert await asyncio.to_thread(decoder.begun.wait, DEADLINE)
         (coming,) = store._coming.values()
         while coming.waiting < 2:
             await asyncio.sleep(0.01)
