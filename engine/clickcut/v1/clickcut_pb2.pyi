@@ -822,7 +822,9 @@ class ImageInfo(_message.Message):
     model: _builtins.str
     """Name of the model in use."""
     estimated_sigma: _builtins.float
-    """sigma of the contrast term as estimated from this image, in grey levels."""
+    """sigma of the contrast term as estimated from this image, in grey levels; of a JPEG of 8
+    megapixels or more, as estimated from the image reduced for a cut of the whole.
+    """
     model_version: _builtins.str
     """Version of the model in use."""
     @_builtins.property
