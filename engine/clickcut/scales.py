@@ -99,7 +99,8 @@ class Scales:
         if self._full is None:
             with self._lock:  # a second thread waits for the first one's result
                 if self._full is None:
-                    assert self._decode is not None, "there is neither a picture nor a way to it"
+                    if self._decode is None:
+                        raise ValueError("there is neither a full picture nor a way to decode it")
                     self._full = self._decode()
                     self._decode, self._held_bytes = None, 0
         return self._full

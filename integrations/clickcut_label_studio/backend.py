@@ -179,7 +179,7 @@ class Backend:
     def _done(self, task: asyncio.Task[list[dict[str, Any]]]) -> None:
         self._working.discard(task)
         if not task.cancelled():
-            task.exception()  # nobody may wait for it any more
+            task.exception()  # its caller may have left
 
     async def _bounded(self, request: Request, seconds: float) -> list[dict[str, Any]]:
         try:

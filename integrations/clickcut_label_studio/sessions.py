@@ -43,7 +43,7 @@ class _Entry:
 
 
 class Sessions:
-    """Sessions by object; those that nobody uses are closed.
+    """Sessions by object; those that are idle are closed.
 
     Args:
         client: of the engine.

@@ -185,7 +185,7 @@ class Engine:
             self._held[plane].clicks, self._held[plane].next = (), True
 
     def forget(self) -> None:
-        """Close all sessions; the planes begin anew."""
+        """Close all sessions; the next click on a plane opens a new one."""
         while self._held:
             self._release(self._held.popitem()[1])
 
