@@ -14,7 +14,6 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import ray
 from ray import serve
-from ray.serve.context import _get_global_client
 from ray.serve.schema import ApplicationStatus, ServeDeploySchema
 
 from clickcut.errors import ClickcutError
@@ -23,6 +22,7 @@ from clickcut.server.access_settings import ENV_PREFIX
 from clickcut.server.memory import memory_limit
 from clickcut.server.settings import MIB
 from clickcut_scale.application import DEPLOYMENT, NAME, Arguments, configuration, grpc_options
+from clickcut_scale.ray_internals import deploy_configuration
 
 _POLL_SECONDS = 0.25
 _STARTS = 2
@@ -151,11 +151,7 @@ def deploy(
         DeployError: a replica does not start. After a change the replicas of before go on.
     """
     wanted = ServeDeploySchema.model_validate(configuration(args, models))
-    # What `serve deploy` does. `serve.run` would restart replicas when only the models change.
-    client = _get_global_client()
-    if client is None:
-        raise DeployError("Ray Serve is not running here")
-    client.deploy_apps(wanted)
+    deploy_configuration(wanted)
     said = ""
     while True:
         status = serve.status().applications.get(NAME)
