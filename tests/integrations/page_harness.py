@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from server.harness import DEADLINE, START_SECONDS, server_environment, wait_until
 
@@ -137,13 +137,13 @@ class Window:
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.add_init_script(_RECORDER)
 
-    @staticmethod
+    @classmethod
     @contextmanager
-    def of(browser: Any, url: str, **options: Any) -> Iterator[Window]:
+    def of(cls, browser: Any, url: str, **options: Any) -> Iterator[Self]:
         settings = {"viewport": {"width": 1440, "height": 900}} | options
         context = browser.new_context(**settings)
         try:
-            window = Window(context.new_page())
+            window = cls(context.new_page())
             window.go(url)
             yield window
             assert not window.faults, window.faults
