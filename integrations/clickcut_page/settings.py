@@ -1,4 +1,4 @@
-"""What the page's server may be told."""
+"""Settings of the page's server."""
 
 from __future__ import annotations
 

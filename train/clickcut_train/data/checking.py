@@ -25,7 +25,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 _ENOUGH_TO_TELL = 20
-"""Photos after which maps of classes are told from maps of instances."""
+"""Photos after which maps of classes are distinguished from maps of instances."""
 
 
 @dataclass(frozen=True)
