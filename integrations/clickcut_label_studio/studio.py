@@ -76,23 +76,13 @@ class LabelStudio:
             LabelStudioError: it is not reachable, refuses, or answers with something else.
         """
         body = None if document is None else json.dumps(document).encode()
-        response = self.send(method, self.url + path, True, body)
-        try:
-            data = read_limited(response, MAX_DOCUMENT_BYTES, f"{self.url}{path}")
-        except HTTPError as error:
-            raise self._unreachable(error) from error
-        finally:
-            response.release_conn()
-        if response.status >= 400:
-            raise self._refused(response.status, path, data)
+        data = self._read(self.send(method, self.url + path, True, body), path)
         if not data:
             return None
         try:
             return json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise LabelStudioError(
-                f"{self.url} answers, but not as Label Studio does; is the URL right?"
-            ) from error
+            raise self._foreign() from error
 
     # ---- keys
 
@@ -133,6 +123,22 @@ class LabelStudio:
                 raise self._unreachable(error) from error
             raise LabelStudioError(f"{bare(url)} does not answer ({_why(error)})") from error
 
+    def _read(self, response: urllib3.BaseHTTPResponse, path: str) -> bytes:
+        """The body of an answer to a call of the REST API.
+
+        Raises:
+            LabelStudioError: it is a refusal, too large, or broke off.
+        """
+        try:
+            data = read_limited(response, MAX_DOCUMENT_BYTES, self.url + path)
+        except HTTPError as error:
+            raise self._unreachable(error) from error
+        finally:
+            response.release_conn()
+        if response.status >= 400:
+            raise self._refused(response.status, path, data)
+        return data
+
     def _key_header(self, wanted: bool) -> dict[str, str]:
         if not wanted:
             return {}
@@ -149,26 +155,21 @@ class LabelStudio:
         path = "/api/token/refresh/"
         headers = {"content-type": "application/json", "user-agent": "clickcut"}
         body = json.dumps({"refresh": self._key}).encode()
-        response = self._request("POST", self.url + path, headers, body)
-        try:
-            data = read_limited(response, MAX_DOCUMENT_BYTES, self.url + path)
-        except HTTPError as error:
-            raise self._unreachable(error) from error
-        finally:
-            response.release_conn()
-        if response.status >= 400:
-            raise self._refused(response.status, path, data)
+        data = self._read(self._request("POST", self.url + path, headers, body), path)
         try:
             access = json.loads(data)["access"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise LabelStudioError(
-                f"{self.url} answers, but not as Label Studio does; is the URL right?"
-            ) from error
+            raise self._foreign() from error
         if not isinstance(access, str) or ODD.search(access) or not access.isascii():
             raise LabelStudioError(f"{self.url} gave a token that cannot be used")
         return access
 
     # ---- what went wrong
+
+    def _foreign(self) -> LabelStudioError:
+        return LabelStudioError(
+            f"{self.url} answers, but not as Label Studio does; is the URL right?"
+        )
 
     def _refused(self, status: int, path: str, data: bytes) -> LabelStudioError:
         said = _said(data)
