@@ -7,6 +7,7 @@ import os
 import re
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -234,10 +235,12 @@ class Lease(Generic[C]):
     Attributes:
         channel: of gRPC.
         stub: on it.
+        created: time of `time.monotonic` before which it made no attempt to connect.
     """
 
     channel: C
     stub: Any = field(init=False)
+    created: float = field(default_factory=time.monotonic, init=False)
     uses: int = 0
     abandoned: bool = False
 
@@ -279,7 +282,7 @@ class Channels(Generic[C]):
             return lease.channel if lease.abandoned and not lease.uses else None
 
     def abandon(self, lease: Lease[C]) -> None:
-        """Stop handing out this channel: its connection is dead, or may be."""
+        """Stop handing out this channel: it has no connection, or one that may be dead."""
         with self._lock:
             lease.abandoned = True
             if self._present is lease:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 
-from clickcut.client.channel import Endpoint
+from clickcut.client.channel import Channels, Endpoint, Lease
 from clickcut.client.replies import InvalidReplyError
 from clickcut.errors import ClickcutError, LimitError, UnavailableError, printable
 from clickcut.grpc_status import ERROR_KEY, MAX_MESSAGE, RETRY_KEY, error_of, seconds_of
+
+C = TypeVar("C")
 
 _NOT_CONNECTED = re.compile(
     r"failed to connect|resol(ution|ve)|addresses|TRANSIENT_FAILURE|Connection refused", re.I
@@ -65,9 +67,14 @@ class UnreachableError(UnavailableError):
 
     Attributes:
         broke: whether an established connection broke, so a request may have been received.
+        no_connection: whether the attempt to connect failed.
+        is_old: whether that attempt may have been made before the call, so that the server may be
+            there by now.
     """
 
     broke = False
+    no_connection = False
+    is_old = False
 
 
 class BodyLimitError(LimitError):
@@ -91,6 +98,32 @@ def not_sent(error: ClickcutError) -> ClickcutError:
 def broke(error: ClickcutError) -> bool:
     """Return whether a connection broke that a request may have been sent on."""
     return isinstance(error, UnreachableError) and error.broke
+
+
+def failure(
+    rpc_error: grpc.RpcError,
+    endpoint: Endpoint,
+    channels: Channels[C],
+    lease: Lease[C],
+    started: float,
+) -> ClickcutError:
+    """Return the error that an RPC ended with; abandon a channel that could not connect.
+
+    Such a channel would answer the next calls with the same failure until its back-off ends,
+    whether a server is there by then or not; gRPC for Python cannot cut the back-off short.
+
+    Args:
+        rpc_error: of the RPC.
+        endpoint: of the server.
+        channels: of the client.
+        lease: of the channel that was used.
+        started: when the call began that the RPC belongs to, by `time.monotonic`.
+    """
+    error = error_of_rpc(rpc_error, endpoint)
+    if isinstance(error, UnreachableError) and error.no_connection:
+        channels.abandon(lease)
+        error.is_old = lease.created < started
+    return error
 
 
 def error_of_rpc(error: grpc.RpcError, endpoint: Endpoint) -> ClickcutError:
@@ -128,9 +161,11 @@ def error_of_rpc(error: grpc.RpcError, endpoint: Endpoint) -> ClickcutError:
     if not _NOT_CONNECTED.search(details):
         hint = _plain_text_hint(endpoint) if code is grpc.StatusCode.UNAVAILABLE else ""
         return connection_broke(f"the connection to {address} broke{hint} ({details})")
-    return UnreachableError(
+    unreachable = UnreachableError(
         f"no connection to a server at {address}: {_reason(endpoint, details)} ({details})"
     )
+    unreachable.no_connection = True
+    return unreachable
 
 
 def _reason(endpoint: Endpoint, details: str) -> str:
