@@ -248,7 +248,7 @@ def test_an_error_names_the_proxy_s_variable(monkeypatch: pytest.MonkeyPatch) ->
     for variable in PROXY_VARIABLES:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("http_proxy", "http://user:secret@127.0.0.1:9")
-    with Client("192.0.2.1:50051", retry_seconds=0.2, timeout=5) as client:
+    with Client("192.0.2.1:50051", retry_seconds=0.2) as client:
         with pytest.raises(UnreachableError, match="variable http_proxy is set") as raised:
             client.models()
         assert "secret" not in str(raised.value)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -99,3 +101,28 @@ def test_health_of_a_server_that_is_not_there() -> None:
         asyncio.run(ask())
     with Client("127.0.0.1:9") as client, pytest.raises(UnreachableError):
         client.is_serving()
+
+
+# ---- a server that takes its time
+
+
+class SlowLine(Line):
+    """Lets the first bytes of a connection pass only after a second."""
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        time.sleep(1.0)
+        super()._pump(source, target)
+
+
+def test_a_slow_handshake(server: ServerProcess) -> None:
+    with SlowLine(server.port) as line, Client(line.address, retry_seconds=0.0) as client:
+        assert client.models()
+
+
+def test_a_slow_handshake_with_the_asyncio_client(server: ServerProcess) -> None:
+    async def play(address: str) -> None:
+        async with AsyncClient(address, retry_seconds=0.0) as client:
+            assert await client.models()
+
+    with SlowLine(server.port) as line:
+        asyncio.run(play(line.address))

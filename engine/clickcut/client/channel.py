@@ -41,6 +41,9 @@ MAX_REPLY_BYTES = 256 * 2**20
 KEEPALIVE_SECONDS = 40.0
 """A connection that is silent this long while a reply is awaited counts as dead."""
 
+HANDSHAKE_SECONDS = 10.0
+"""Maximum duration of one attempt to connect, TLS included."""
+
 _PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
 _NO_PROXY_VARIABLES = ("no_grpc_proxy", "no_proxy")
 """Environment variables that gRPC reads; the first that is set counts."""
@@ -129,7 +132,8 @@ class Endpoint:
             ("grpc.keepalive_timeout_ms", keepalive // 4),
             ("grpc.http2.ping_timeout_ms", keepalive // 4),
             ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
+            # Not a back-off: gRPC ends an attempt to connect that takes longer than this.
+            ("grpc.min_reconnect_backoff_ms", int(1000 * HANDSHAKE_SECONDS)),
             ("grpc.max_reconnect_backoff_ms", 1_000),
             # Else a channel that replaces one on a dead link would share its connection.
             ("grpc.use_local_subchannel_pool", 1),
