@@ -62,6 +62,10 @@ _TRANSPORT = frozenset(
 """
 
 
+_PROBE_SECONDS = 1.0
+"""Seconds to find out whether a server speaks TLS."""
+
+
 class UnreachableError(UnavailableError):
     """There is no connection to the server, or it broke.
 
@@ -209,7 +213,7 @@ def _speaks_tls(address: str) -> bool:
     try:
         place = host.rpartition("/")[2].strip("[]"), int(port)
         with (
-            socket.create_connection(place, timeout=1.0) as plain,
+            socket.create_connection(place, timeout=_PROBE_SECONDS) as plain,
             context.wrap_socket(plain, server_hostname=host or None),
         ):
             return True
