@@ -168,9 +168,6 @@ class Driver:
                 metadata = self._metadata(routing_key) + tracing.outgoing()
                 return await call(request, timeout=deadline.left, metadata=metadata)
         except grpc.aio.AioRpcError as error:
-            if not deadline.left:
-                self._channels.abandon(lease)
-                raise deadline.error() from error
             raise self._failure(error, lease, deadline) from error
         finally:
             self._release(lease)
@@ -233,6 +230,9 @@ class Driver:
     def _failure(
         self, error: grpc.RpcError, lease: Lease[grpc.aio.Channel], deadline: Deadline
     ) -> ClickcutError:
+        if not deadline.left:
+            self._channels.abandon(lease)
+            return deadline.error()
         return failure(error, self._endpoint, self._channels, lease, deadline.started)
 
     def _disconnect(self) -> None:

@@ -150,9 +150,6 @@ class Driver:
                 metadata = self._metadata(routing_key) + tracing.outgoing()
                 return call(request, timeout=deadline.left, metadata=metadata)
         except grpc.RpcError as error:
-            if not deadline.left:
-                self._channels.abandon(lease)
-                raise deadline.error() from error
             raise self._failure(error, lease, deadline) from error
         finally:
             self._release(lease)
@@ -181,10 +178,6 @@ class Driver:
         try:
             return self._stream.exchange(request, deadline)
         except grpc.RpcError as error:
-            if not deadline.left:
-                self._channels.abandon(self._lease)
-                self._disconnect()
-                raise deadline.error() from error
             known = self._failure(error, self._lease, deadline)
             self._disconnect()
             raise (not_sent(known) if ended else known) from error
@@ -195,6 +188,9 @@ class Driver:
     def _failure(
         self, error: grpc.RpcError, lease: Lease[grpc.Channel], deadline: Deadline
     ) -> ClickcutError:
+        if not deadline.left:
+            self._channels.abandon(lease)
+            return deadline.error()
         return failure(error, self._endpoint, self._channels, lease, deadline.started)
 
     def _disconnect(self) -> None:

@@ -11,7 +11,7 @@ import grpc
 
 from clickcut.client.channel import Channels, Endpoint, Lease
 from clickcut.client.replies import InvalidReplyError
-from clickcut.errors import ClickcutError, LimitError, UnavailableError, printable
+from clickcut.errors import ClickcutError, LimitError, StalledError, UnavailableError, printable
 from clickcut.grpc_status import ERROR_KEY, MAX_MESSAGE, RETRY_KEY, error_of, seconds_of
 
 C = TypeVar("C")
@@ -145,6 +145,8 @@ def error_of_rpc(error: grpc.RpcError, endpoint: Endpoint) -> ClickcutError:
             f"Ray Serve answers at {address}, and the application is not running there (yet): "
             f"{details}"
         )
+    if not name and code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return StalledError(f"{address} did not answer in time ({details})")
     if name or code not in _TRANSPORT:
         return error_of(code, details, name, retry_after)
     if _BODY_LIMIT.search(details):
