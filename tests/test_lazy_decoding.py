@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import io
 import threading
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from fakes import FakePredictor, picture
 from PIL import Image
+from server.harness import DEADLINE
 
 from clickcut.cut import region_cut
 from clickcut.errors import BusyError, ImageError
@@ -298,14 +298,14 @@ def test_threads_that_need_the_full_picture_share_one_decoding():
     assert scales.nbytes == 3 * 120 * 160 + 1000
 
     def need():
-        began.wait(10)
+        began.wait(DEADLINE)
         assert scales.full.shape == (120, 160, 3)
 
     threads = [threading.Thread(target=need) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(DEADLINE)
     assert calls == [1]
     assert scales.nbytes == 3 * 120 * 160  # the file is not held any more
 
@@ -339,12 +339,10 @@ def run_store(work, complete_after, decoding=None):
     return asyncio.run(main())
 
 
-async def completed(image, seconds=10.0):
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            while not image.scales.is_complete:
-                await asyncio.sleep(0.01)
-    return image.scales.is_complete
+async def until(happened):
+    async with asyncio.timeout(DEADLINE):
+        while not happened():
+            await asyncio.sleep(0.01)
 
 
 def test_the_store_decodes_in_full_in_the_background(small):
@@ -353,8 +351,8 @@ def test_the_store_decodes_in_full_in_the_background(small):
     async def work(store):
         image = (await store.add(data)).image
         before, nbytes = image.scales.is_complete, store.nbytes
-        assert await completed(image)
-        await asyncio.sleep(0.05)
+        await until(lambda: image.scales.is_complete)
+        await until(lambda: store.nbytes < nbytes)
         return before, nbytes, store.nbytes, image.nbytes
 
     before, nbytes, after, counted = run_store(work, complete_after=0.0)

@@ -315,12 +315,17 @@ def predict(self, batch):
 OnnxPredictor.predict = predict
 """
 
+    @property
+    def reached(self) -> bool:
+        """Whether a prediction waits at the gate."""
+        return self._reached.exists()
+
     def close(self) -> None:
         self._reached.unlink(missing_ok=True)
         self._closed.touch()
 
     def wait(self) -> None:
-        wait_until(self._reached.exists, "a prediction waits at the gate")
+        wait_until(lambda: self.reached, "a prediction waits at the gate")
 
     def open(self) -> None:
         self._closed.unlink()
