@@ -15,7 +15,7 @@ from clickcut.image_file.write import write_picture
 from clickcut_eval.datasets.rle import encode_mask
 from clickcut_train.data import Photo
 from clickcut_train.preview import sheet, strategy_cells
-from clickcut_train.samples import SampleOptions
+from clickcut_train.sample_options import SampleOptions
 
 SIZE, SEED = 256, 3
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from clickcut.commands.server_options import (
-    Authorities,
-    Certificate,
-    Key,
-    PlaintextToken,
-    Tls,
-    TokenFile,
-)
+from clickcut.commands.server_options import NO_ACCESS, AccessOptions, option_groups
 from clickcut.installation import require
+from clickcut_bench.options import (
+    Data,
+    Generated,
+    Json,
+    OldImages,
+    Plot,
+    parse_numbers,
+    parse_server,
+    parse_size,
+    parse_words,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,33 +27,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Measure speed on this machine.",
 )
-
-Json = Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")]
-Plot = Annotated[Path | None, typer.Option("--plot", help="Also draw them to this PNG.")]
-
-
-def _name_new_option(value: str | None) -> None:
-    if value:
-        raise typer.BadParameter(f"write --data grabcut:{value}", param_hint="--data")
-
-
-Data = Annotated[
-    str,
-    typer.Option(
-        metavar="KIND:FOLDER[:SPLIT,...]",
-        help="Photographs with masks, as of `clickcut eval run`; default: the packaged one.",
-    ),
-]
-Generated = Annotated[
-    str,
-    typer.Option(
-        "--data",
-        metavar="KIND:FOLDER[:SPLIT,...]",
-        help="Photographs with masks, as of `clickcut eval run`; default: the packaged one, and "
-        "generated objects.",
-    ),
-]
-OldImages = Annotated[str | None, typer.Option("--images", hidden=True, callback=_name_new_option)]
 
 
 @app.command()
@@ -126,8 +102,8 @@ def backends(
     run(
         model or [],
         backend or [],
-        _numbers("--sizes", sizes),
-        _numbers("--batches", batches) or [1],
+        parse_numbers("--sizes", sizes),
+        parse_numbers("--batches", batches) or [1],
         repeats,
         threads,
         json_path,
@@ -155,7 +131,7 @@ def scale(
     require("cpu,bench,scale", "ray", "psutil")
     from clickcut_bench.scale import Plan, run
 
-    numbers = tuple(_numbers("--replicas", replicas))
+    numbers = tuple(parse_numbers("--replicas", replicas))
     run(
         Plan(numbers, sessions, seconds, alone, rounds, data=data),
         json_path,
@@ -175,7 +151,7 @@ def batching(
     """Dynamic batching on a stand-in for a GPU: callers with and without merging."""
     from clickcut_bench.batching import run
 
-    run(call_ms, input_ms, _numbers("--callers", callers), repeats, max_batch)
+    run(call_ms, input_ms, parse_numbers("--callers", callers), repeats, max_batch)
 
 
 @app.command()
@@ -197,6 +173,7 @@ def store(
 
 
 @app.command()
+@option_groups
 def load(
     annotators: Annotated[
         str, typer.Option(help="Comma-separated numbers of annotators, one run each.")
@@ -232,12 +209,7 @@ def load(
             help="A running server; repeatable, to compare. Default: one is started.",
         ),
     ] = None,
-    tls: Tls = False,
-    ca: Authorities = None,
-    cert: Certificate = None,
-    key: Key = None,
-    token_file: TokenFile = None,
-    plaintext_token: PlaintextToken = None,
+    connection: AccessOptions = NO_ACCESS,
     server_options: Annotated[
         str, typer.Option(help="Options of `clickcut serve` for the server that is started.")
     ] = "",
@@ -254,28 +226,27 @@ def load(
         raise typer.BadParameter(
             "it leaves no time to count: give a larger --seconds", param_hint="--warm-up"
         )
-    from clickcut.client.access import Access
     from clickcut_bench.load.plan import Habits
     from clickcut_bench.load.run import Load, run
 
     run(
         Load(
-            annotators=tuple(_numbers("--annotators", annotators)) or (20,),
+            annotators=tuple(parse_numbers("--annotators", annotators)) or (20,),
             seconds=seconds,
             warm_up=warm_up,
             habits=Habits(think_seconds, think_spread, undo_share, abandon_share),
             clicks=clicks,
             images=images,
-            size=_size(size),
+            size=parse_size(size),
             data=data,
             patience=patience,
             seed=seed,
         ),
-        [_named(text) for text in server or []],
-        _words("--server-options", server_options),
+        [parse_server(text) for text in server or []],
+        parse_words("--server-options", server_options),
         json_path,
         plot_path,
-        Access.of(tls, ca, cert, key, token_file, plaintext_token),
+        connection.access(),
     )
 
 
@@ -295,39 +266,3 @@ def link(
     from clickcut_bench.link import run
 
     run(data, images, clicks, round_trip_ms, megabits, json_path)
-
-
-def _size(text: str) -> tuple[int, int] | None:
-    """Parse WIDTHxHEIGHT; None for nothing."""
-    if not text:
-        return None
-    words = text.split("x")
-    if len(words) != 2 or not all(w.isdecimal() and 16 <= int(w) <= 10_000 for w in words):
-        raise typer.BadParameter(
-            f"WIDTHxHEIGHT, 16 to 10000 each, not {text!r}", param_hint="--size"
-        )
-    return int(words[0]), int(words[1])
-
-
-def _named(text: str) -> tuple[str, str]:
-    """Parse [NAME=]HOST:PORT."""
-    name, equals, address = text.rpartition("=")
-    return (name if equals else address), address
-
-
-def _words(option: str, text: str) -> list[str]:
-    """Split text as a shell does."""
-    try:
-        return shlex.split(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r}: {error}", param_hint=option) from error
-
-
-def _numbers(option: str, text: str) -> list[int]:
-    """Parse comma-separated positive whole numbers."""
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if not all(word.isdecimal() and 0 < int(word) <= 4096 for word in words):
-        raise typer.BadParameter(
-            f"whole numbers from 1 to 4096 and not {text!r}", param_hint=option
-        )
-    return [int(word) for word in words]

@@ -6,14 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from clickcut.commands.server_options import (
-    Authorities,
-    Certificate,
-    Key,
-    PlaintextToken,
-    Tls,
-    TokenFile,
-)
+from clickcut.commands.server_options import NO_ACCESS, AccessOptions, option_groups
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -50,6 +43,7 @@ ShapeOption = Literal["brush", "polygon"]
 
 
 @app.callback(invoke_without_command=True)
+@option_groups
 def serve(
     context: typer.Context,
     url: Url = "",
@@ -58,12 +52,7 @@ def serve(
         str,
         typer.Option(metavar="HOST:PORT", help="Engine to use. Without it, one is started."),
     ] = "",
-    tls: Tls = False,
-    ca: Authorities = None,
-    cert: Certificate = None,
-    key: Key = None,
-    token_file: TokenFile = None,
-    plaintext_token: PlaintextToken = None,
+    connection: AccessOptions = NO_ACCESS,
     model: Annotated[
         str, typer.Option(help="Model of the engine, NAME or NAME@VERSION; empty: its default.")
     ] = "",
@@ -112,7 +101,6 @@ def serve(
     """
     if context.invoked_subcommand is not None:
         return
-    from clickcut.client.access import Access
     from clickcut_label_studio.serving import serve as run
     from clickcut_label_studio.settings import MIB, BackendSettings
 
@@ -123,7 +111,7 @@ def serve(
         url=url,
         api_key=api_key,
         server=server,
-        access=Access.of(tls, ca, cert, key, token_file, plaintext_token),
+        access=connection.access(),
         model=model,
         user=user,
         password=password,

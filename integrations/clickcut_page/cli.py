@@ -8,19 +8,13 @@ from typing import Annotated
 
 import typer
 
-from clickcut.commands.server_options import (
-    Authorities,
-    Certificate,
-    Key,
-    PlaintextToken,
-    Tls,
-    TokenFile,
-)
+from clickcut.commands.server_options import NO_ACCESS, AccessOptions, option_groups
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
+@option_groups
 def page(
     picture: Annotated[
         Path | None,
@@ -30,12 +24,7 @@ def page(
         str,
         typer.Option(metavar="HOST:PORT", help="Engine to use. Without it, one is started."),
     ] = "",
-    tls: Tls = False,
-    ca: Authorities = None,
-    cert: Certificate = None,
-    key: Key = None,
-    token_file: TokenFile = None,
-    plaintext_token: PlaintextToken = None,
+    connection: AccessOptions = NO_ACCESS,
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 for every interface.")
     ] = "127.0.0.1",
@@ -60,7 +49,6 @@ def page(
     open_browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = False,
 ) -> None:
     """Select objects in the browser. Prints the page's address; Ctrl-C stops it."""
-    from clickcut.client.access import Access
     from clickcut_page.serving import serve
     from clickcut_page.settings import MIB, PageSettings, is_loopback
 
@@ -74,6 +62,6 @@ def page(
         max_image_bytes=max_image_mib * MIB,
         max_connections=max_connections,
         picture=picture,
-        access=Access.of(tls, ca, cert, key, token_file, plaintext_token),
+        access=connection.access(),
     )
     raise typer.Exit(serve(settings, port, open_browser))

@@ -7,19 +7,13 @@ from typing import Annotated
 
 import typer
 
-from clickcut.commands.server_options import (
-    Authorities,
-    Certificate,
-    Key,
-    PlaintextToken,
-    Tls,
-    TokenFile,
-)
+from clickcut.commands.server_options import NO_ACCESS, AccessOptions, option_groups
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
+@option_groups
 def repair(
     file: Annotated[Path, typer.Argument(help="Annotation file: COCO or labelme JSON.")],
     images: Annotated[
@@ -32,12 +26,7 @@ def repair(
     server: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Engine to use. Without it, one is started.")
     ] = "",
-    tls: Tls = False,
-    ca: Authorities = None,
-    cert: Certificate = None,
-    key: Key = None,
-    token_file: TokenFile = None,
-    plaintext_token: PlaintextToken = None,
+    connection: AccessOptions = NO_ACCESS,
     port: Annotated[int, typer.Option(help="Port; 0 for a free one.", min=0, max=65535)] = 8321,
     open_browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = False,
 ) -> None:
@@ -45,7 +34,6 @@ def repair(
 
     Every repaired object is written at once; the rest of the file stays as it is.
     """
-    from clickcut.client.access import Access
     from clickcut_page.repair import RepairList
     from clickcut_page.serving import serve
     from clickcut_page.settings import PageSettings
@@ -53,9 +41,7 @@ def repair(
     target = out or file.with_name(f"{file.stem}.repaired.json")
     tasks = RepairList(file, images or file.parent, target, overwrite)
     print(f"repair    {len(tasks.tasks)} objects, written to {tasks.out}", flush=True)
-    settings = PageSettings(
-        server=server, access=Access.of(tls, ca, cert, key, token_file, plaintext_token)
-    )
+    settings = PageSettings(server=server, access=connection.access())
     raise typer.Exit(serve(settings, port, open_browser, tasks))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ray import serve
 from ray.serve import Application
 from ray.serve.config import AutoscalingConfig, RequestRouterConfig, gRPCOptions
@@ -16,6 +16,7 @@ from ray.serve.experimental.consistent_hash_router import ConsistentHashRouter
 
 from clickcut.client.routing import APPLICATION
 from clickcut.server.settings import Settings
+from clickcut.server.settings_faults import faults_of
 from clickcut_scale.replica import Replica
 
 NAME = APPLICATION
@@ -70,14 +71,25 @@ class Arguments(BaseModel):
                 f"min_replicas ({self.min_replicas}) is larger than max_replicas "
                 f"({self.max_replicas})"
             )
+        if self.replicas is not None and {"min_replicas", "max_replicas"} & self.model_fields_set:
+            raise ValueError("give replicas, or min_replicas and max_replicas, not both")
         if unknown := sorted(self.settings.keys() - Settings.model_fields.keys()):
             raise ValueError(f"settings: `clickcut serve` has no {', '.join(unknown)}")
-        if foreign := sorted(s for s in self.settings if s.startswith(_OF_AN_ADDRESS)):
+        try:
+            settings = Settings(**self.settings)
+        except ValidationError as error:
+            raise ValueError(f"settings: {'; '.join(faults_of(error))}") from error
+        # Those of the environment count as well.
+        if foreign := sorted(s for s in settings.model_fields_set if s.startswith(_OF_AN_ADDRESS)):
             raise ValueError(
                 f"settings: {', '.join(foreign)} cannot be used, since replicas have no address of "
                 "their own: TLS, ports and addresses are those of Ray Serve's proxy"
             )
-        settings = Settings(**self.settings)
+        if self.replicas is None and self.sessions_per_replica > settings.max_sessions:
+            raise ValueError(
+                f"sessions_per_replica ({self.sessions_per_replica}) is larger than max_sessions "
+                f"({settings.max_sessions}) of a replica, so no replica would ever be added"
+            )
         if settings.store.startswith("sqlite:"):
             raise ValueError(
                 "replicas share sessions through Redis only: give --store redis://HOST:PORT/DB, or "
@@ -159,7 +171,7 @@ def configuration(args: Arguments, models: Mapping[str, Any]) -> dict[str, Any]:
                 "name": NAME,
                 "route_prefix": f"/{NAME}",
                 "import_path": "clickcut_scale.application:build",
-                "args": args.model_dump(),
+                "args": args.model_dump(exclude_unset=True),
                 "deployments": [{"name": DEPLOYMENT, "user_config": dict(models)}],
             }
         ]

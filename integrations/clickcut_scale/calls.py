@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 import grpc
 from google.protobuf.message import Message
-from ray.serve._private.proxy_request_response import ResponseStatus
+
+from clickcut_scale.ray_internals import end_of_stream
 
 Answer = Callable[[Any], Awaitable[None]]
 """Answers the call whose context it is given."""
@@ -51,17 +52,12 @@ class Encoded:
 
 
 class _End:
-    """The status of a stream, in the place of its last reply.
-
-    An exception would be the documented way to end a stream with a status; its trailing metadata is
-    lost, which names the class of the error. The proxy takes a `ResponseStatus` among the replies
-    for the end of the call and sends no message for it.
-    """
+    """The status of a stream, in the place of its last reply; see `end_of_stream`."""
 
     def __init__(self, code: grpc.StatusCode, details: str) -> None:
-        self._status = ResponseStatus(code=code, message=details, is_error=True)
+        self._status = end_of_stream(code, details)
 
-    def SerializeToString(self) -> ResponseStatus:  # noqa: N802
+    def SerializeToString(self) -> Any:  # noqa: N802
         """Return the status."""
         return self._status
 

@@ -14,14 +14,15 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import ray
 from ray import serve
-from ray.serve.context import _get_global_client
 from ray.serve.schema import ApplicationStatus, ServeDeploySchema
 
 from clickcut.errors import ClickcutError
 from clickcut.processor import available_cpus
+from clickcut.server.access_settings import ENV_PREFIX
 from clickcut.server.memory import memory_limit
 from clickcut.server.settings import MIB
 from clickcut_scale.application import DEPLOYMENT, NAME, Arguments, configuration, grpc_options
+from clickcut_scale.ray_internals import deploy_configuration
 
 _POLL_SECONDS = 0.25
 _STARTS = 2
@@ -31,6 +32,8 @@ _OBJECT_STORE = 128 * MIB
 """Bytes for images on their way through Ray; messages below 100 kB do not use it."""
 _RAY_MIB = 1536
 """Memory that Ray itself takes on one machine: node, controller, proxy."""
+_MIN_REPLICA_MIB = 512
+"""Least memory of a replica."""
 _FAILED = (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY)
 _MESSAGE = 600
 """Maximum length of a reason that Ray gives, characters."""
@@ -41,10 +44,23 @@ class DeployError(ClickcutError):
 
 
 def shares(replicas: int) -> dict[str, Any]:
-    """Return the settings by which replicas on one machine share its processors and memory."""
+    """Return the settings by which replicas on one machine share its processors and memory.
+
+    Those that the environment has are left out.
+
+    Raises:
+        DeployError: the machine has not enough memory.
+    """
+    total = memory_limit() // MIB
+    if replicas * _MIN_REPLICA_MIB > total:
+        raise DeployError(
+            f"{replicas} replicas need at least {_MIN_REPLICA_MIB} MiB each, and this machine has "
+            f"{total} MiB: give a smaller --replicas"
+        )
     cpus = max(1, available_cpus() // replicas)
-    memory = (memory_limit() // MIB - _RAY_MIB) // replicas
-    return {"threads": cpus, "workers": cpus, "memory_mib": max(512, memory)}
+    memory = max(_MIN_REPLICA_MIB, (total - _RAY_MIB) // replicas)
+    own = {"threads": cpus, "workers": cpus, "memory_mib": memory}
+    return {k: v for k, v in own.items() if f"{ENV_PREFIX}{k.upper()}" not in os.environ}
 
 
 @contextmanager
@@ -135,11 +151,7 @@ def deploy(
         DeployError: a replica does not start. After a change the replicas of before go on.
     """
     wanted = ServeDeploySchema.model_validate(configuration(args, models))
-    # What `serve deploy` does. `serve.run` would restart replicas when only the models change.
-    client = _get_global_client()
-    if client is None:
-        raise DeployError("Ray Serve is not running here")
-    client.deploy_apps(wanted)
+    deploy_configuration(wanted)
     said = ""
     while True:
         status = serve.status().applications.get(NAME)

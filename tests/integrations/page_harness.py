@@ -5,17 +5,14 @@ from __future__ import annotations
 import io
 import os
 import signal
-import subprocess
-import sys
-import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from server.harness import DEADLINE, START_SECONDS, server_environment, wait_until
+from server.harness import DEADLINE, START_SECONDS, StartedCommand
 
 ASTRONAUT = (resources.files("clickcut") / "assets" / "astronaut.jpg").read_bytes()
 WAIT_MS = 1000 * DEADLINE
@@ -36,7 +33,7 @@ new MutationObserver((changes) => {
 """Keeps what passes by itself: notices, and states of the connection."""
 
 
-class PageProcess:
+class PageProcess(StartedCommand):
     """`clickcut page` on a free port.
 
     Args:
@@ -53,57 +50,20 @@ class PageProcess:
         command: str = "clickcut_page",
         first: str = "page",
     ) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", command, "--port", "0", *options],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=server_environment(),
-        )
-        self.lines: list[str] = []
-        self.errors: list[str] = []
-        self._readers = [
-            threading.Thread(target=self._read, args=pair, daemon=True)
-            for pair in ((self.process.stdout, self.lines), (self.process.stderr, self.errors))
-        ]
-        for reader in self._readers:
-            reader.start()
+        super().__init__("-m", command, "--port", "0", *options)
         try:
             self.wait_for(first)
-            self.url = next(x for x in self.lines if x.startswith(first)).split()[1]
-            self.port = int(self.url.split(":")[2].partition("/")[0])
+            self.url, self.port = self.line(first).split()[1], self.port_in(first)
             if wait:
                 self.wait_for("ready", START_SECONDS)
         except BaseException:
             self.stop()
             raise
 
-    def _read(self, pipe: Any, lines: list[str]) -> None:
-        for line in pipe:
-            lines.append(line.rstrip("\n"))
-
-    def wait_for(self, start: str, seconds: float = DEADLINE) -> None:
-        def said() -> bool:
-            has_ended = self.process.poll() is not None
-            if any(line.startswith(start) for line in self.lines):
-                return True
-            if has_ended:
-                self._read_to_the_end()
-                raise AssertionError("\n".join(self.errors))
-            return False
-
-        wait_until(said, f"the page's server says {start!r}", seconds)
-
-    def _read_to_the_end(self) -> None:
-        """What it said last may still be in the pipes."""
-        for reader in self._readers:
-            reader.join(DEADLINE)
-
     @property
     def engine_port(self) -> int:
         """Of the engine that the page started for itself."""
-        line = next(x for x in self.lines if x.startswith("engine"))
-        return int(line.split()[1].split(":")[1])
+        return self.port_in("engine")
 
     def kill_engine(self) -> None:
         """Kill the engine that the page started for itself."""
@@ -114,17 +74,7 @@ class PageProcess:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(DEADLINE)
-        self._read_to_the_end()
-        for pipe in (self.process.stdout, self.process.stderr):
-            assert pipe is not None
-            pipe.close()
-
-    def __enter__(self) -> PageProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+        self.join()
 
 
 class Window:
@@ -137,13 +87,13 @@ class Window:
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.add_init_script(_RECORDER)
 
-    @staticmethod
+    @classmethod
     @contextmanager
-    def of(browser: Any, url: str, **options: Any) -> Iterator[Window]:
+    def of(cls, browser: Any, url: str, **options: Any) -> Iterator[Self]:
         settings = {"viewport": {"width": 1440, "height": 900}} | options
         context = browser.new_context(**settings)
         try:
-            window = Window(context.new_page())
+            window = cls(context.new_page())
             window.go(url)
             yield window
             assert not window.faults, window.faults

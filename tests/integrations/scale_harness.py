@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import psutil
-from server.harness import DEADLINE, server_environment, wait_until
+from server.harness import DEADLINE, StartedCommand, wait_until
 
 START_SECONDS = 400.0
 """Ray, its workers and the kernels start within this on a busy machine."""
@@ -17,7 +15,7 @@ START_SECONDS = 400.0
 _MAIN = "from clickcut_scale.cli import app; app()"
 
 
-class Scaled:
+class Scaled(StartedCommand):
     """Replicas on this machine.
 
     Args:
@@ -27,44 +25,18 @@ class Scaled:
     """
 
     def __init__(self, *words: object, wait: bool = True, **environment: str) -> None:
-        self.lines: list[str] = []
-        self.errors: list[str] = []
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _MAIN, "up", "--port", "0", *map(str, words)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=server_environment() | {"CLICKCUT_CUT_SOLVER": "grid"} | environment,
-        )
         self._descendants: list[psutil.Process] = []
-        self._readers = [
-            threading.Thread(target=lines.extend, args=(pipe,), daemon=True)
-            for pipe, lines in (
-                (self.process.stdout, self.lines),
-                (self.process.stderr, self.errors),
-            )
-        ]
-        for reader in self._readers:
-            reader.start()
+        environment = {"CLICKCUT_CUT_SOLVER": "grid"} | environment
+        super().__init__("-c", _MAIN, "up", "--port", "0", *map(str, words), **environment)
         try:
             if wait:
-                self.wait_for("serving")
-                self.address = f"127.0.0.1:{self._line('address').split()[1].rpartition(':')[2]}"
+                self.wait_for("serving", START_SECONDS)
+                self.address = f"127.0.0.1:{self.port_in('address')}"
             else:
                 wait_until(lambda: self.process.poll() is not None, "it ends", START_SECONDS)
         except BaseException:
             self.stop()
             raise
-
-    def wait_for(self, start: str) -> None:
-        def said() -> bool:
-            assert self.process.poll() is None, "".join(self.errors)
-            return any(line.startswith(start) for line in self.lines)
-
-        wait_until(said, f"it says {start!r}", START_SECONDS)
-
-    def _line(self, start: str) -> str:
-        return next(line for line in self.lines if line.startswith(start))
 
     def descendants(self) -> list[psutil.Process]:
         """All processes that it started."""
@@ -81,10 +53,6 @@ class Scaled:
                 continue  # it has just ended
         return found
 
-    def hang_up(self) -> None:
-        """Have it read its models again."""
-        self.process.send_signal(signal.SIGHUP)
-
     def stop(self) -> list[psutil.Process]:
         """End it as Ctrl-C does; return the processes that it left behind, which are killed."""
         if self.process.poll() is None:
@@ -100,18 +68,8 @@ class Scaled:
         left = [process for process in left if not is_zombie(process)]
         for process in left:
             process.kill()
-        for reader in self._readers:
-            reader.join(DEADLINE)
-        for pipe in (self.process.stdout, self.process.stderr):
-            assert pipe is not None
-            pipe.close()
+        self.join()
         return left
-
-    def __enter__(self) -> Scaled:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
 
 def is_zombie(process: psutil.Process) -> bool:

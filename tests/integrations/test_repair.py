@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -64,7 +66,7 @@ def test_objects_are_repaired_in_the_page(
         window.click(100, 80)
         area = window.area()
         window.page.click("#repair-save")
-        window.wait_for_notice("1 objects are left")
+        window.wait_for_notice("1 object is left")
     out = source.with_name("annotations.repaired.json")
     after = json.loads(out.read_bytes())
     assert json.loads(source.read_bytes()) == before
@@ -75,6 +77,90 @@ def test_objects_are_repaired_in_the_page(
         session.start_from(disc(90, 60, 9))
         expected = session.click(100, 80)
     np.testing.assert_array_equal(coco.parse(after, "x")[0].objects[1].mask, expected)
+
+
+class Repairing(Window):
+    """A window that repairs; it notes what is saved, and can hold back answers."""
+
+    def __init__(self, page: Any) -> None:
+        super().__init__(page)
+        self.saved: list[str] = []
+        page.on("request", self._note)
+
+    def _note(self, request: Any) -> None:
+        if request.method == "POST":
+            self.saved.append(urlsplit(request.url).path)
+
+    @contextmanager
+    def held_back(self, path: str, button: str) -> Iterator[None]:
+        """Press a button that makes the page ask for something, answered after the context."""
+        held: list[Any] = []
+        self.page.route(f"**{path}", lambda route: held.append(route))
+        with self.page.expect_request(f"**{path}"):
+            self.page.click(button)
+        yield
+        for route in held:
+            route.continue_()
+        self.page.unroute(f"**{path}")
+
+    def press_anyway(self, *buttons: str) -> None:
+        """Press buttons as a hasty user does, and also where the page has disabled them."""
+        for button in buttons:
+            self.page.click(button, force=True)
+            self.page.evaluate("name => void document.querySelector(name).onclick()", button)
+
+    def wait_for_place(self, shown: str) -> None:
+        self.page.wait_for_function(
+            "shown => document.getElementById('repair-place').textContent === shown", arg=shown
+        )
+        self.settle()
+
+
+@pytest.fixture
+def repairing(browser: Any, toy_engine: ServerProcess, source: Path) -> Iterator[Repairing]:
+    options = (str(source), "--server", toy_engine.address)
+    with (
+        PageProcess(*options, command="clickcut_page.repair_cli") as page,
+        Repairing.of(browser, page.url) as window,
+    ):
+        window.wait_online()
+        yield window
+
+
+def test_nothing_is_saved_while_the_next_object_loads(repairing: Repairing, source: Path) -> None:
+    with repairing.held_back("/repair/1/image", "#repair-skip"):
+        repairing.press_anyway("#repair-save", "#repair-back", "#repair-skip")
+    repairing.wait_for_place("2 of 2")
+    assert repairing.names() == ["dog"]
+    assert not repairing.saved
+    repairing.page.click("#repair-save")
+    repairing.wait_for_notice("1 object is left")
+    assert repairing.saved == ["/repair/1"]
+    [image] = coco.parse(json.loads(source.with_name("annotations.repaired.json").read_bytes()), "")
+    masks = [found.mask for found in image.objects]
+    np.testing.assert_array_equal(masks, [disc(40, 40, 20), disc(90, 60, 9)])
+
+
+def test_an_object_is_saved_once(repairing: Repairing) -> None:
+    with repairing.held_back("/repair/0", "#repair-save"):
+        repairing.press_anyway("#repair-save", "#repair-skip")
+    repairing.wait_for_place("2 of 2")
+    assert repairing.names() == ["dog"]
+    assert repairing.saved == ["/repair/0"]
+    repairing.page.click("#repair-skip")
+    repairing.wait_for_notice("1 object is left")
+
+
+def test_a_picture_that_does_not_come_is_named(repairing: Repairing) -> None:
+    repairing.page.route("**/repair/1/image", lambda route: route.abort())
+    repairing.page.click("#repair-skip")
+    repairing.wait_for_notice("photo.png cannot be read")
+    repairing.settle()
+    assert repairing.page.is_disabled("#repair-save")
+    repairing.page.click("#repair-back")
+    repairing.wait_for_place("1 of 2")
+    assert repairing.names() == ["cat"]
+    assert not repairing.saved
 
 
 def test_what_cannot_be_repaired_is_named(source: Path, tmp_path: Path) -> None:

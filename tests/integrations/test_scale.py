@@ -65,7 +65,7 @@ def scaled(models: Path, store: str) -> Iterator[Scaled]:
     running = Scaled("--replicas", 2, "--models", models, CLICKCUT_STORE=store)
     yield running
     assert not running.stop(), "processes of Ray were left running"
-    assert running.process.returncode == 0, "".join(running.errors)
+    assert running.process.returncode == 0, "\n".join(running.errors)
 
 
 def test_masks_are_those_of_one_server(scaled: Scaled, models: Path) -> None:

@@ -123,7 +123,7 @@ def test_a_session_has_the_masks_of_the_engine(bundle: Path) -> None:
 
 
 def test_a_refused_stream_ends_with_status_and_class_of_the_error(bundle: Path) -> None:
-    from ray.serve._private.proxy_request_response import ResponseStatus
+    from clickcut_scale.ray_internals import ResponseStatus
 
     context = Context()
 

@@ -76,6 +76,38 @@ def test_replicas_cannot_share_a_file() -> None:
     assert "Redis only" in line
 
 
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"CLICKCUT_TLS_CERT": __file__, "CLICKCUT_TLS_KEY": __file__}, "tls_cert, tls_key"),
+        ({"CLICKCUT_QUEUE": "-1"}, "--queue"),
+        ({"CLICKCUT_STORE": "redis://localhost/0", "CLICKCUT_STORE_MIB": "8"}, "--store-mib 8"),
+        ({"CLICKCUT_MEMORY_MIB": "800", "CLICKCUT_SESSION_MEMORY_MIB": "900"}, "--memory-mib 800"),
+    ],
+)
+def test_a_bad_setting_of_the_environment_ends_it(environment: dict[str, str], words: str) -> None:
+    pytest.importorskip("ray")
+    ended = run("", "up", **environment)
+    assert ended.returncode == 2
+    assert "Ray" not in ended.stdout
+    (line,) = ended.stderr.splitlines()
+    assert words in line
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Ray, when it is imported
+def test_replicas_share_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    from clickcut_scale import local
+
+    monkeypatch.setattr(local, "memory_limit", lambda: 4096 * 2**20)
+    monkeypatch.setattr(local, "available_cpus", lambda: 4)
+    assert local.shares(2) == {"threads": 2, "workers": 2, "memory_mib": 1280}
+    monkeypatch.setenv("CLICKCUT_WORKERS", "7")
+    assert local.shares(2) == {"threads": 2, "memory_mib": 1280}
+    with pytest.raises(local.DeployError, match="--replicas"):
+        local.shares(9)
+
+
 def test_a_port_in_use_is_named() -> None:
     pytest.importorskip("ray")
     with socket.create_server(("", 0)) as taken:
@@ -90,6 +122,9 @@ def test_a_port_in_use_is_named() -> None:
     ("fields", "named"),
     [
         ({"settings": {"metrics_port": 9}}, "metrics_port"),
+        ({"settings": {"max_sessions": 50}}, "sessions_per_replica"),
+        ({"settings": {"store": "redis://localhost/0", "store_mib": 8}}, "--store-session-mib"),
+        ({"replicas": 2, "max_replicas": 4}, "not both"),
         ({"settings": {"no_such": 1}}, "no_such"),
         ({"settings": {"queue": -1}}, "queue"),
         ({"settings": {"store": "sqlite:sessions.db"}}, "Redis only"),

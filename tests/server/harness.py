@@ -15,7 +15,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import grpc
@@ -167,7 +167,92 @@ def random_clicks(seed: int, count: int, width: int, height: int) -> list[tuple[
 # ---- a server
 
 
-class ServerProcess:
+class StartedCommand:
+    """A command as a process of its own, and the lines that it prints.
+
+    Args:
+        words: of the command line, after that of Python.
+        environment: variables beside those of this process.
+    """
+
+    def __init__(self, *words: str, **environment: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=server_environment() | environment,
+        )
+        self.lines: list[str] = []
+        self.errors: list[str] = []
+        self._readers = [
+            threading.Thread(target=self._read, args=(pipe, lines), daemon=True)
+            for pipe, lines in (
+                (self.process.stdout, self.lines),
+                (self.process.stderr, self.errors),
+            )
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, pipe: Any, lines: list[str]) -> None:
+        for line in pipe:
+            lines.append(line.rstrip("\n"))
+            if '"clickcut.server.progress"' in line:  # with --log-format json
+                self.lines.append(json.loads(line)["message"])
+
+    def line(self, start: str) -> str:
+        """The first line that starts so."""
+        return next(line for line in self.lines if line.startswith(start))
+
+    def port_in(self, start: str) -> int:
+        """The port that the first line of this start names."""
+        return int(self.line(start).split()[1].rstrip("/").rpartition(":")[2].partition("/")[0])
+
+    def wait_for(self, start: str, seconds: float = DEADLINE) -> None:
+        """Wait for a line that starts so."""
+
+        def said() -> bool:
+            has_ended = self.process.poll() is not None
+            if any(line.startswith(start) for line in self.lines):
+                return True
+            if has_ended:
+                self._read_to_the_end()
+                raise AssertionError("\n".join(self.errors))
+            return False
+
+        wait_until(said, f"it says {start!r}", seconds)
+
+    def hang_up(self) -> None:
+        """Have it load its models again."""
+        self.process.send_signal(signal.SIGHUP)
+
+    def join(self) -> int:
+        """Wait for its end; return its exit code."""
+        code = self.process.wait(DEADLINE)
+        self._read_to_the_end()
+        for pipe in (self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()
+        return code
+
+    def _read_to_the_end(self) -> None:
+        """What it said last may still be in the pipes."""
+        for reader in self._readers:
+            reader.join(DEADLINE)
+
+    def stop(self) -> object:
+        """End it if it has not ended."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class ServerProcess(StartedCommand):
     """A server in a process of its own.
 
     Args:
@@ -195,27 +280,10 @@ class ServerProcess:
             if single is not None
             for word in (f"--{name.replace('_', '-')}", *([] if single is True else [str(single)]))
         ]
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", f"{prelude}\n{_MAIN}", "serve", *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=server_environment(),
-        )
-        self.lines: list[str] = []
-        self.errors: list[str] = []
-        self._readers = [
-            threading.Thread(target=self._read, args=(pipe, lines), daemon=True)
-            for pipe, lines in (
-                (self.process.stdout, self.lines),
-                (self.process.stderr, self.errors),
-            )
-        ]
-        for reader in self._readers:
-            reader.start()
+        super().__init__("-c", f"{prelude}\n{_MAIN}", "serve", *words)
         try:
             self.wait_for("address")
-            self.port = int(self.line("address").split()[1].rpartition(":")[2])
+            self.port = self.port_in("address")
             self.address = f"127.0.0.1:{self.port}"
             if wait:
                 self.wait_for("serving", START_SECONDS)
@@ -223,60 +291,16 @@ class ServerProcess:
             self.stop()
             raise
 
-    def _read(self, pipe: Any, lines: list[str]) -> None:
-        for line in pipe:
-            lines.append(line.rstrip("\n"))
-            if '"clickcut.server.progress"' in line:  # with --log-format json
-                self.lines.append(json.loads(line)["message"])
-
-    def line(self, start: str) -> str:
-        return next(line for line in self.lines if line.startswith(start))
-
-    def wait_for(self, start: str, seconds: float = DEADLINE) -> None:
-        def said() -> bool:
-            has_ended = self.process.poll() is not None
-            if any(line.startswith(start) for line in self.lines):
-                return True
-            if has_ended:
-                self._read_to_the_end()
-                raise AssertionError("\n".join(self.errors))
-            return False
-
-        wait_until(said, f"the server says {start!r}", seconds)
-
-    def _read_to_the_end(self) -> None:
-        """What it said last may still be in the pipes."""
-        for reader in self._readers:
-            reader.join(DEADLINE)
-
     def kill(self) -> None:
         self.process.kill()
         self.join()
 
-    def hang_up(self) -> None:
-        """Have it load its models again."""
-        self.process.send_signal(signal.SIGHUP)
-
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
-
-    def join(self) -> int:
-        code = self.process.wait(DEADLINE)
-        self._read_to_the_end()
-        for pipe in (self.process.stdout, self.process.stderr):
-            assert pipe is not None
-            pipe.close()
-        return code
 
     def stop(self) -> None:
         if self.process.poll() is None:
             self.kill()
-
-    def __enter__(self) -> ServerProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
 
 _MAIN = "from clickcut.cli import main; main()"

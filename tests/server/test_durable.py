@@ -191,7 +191,7 @@ def test_images_are_found_by_digest_in_another_process(bundle: Path, store: str)
     with ServerProcess(bundle, store=store) as server, RawStream(server.address) as raw:
         assert raw.ask(by_digest).image.width == 160
         raw.ask(EVENTS[0])
-    with ServerProcess(bundle, store=store, store_image_mib=1) as server:
+    with ServerProcess(bundle, store=store, store_image_mib=1, max_image_mib=1) as server:
         with Client(server.address) as client:  # images of no session, more than there is room for
             for seed in range(1, 30):
                 client.open(image_file(640, 480, seed)).close()

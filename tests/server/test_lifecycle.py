@@ -129,6 +129,32 @@ def test_a_bad_setting_is_named(bundle: Path, flags: tuple[str, ...], words: str
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--store sqlite:s.db --store-mib 8", "--store-session-mib 16 is more than --store-mib 8"),
+        ("--store sqlite:s.db --store-session-mib 64 --store-mib 32", "--store-mib 32"),
+        ("--store sqlite:s.db --store-image-mib 64", "--max-image-mib 128"),
+        ("--store sqlite:s.db --store-seconds 900", "--idle-seconds 1800"),
+        ("--store sqlite:s.db --store-seconds 60 --idle-seconds 60", "--resume-seconds 600"),
+        ("--max-sessions 10 --max-sessions-per-host 11", "--max-sessions 10"),
+        ("--queue-seconds 70", "--request-seconds 60"),
+        ("--upload-memory-mib 16 --max-message-mib 32", "--upload-memory-mib 16"),
+        ("--memory-mib 1000 --image-memory-mib 500 --session-memory-mib 501", "1001 together"),
+        ("--memory-mib 1000 --upload-memory-mib 501", "1002 together"),
+        ("--max-image-megapixels 50 --image-memory-mib 100", "--image-memory-mib 100"),
+        ("--health-address 127.0.0.1:50051", "--health-address and --address"),
+        ("--metrics-port 50052 --admin-address 127.0.0.1:50052", "--metrics-port and --admin"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(flags: str, words: str) -> None:
+    ended = run_serve("--model", "missing.onnx", *flags.split())
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("clickcut serve: ")
+    assert words in line
+
+
 def test_settings_come_from_the_environment(bundle: Path) -> None:
     ended = run_serve("--address", FREE, CLICKCUT_MODEL=str(bundle), CLICKCUT_WORKERS="none")
     assert ended.returncode == 2

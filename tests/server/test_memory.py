@@ -86,9 +86,9 @@ def test_budgets_fit_into_the_memory_that_is_left(total: int, in_use: int) -> No
 
 
 def test_what_is_set_counts() -> None:
-    settings = Settings(memory_mib=1000, image_memory_mib=7, max_image_megapixels=3)
+    settings = Settings(memory_mib=1000, image_memory_mib=70, max_image_megapixels=3)
     budgets = Budgets.of(settings)
-    assert (budgets.images, budgets.pixels) == (7 * MIB, 3_000_000)
+    assert (budgets.images, budgets.pixels) == (70 * MIB, 3_000_000)
 
 
 def test_an_allowance() -> None:

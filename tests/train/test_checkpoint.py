@@ -7,7 +7,7 @@ import torch
 from train_cases import ALONE, config, data
 
 from clickcut_train.checkpoint import read_checkpoint
-from clickcut_train.config import read_stages, validated
+from clickcut_train.config_file import read_stages, validated
 from clickcut_train.errors import CheckpointError, ConfigError
 from clickcut_train.old_keys import new_config_keys, new_tensor_names
 from clickcut_train.trainer import Trainer

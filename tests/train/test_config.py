@@ -10,7 +10,7 @@ from train_cases import config
 from typer.testing import CliRunner
 
 from clickcut_train.cli import app
-from clickcut_train.config import flat, read_stages, to_toml
+from clickcut_train.config_file import flat, read_stages, to_toml
 from clickcut_train.errors import ConfigError
 from clickcut_train.recipes import find_config, recipes
 from clickcut_train.stages import select, start_of

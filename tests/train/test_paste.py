@@ -11,7 +11,7 @@ from clickcut_train.data import MemorySource
 from clickcut_train.data.photo import Photo
 from clickcut_train.lanes import fresh_samples
 from clickcut_train.paste import paste
-from clickcut_train.samples import SampleOptions
+from clickcut_train.sample_options import SampleOptions
 
 
 def flat(value, *masks, size=(90, 140)):

@@ -25,7 +25,8 @@ from clickcut_train.preview import (
     strategy_cells,
     strategy_sheet,
 )
-from clickcut_train.samples import Sample, SampleOptions
+from clickcut_train.sample_options import SampleOptions
+from clickcut_train.samples import Sample
 
 
 def photo(**changes):

@@ -13,7 +13,8 @@ from clickcut_eval.datasets.rle import encode_mask
 from clickcut_train.data import Photo
 from clickcut_train.errors import ConfigError
 from clickcut_train.refine import Window, closer_sample, draw_window, look_back
-from clickcut_train.samples import Sample, SampleOptions, draw
+from clickcut_train.sample_options import SampleOptions
+from clickcut_train.samples import Sample, draw
 
 SIZE = 96
 

@@ -12,7 +12,8 @@ from clickcut_eval.datasets.rle import encode_mask
 from clickcut_train.data import EachObject, MemorySource, MixedSource, Photo, order
 from clickcut_train.data.source import epoch
 from clickcut_train.errors import DataError
-from clickcut_train.samples import SampleOptions, draw
+from clickcut_train.sample_options import SampleOptions
+from clickcut_train.samples import draw
 from clickcut_train.target import choose_target
 
 EVERYTHING = SampleOptions.mixed().model_copy(

@@ -26,7 +26,8 @@ from clickcut_train.checkpoint import load_model, read_checkpoint
 from clickcut_train.cli import app
 from clickcut_train.errors import CheckpointError, ConfigError, TrainingError
 from clickcut_train.logbook import Logbook
-from clickcut_train.samples import SampleOptions, draw
+from clickcut_train.sample_options import SampleOptions
+from clickcut_train.samples import draw
 from clickcut_train.trainer import Trainer
 
 

@@ -8,7 +8,7 @@ import torch
 from fakes import picture
 from pycocotools import mask as coco_mask
 
-from clickcut_train.config import validated
+from clickcut_train.config_file import validated
 from clickcut_train.data import MemorySource, Photo
 from clickcut_train.distributed import World
 from clickcut_train.trainer import Data

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from clickcut.whole_file import whole_file
-from clickcut_train.config import TrainConfig, validated
+from clickcut_train.config import TrainConfig
+from clickcut_train.config_file import validated
 from clickcut_train.errors import CheckpointError, ConfigError
 from clickcut_train.models import build
 from clickcut_train.old_keys import new_tensor_names

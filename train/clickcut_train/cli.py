@@ -46,7 +46,7 @@ def run(
     require("torch")
     import torch
 
-    from clickcut_train.config import read_stages
+    from clickcut_train.config_file import read_stages
     from clickcut_train.distributed import world
     from clickcut_train.recipes import find_config
     from clickcut_train.stages import run_file

@@ -120,7 +120,7 @@ def preview(
     require("scipy", "urllib3")
     from clickcut_train.data.open import open_sources
     from clickcut_train.preview import DISCS, sample_sheet, strategy_sheet
-    from clickcut_train.samples import SampleOptions
+    from clickcut_train.sample_options import SampleOptions
 
     config = _config(data, min_area, max_faulty, any_ids)
     source, reports = open_sources(config, _PREVIEWED, seed)

@@ -24,7 +24,8 @@ from clickcut_train.data import PhotoSource, order
 from clickcut_train.errors import CheckpointError, DataError
 from clickcut_train.paste import paste
 from clickcut_train.refine import Window, closer_sample, draw_window, look_back
-from clickcut_train.samples import Sample, SampleOptions, draw
+from clickcut_train.sample_options import SampleOptions
+from clickcut_train.samples import Sample, draw
 
 MAX_EMPTY = 1000
 """Photographs in a row without a usable object after which a run stops."""

@@ -18,7 +18,8 @@ from clickcut.overlay import contact_sheet, draw_overlay
 from clickcut_train.data.photo import Photo
 from clickcut_train.data.source import EachObject, PhotoSource, order
 from clickcut_train.errors import DataError
-from clickcut_train.samples import Sample, SampleOptions, draw
+from clickcut_train.sample_options import SampleOptions
+from clickcut_train.samples import Sample, draw
 
 Cell = tuple[str, NDArray[np.uint8]]
 

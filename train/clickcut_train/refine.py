@@ -19,7 +19,8 @@ from clickcut.resample import move
 from clickcut.session.refinement import crop_weights
 from clickcut_train.augment import damage
 from clickcut_train.clicks import Click
-from clickcut_train.samples import Crop, Sample
+from clickcut_train.crop import Crop
+from clickcut_train.samples import Sample
 
 SIDES = (0.4, 0.8)
 """Side of a crop relative to the view's: those that bundles are likely to name."""

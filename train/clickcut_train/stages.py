@@ -6,14 +6,8 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from clickcut_train.config import (
-    InitialConfig,
-    Stage,
-    TrainConfig,
-    ValidationConfig,
-    read_stages,
-    to_toml,
-)
+from clickcut_train.config import InitialConfig, TrainConfig, ValidationConfig
+from clickcut_train.config_file import Stage, read_stages, to_toml
 from clickcut_train.data.config import DataConfig
 from clickcut_train.data.open import open_sources
 from clickcut_train.distributed import World

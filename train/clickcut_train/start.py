@@ -15,7 +15,8 @@ import torch
 
 from clickcut_train.batch import network_input
 from clickcut_train.checkpoint import Checkpoint, file_sha256, read_checkpoint
-from clickcut_train.config import TrainConfig, check_resumable
+from clickcut_train.config import TrainConfig
+from clickcut_train.config_file import check_resumable
 from clickcut_train.data import PhotoSource, order
 from clickcut_train.errors import ConfigError
 from clickcut_train.models import ClickNetwork

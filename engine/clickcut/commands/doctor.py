@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from clickcut.commands.server_options import (
-    Authorities,
-    Certificate,
-    Key,
-    PlaintextToken,
-    Tls,
-    TokenFile,
-)
+from clickcut.commands.server_options import NO_ACCESS, AccessOptions, option_groups
 from clickcut.doctor import Finding, examine
 from clickcut.doctor.findings import Check
-
-if TYPE_CHECKING:
-    from clickcut.client.access import Access
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -29,16 +19,12 @@ _NAME_WIDTH = 11
 
 
 @app.command()
+@option_groups
 def doctor(
     server: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Also examine a running server.")
     ] = "",
-    tls: Tls = False,
-    ca: Authorities = None,
-    cert: Certificate = None,
-    key: Key = None,
-    token_file: TokenFile = None,
-    plaintext_token: PlaintextToken = None,
+    connection: AccessOptions = NO_ACCESS,
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -55,13 +41,8 @@ def doctor(
     works badly.
     """
 
-    def access() -> Access:
-        from clickcut.client.access import Access
-
-        return Access.of(tls, ca, cert, key, token_file, plaintext_token)
-
     found: list[Finding] = []
-    for finding in examine([*_local(model or []), *_remote(server, access)]):
+    for finding in examine([*_local(model or []), *_remote(server, connection)]):
         found.append(finding)
         if not as_json:
             _print(finding)
@@ -95,19 +76,19 @@ def _local(models: list[str]) -> Iterable[tuple[str, Check]]:
     )
 
 
-def _remote(server: str, access: Callable[[], Access]) -> Iterable[tuple[str, Check]]:
+def _remote(server: str, connection: AccessOptions) -> Iterable[tuple[str, Check]]:
     if not server:
         return ()
 
     def health() -> Iterable[Finding]:
         from clickcut.doctor import remote
 
-        return remote.health(server, access())
+        return remote.health(server, connection.access())
 
     def selection() -> Iterable[Finding]:
         from clickcut.doctor import remote
 
-        return remote.selection(server, access())
+        return remote.selection(server, connection.access())
 
     return ("server", health), ("server", selection)
 

@@ -6,18 +6,16 @@ from typing import Annotated
 
 import typer
 
-from clickcut.commands.server_options import Authorities, Certificate, Key, Tls
+from clickcut.commands.server_options import NO_TLS, TlsOptions, option_groups
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
+@option_groups
 def health(
     address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="The server's address.")],
-    tls: Tls = False,
-    ca: Authorities = None,
-    cert: Certificate = None,
-    key: Key = None,
+    tls: TlsOptions = NO_TLS,
     timeout: Annotated[
         float, typer.Option(min=0.1, max=600, help="Seconds to wait for the answer.")
     ] = 3.0,
@@ -29,10 +27,10 @@ def health(
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    from clickcut.client.channel import Endpoint, tls_credentials
+    from clickcut.client.channel import Endpoint
     from clickcut.client.failures import error_of_rpc
 
-    endpoint = Endpoint(address, tls_credentials(tls, ca, cert, key))
+    endpoint = Endpoint(address, tls.credentials())
     with endpoint.channel() as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:

@@ -14,12 +14,11 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from clickcut.commands.server_options import (
-    Authorities,
-    Certificate,
-    Key,
-    PlaintextToken,
-    Tls,
-    TokenFile,
+    NO_ACCESS,
+    NO_TLS,
+    AccessOptions,
+    TlsOptions,
+    option_groups,
 )
 
 if TYPE_CHECKING:
@@ -71,29 +70,23 @@ class _Row(NamedTuple):
 
 
 @app.command("list")
+@option_groups
 def list_models(
     wanted: Wanted = None,
     folder: Folder = None,
     server: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Ask a running server instead.")
     ] = "",
-    tls: Tls = False,
-    ca: Authorities = None,
-    cert: Certificate = None,
-    key: Key = None,
-    token_file: TokenFile = None,
-    plaintext_token: PlaintextToken = None,
+    connection: AccessOptions = NO_ACCESS,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the full metadata as JSON.")
     ] = False,
 ) -> None:
     """List models: those of a folder or those that come with clickcut, and given files."""
     from clickcut.bundle import bundled_models
-    from clickcut.client.access import Access
 
     if server:
-        access = Access.of(tls, ca, cert, key, token_file, plaintext_token)
-        rows = _rows_of_server(server, access)
+        rows = _rows_of_server(server, connection.access())
     else:
         names = [*(bundled_models() if folder is None else ()), *(wanted or ())]
         rows = [_Row(_use_as(f, folder), f.metadata) for f in _read(names, folder)]
@@ -264,23 +257,21 @@ def seal(
 
 
 @app.command()
+@option_groups
 def reload(
     address: Annotated[
         str, typer.Argument(metavar="ADDRESS", help="The server's --admin-address.")
     ],
-    tls: Tls = False,
-    ca: Authorities = None,
-    cert: Certificate = None,
-    key: Key = None,
+    tls: TlsOptions = NO_TLS,
 ) -> None:
     """Make a running server reload its models, and print what changed."""
     import grpc
 
-    from clickcut.client.channel import Endpoint, tls_credentials
+    from clickcut.client.channel import Endpoint
     from clickcut.client.failures import error_of_rpc
     from clickcut.v1 import admin_pb2, admin_pb2_grpc
 
-    endpoint = Endpoint(address, tls_credentials(tls, ca, cert, key))
+    endpoint = Endpoint(address, tls.credentials())
     try:
         with endpoint.channel() as channel:
             stub = admin_pb2_grpc.AdminStub(channel)

@@ -8,19 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clickcut.commands.prompt_options import Box, Click, parse_box, parse_click, parse_window
-from clickcut.commands.server_options import (
-    Authorities,
-    Certificate,
-    Key,
-    PlaintextToken,
-    Tls,
-    TokenFile,
-)
+from clickcut.commands.server_options import NO_ACCESS, AccessOptions, option_groups
 
 if TYPE_CHECKING:
     from clickcut.commands.segmenter import Segmenter
 
 
+@option_groups
 def segment(
     image: Annotated[
         Path,
@@ -57,12 +51,7 @@ def segment(
         str, typer.Option(help="A name from `clickcut models`, or the path of a bundle.")
     ] = "",
     server: Annotated[str, typer.Option(metavar="HOST:PORT", help="Use a running server.")] = "",
-    tls: Tls = False,
-    ca: Authorities = None,
-    cert: Certificate = None,
-    key: Key = None,
-    token_file: TokenFile = None,
-    plaintext_token: PlaintextToken = None,
+    connection: AccessOptions = NO_ACCESS,
     cut: Annotated[
         bool, typer.Option(help="Snap the outline to the image's edges with a graph cut.")
     ] = True,
@@ -117,7 +106,7 @@ def segment(
         raise EventError("say where the object is: --click X,Y, --box X0,Y0,X1,Y1, or both")
     segmenter = Segmenter(
         server=server,
-        access=Access.of(tls, ca, cert, key, token_file, plaintext_token) if server else Access(),
+        access=connection.access() if server else Access(),
         model=model,
         cut=cut,
         box=corners,

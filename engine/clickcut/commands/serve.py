@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from clickcut.server.access_settings import ENV_PREFIX, AccessSettings
 from clickcut.server.settings import Settings
+from clickcut.server.settings_faults import faults_of
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -28,12 +29,8 @@ def serve(**flags: object) -> None:
     try:
         settings = Settings(**{k: v for k, v in flags.items() if v is not None})  # type: ignore[arg-type]
     except ValidationError as error:
-        for fault in error.errors():
-            where = "".join(f"--{str(part).replace('_', '-')}: " for part in fault["loc"][:1])
-            print(
-                f"clickcut serve: {where}{fault['msg'].removeprefix('Value error, ')}",
-                file=sys.stderr,
-            )
+        for fault in faults_of(error):
+            print(f"clickcut serve: {fault}", file=sys.stderr)
         raise typer.Exit(2) from error
     # Before gRPC is imported: it would log a line for each client that fails its TLS handshake.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

@@ -91,6 +91,7 @@ class AccessSettings(BaseSettings):
         _check_tls(self)
         _check_tokens(self)
         _check_admin(self)
+        _check_ports(self)
         return self
 
 
@@ -141,6 +142,26 @@ def _check_admin(settings: AccessSettings) -> None:
         f"address such as 127.0.0.1:50052, or unix:PATH, not {address!r}; or give "
         "--admin-client-ca (mTLS)"
     )
+
+
+def _check_ports(settings: AccessSettings) -> None:
+    """Check that no two services listen on the same port of a host."""
+    metrics = settings.metrics_port
+    services = {
+        "--address": settings.address,
+        "--health-address": settings.health_address,
+        "--admin-address": settings.admin_address,
+        "--metrics-port": None if metrics is None else f"{settings.host}:{metrics}",
+    }
+    taken: dict[str, str] = {}
+    for option, address in services.items():
+        if address is None or (not address.startswith("unix:") and address.endswith(":0")):
+            continue
+        if address in taken:
+            raise ValueError(
+                f"{option} and {taken[address]} are both {address}: give each its own port"
+            )
+        taken[address] = option
 
 
 def _host_of(address: str) -> str:

@@ -24,6 +24,7 @@ from clickcut.server import logs
 from clickcut.server.durability import Volatile
 from clickcut.server.durable import Durable
 from clickcut.server.fault_log import FaultLog
+from clickcut.server.held_session import HeldSession
 from clickcut.server.image_store import ImageStore
 from clickcut.server.journal import Journal
 from clickcut.server.memory import (
@@ -38,7 +39,7 @@ from clickcut.server.model_registry import Models
 from clickcut.server.pool import ComputePool
 from clickcut.server.quotas import Quotas, StoreShares
 from clickcut.server.recorder import Recorder
-from clickcut.server.session_store import HeldSession, SessionStore
+from clickcut.server.session_store import SessionStore
 from clickcut.server.settings import MIB, Settings
 from clickcut.server.tokens import Tokens
 from clickcut.store import open_store

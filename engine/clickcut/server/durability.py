@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from clickcut.server.held_session import HeldSession
 from clickcut.server.image_store import Found
 from clickcut.server.peers import Peer
-from clickcut.server.session_store import HeldSession
 from clickcut.v1 import clickcut_pb2 as pb
 
 if TYPE_CHECKING:

@@ -24,14 +24,14 @@ from clickcut.errors import (
     TakenOverError,
 )
 from clickcut.server.durability import Change, Volatile
+from clickcut.server.held_session import HeldSession
 from clickcut.server.image_store import Found, check_digest
+from clickcut.server.job import Steps
 from clickcut.server.journal import Journal
 from clickcut.server.opening import begin
 from clickcut.server.peers import Peer
-from clickcut.server.pool import Steps
 from clickcut.server.quotas import StoreShares
 from clickcut.server.requests import apply_event, parameters_of, window_of
-from clickcut.server.session_store import HeldSession
 from clickcut.store import NO_EVENTS, Append, ConflictError, Create, Opening, Stored
 from clickcut.v1 import clickcut_pb2 as pb
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 from clickcut.backends import Predictor
 from clickcut.images import PreparedImage
 from clickcut.parameters import Parameters
+from clickcut.server.held_session import HeldSession
 from clickcut.server.peers import Peer
-from clickcut.server.session_store import HeldSession
 from clickcut.session import ClickSession
 
 if TYPE_CHECKING:

@@ -13,57 +13,16 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import Context, copy_context
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
-from clickcut.errors import BusyError, StalledError
+from clickcut.errors import BusyError
+from clickcut.server.job import Job, Steps, one_step, too_late
 from clickcut.server.pace import Pace
 from clickcut.server.peers import LOCAL, FairQueue, Peer
 
 T = TypeVar("T")
-
-Steps = Generator[None, None, T]
-"""Work that yields between its steps and returns its result."""
-
-
-@dataclass(slots=True, eq=False)
-class _Job(Generic[T]):
-    steps: Steps[T]
-    peer: Peer
-    future: asyncio.Future[tuple[T, float]]
-    asked: float
-    deadline: float | None
-    """Time after which no further step begins, on the clock of `time.perf_counter`."""
-    continues: bool = False
-    """Whether it goes ahead of others, see `ComputePool.run_steps`."""
-    waited: float = 0.0
-    started: bool = False
-    given_up: bool = False
-    """Whether its caller is gone."""
-    context: Context = field(default_factory=copy_context)
-    """Of its caller: what the log and traces say about the request."""
-
-    @property
-    def late(self) -> bool:
-        return self.deadline is not None and time.perf_counter() >= self.deadline
-
-    def settle(self, result: T | None, error: BaseException | None) -> None:
-        """Pass the outcome to the event loop, from any thread."""
-
-        def tell() -> None:
-            if self.future.done():
-                return
-            if error is not None:
-                self.future.set_exception(error)
-            else:
-                self.future.set_result((result, 1e3 * self.waited))  # type: ignore[arg-type]
-
-        with contextlib.suppress(RuntimeError):  # the loop has closed: the server was stopped
-            self.future.get_loop().call_soon_threadsafe(tell)
-
 
 MIN_QUEUE = 4
 """Jobs per worker that may wait however long they take: on a slow machine, or with large images, a
@@ -89,14 +48,14 @@ class ComputePool:
         self.queue = queue
         self.max_wait = max_wait
         self._pace = Pace()
-        self._ahead: deque[_Job[Any]] = deque()
+        self._ahead: deque[Job[Any]] = deque()
         """Parts of requests that have had a turn, see `run_steps`."""
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="clickcut")
         self._lock = threading.Lock()
-        self._waiting: FairQueue[_Job[Any]] = FairQueue()
+        self._waiting: FairQueue[Job[Any]] = FairQueue()
         self._unfinished = 0
         self.finished = 0
-        self._running: dict[_Job[Any], float] = {}
+        self._running: dict[Job[Any], float] = {}
         """Jobs in a step, and since when."""
 
     @property
@@ -124,7 +83,7 @@ class ComputePool:
         continues: bool = False,
     ) -> tuple[T, float]:
         """Run `work` in a thread, in one step; otherwise as `run_steps`."""
-        return await self.run_steps(_one_step(work), peer, seconds, continues)
+        return await self.run_steps(one_step(work), peer, seconds, continues)
 
     async def run_steps(
         self,
@@ -167,7 +126,7 @@ class ComputePool:
         loop = asyncio.get_running_loop()
         now = time.perf_counter()
         deadline = None if seconds is None else now + seconds
-        job = _Job(steps, peer, loop.create_future(), now, deadline, continues)
+        job = Job(steps, peer, loop.create_future(), now, deadline, continues)
         with self._lock:
             if not continues and self._is_full():
                 self._make_room(peer)
@@ -208,16 +167,16 @@ class ComputePool:
             retry_after=self.wait,
         )
 
-    def _expire(self, job: _Job[Any]) -> None:
+    def _expire(self, job: Job[Any]) -> None:
         if self._take_out(job):
-            job.settle(None, _too_late(job, self.wait))
+            job.settle(None, too_late(job, self.wait))
 
-    def _give_up(self, job: _Job[Any]) -> None:
+    def _give_up(self, job: Job[Any]) -> None:
         with self._lock:
             job.given_up = True  # checked after the running step, if any
         self._take_out(job)
 
-    def _take_out(self, job: _Job[Any]) -> bool:
+    def _take_out(self, job: Job[Any]) -> bool:
         """Take a job out of the queue; False when it runs or has ended."""
         with self._lock:
             found = self._waiting.remove(job.peer, job)
@@ -231,7 +190,7 @@ class ComputePool:
 
     # ---- in any thread
 
-    def _enqueue(self, job: _Job[Any]) -> None:
+    def _enqueue(self, job: Job[Any]) -> None:
         """Wait for a turn. Holds the lock."""
         # One call of `_turn` for each entry; which entry it gets is decided when it runs.
         self._executor.submit(self._turn)
@@ -260,7 +219,7 @@ class ComputePool:
         finally:
             del job  # an error keeps this frame alive, which must not keep the work alive
 
-    def _go_on(self, job: _Job[Any]) -> None:
+    def _go_on(self, job: Job[Any]) -> None:
         with self._lock, contextlib.suppress(RuntimeError):  # shut down
             if not job.given_up and not job.late:
                 self._end_step(job)
@@ -268,38 +227,17 @@ class ComputePool:
                 self._enqueue(job)
                 return
         job.steps.close()
-        self._retire(job, None, _too_late(job, self.wait))
+        self._retire(job, None, too_late(job, self.wait))
 
-    def _retire(self, job: _Job[Any], result: Any, error: BaseException | None) -> None:
+    def _retire(self, job: Job[Any], result: Any, error: BaseException | None) -> None:
         with self._lock:
             self._unfinished -= 1
             self.finished += 1
             self._end_step(job)
         job.settle(result, error)
 
-    def _end_step(self, job: _Job[Any]) -> None:
+    def _end_step(self, job: Job[Any]) -> None:
         """Count a step that has ended. Holds the lock."""
         since = self._running.pop(job, None)
         if since is not None:
             self._pace.add(time.perf_counter() - since)
-
-
-def _one_step(work: Callable[[], T]) -> Steps[T]:
-    return work()
-    yield
-
-
-def _too_late(job: _Job[Any], wait: float) -> BusyError | StalledError:
-    spent = time.perf_counter() - job.asked
-    if not job.started:
-        return BusyError(
-            f"the server is busy: the request waited {spent:.0f} s for a worker; try again later, "
-            "or give the server more --workers",
-            reason="wait",
-            retry_after=wait,
-        )
-    return StalledError(
-        "the request was not finished in time: send fewer clicks in one request, or use a session, "
-        "or start the server with a larger --request-seconds",
-        reason="deadline",
-    )

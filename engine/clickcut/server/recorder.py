@@ -33,7 +33,7 @@ from clickcut.encoding import to_png
 from clickcut.errors import ClickcutError
 from clickcut.images import PreparedImage
 from clickcut.selection import SelectedObject
-from clickcut.session import ClickSession
+from clickcut.session import SessionView
 from clickcut.session.event_lines import described
 from clickcut.session.events import Event
 from clickcut.whole_file import whole_file
@@ -78,7 +78,7 @@ class Record:
     events: tuple[tuple[Event, ...], ...]
 
     @staticmethod
-    def of(session: ClickSession, model: BundleMetadata) -> Record | None:
+    def of(session: SessionView, model: BundleMetadata) -> Record | None:
         """Return what is to be recorded of a session; None if nothing is selected."""
         objects = tuple(session.objects())
         if not any(found.selection.area for found in objects):
@@ -143,7 +143,7 @@ class Recorder:
         self._thread = threading.Thread(target=self._write_all, name="clickcut-record", daemon=True)
         self._thread.start()
 
-    def record(self, session: ClickSession, model: BundleMetadata) -> None:
+    def record(self, session: SessionView, model: BundleMetadata) -> None:
         """Have a session written that no thread touches any more."""
         record = Record.of(session, model)
         if record is None:
@@ -160,7 +160,7 @@ class Recorder:
             self._pending.put_nowait(record)
 
     def close(
-        self, seconds: float, rest: Iterable[tuple[ClickSession, BundleMetadata]] = ()
+        self, seconds: float, rest: Iterable[tuple[SessionView, BundleMetadata]] = ()
     ) -> None:
         """Write what waits, and the sessions that end now, for at most about so many seconds."""
         end = time.monotonic() + seconds

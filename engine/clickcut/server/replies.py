@@ -12,7 +12,7 @@ from clickcut.images import PreparedImage
 from clickcut.polygons import to_polygons
 from clickcut.region import Region
 from clickcut.selection import SelectedObject
-from clickcut.session import ClickSession, Step
+from clickcut.session import SessionView, Step
 from clickcut.v1 import clickcut_pb2 as pb
 
 MAX_OBJECT_RUNS = 4_000_000
@@ -38,7 +38,7 @@ def whole(image: PreparedImage) -> Region:
     return Region(0, 0, image.width, image.height)
 
 
-def result(session: ClickSession, output: pb.Output, rectangle: Region | None) -> pb.Result:
+def result(session: SessionView, output: pb.Output, rectangle: Region | None) -> pb.Result:
     """Return the current mask and the other requested output.
 
     Args:
@@ -73,7 +73,7 @@ def result(session: ClickSession, output: pb.Output, rectangle: Region | None) -
     return reply
 
 
-def add_state(reply: pb.SessionReply, session: ClickSession) -> None:
+def add_state(reply: pb.SessionReply, session: SessionView) -> None:
     """Set the fields that every reply of a session has."""
     reply.object_index = session.object_index
     reply.num_objects = session.num_objects
@@ -117,7 +117,7 @@ def _add_objects(reply: pb.Result, objects: list[SelectedObject]) -> None:
         )
 
 
-def _add_mask(reply: pb.Result, session: ClickSession, png: bool, rectangle: Region) -> None:
+def _add_mask(reply: pb.Result, session: SessionView, png: bool, rectangle: Region) -> None:
     part = session.mask[rectangle.slices]
     if png:
         reply.png = to_png(part)

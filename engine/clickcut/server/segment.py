@@ -11,8 +11,8 @@ from clickcut.errors import EventError, LimitError
 from clickcut.server import replies
 from clickcut.server.core import Core
 from clickcut.server.image_store import Found
+from clickcut.server.job import Steps
 from clickcut.server.peers import Peer
-from clickcut.server.pool import Steps
 from clickcut.server.requests import (
     check_output,
     draw_box,

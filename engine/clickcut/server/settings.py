@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from clickcut.server.access_settings import AccessSettings
+from clickcut.server.settings_faults import check_limits
 from clickcut.store import Limits, check_url
 
 MIB = 2**20
@@ -284,6 +285,11 @@ class Settings(AccessSettings):
             if total == 0:
                 raise ValueError(f"all weights of {name} are 0; give one a weight")
         return value
+
+    @model_validator(mode="after")
+    def _check_limits(self) -> Settings:
+        check_limits(self)
+        return self
 
     @property
     def store_limits(self) -> Limits:

@@ -22,17 +22,16 @@ from clickcut.errors import (
     UnavailableError,
 )
 from clickcut.grpc_status import number_of, retry_ms_of
-from clickcut.region import Region
 from clickcut.server import logs, replies
 from clickcut.server.core import Core
 from clickcut.server.edge import Call
+from clickcut.server.held_session import HeldSession
 from clickcut.server.image_store import Found
 from clickcut.server.model_registry import model_key
 from clickcut.server.opening import begin
 from clickcut.server.requests import apply_event, check_output, parameters_of, window_of
-from clickcut.server.session_store import HeldSession
+from clickcut.server.sent_state import SentState
 from clickcut.server.tokens import Credential
-from clickcut.session import ClickSession, Step
 from clickcut.v1 import clickcut_pb2 as pb
 
 _FREEING = ("show", "undo", "reset", "next_object")
@@ -52,10 +51,7 @@ class SessionStream:
         self._context = context
         self._end: asyncio.Future[ClickcutError] = asyncio.get_running_loop().create_future()
         self._held: HeldSession | None = None
-        self._output = pb.Output()
-        self._whole_sent = False
-        self._unseen: Region | None = None
-        """Where the mask changed since it was sent last."""
+        self._sent = SentState()
 
     @property
     def credential(self) -> Credential:
@@ -123,7 +119,7 @@ class SessionStream:
         check_output(opening.output)
         if request.HasField("output"):
             check_output(request.output)
-        self._output = opening.output
+        self._sent.output = opening.output
         resumes = opening.WhichOneof("source") == "session_id"
         with self._core.quotas.request(self._context.peer.owner):
             if resumes:
@@ -149,7 +145,7 @@ class SessionStream:
         self._attach(held)
         async with held.lock:  # an event of the broken stream may still be running
             await durability.take(held)
-            reply = await self._compute(lambda: self._state_reply(held.session, request, None))
+            reply = await self._compute(lambda: self._sent.reply(held.session, request, None))
         return held, reply
 
     async def _open_new(self, request: pb.SessionRequest) -> tuple[HeldSession, pb.SessionReply]:
@@ -167,7 +163,7 @@ class SessionStream:
             predictor,
             parameters,
             self._context.peer,
-            lambda session: self._state_reply(session, request, None),
+            lambda session: self._sent.reply(session, request, None),
             had_turn=found.had_turn,
         )
         self._attach(held)
@@ -215,8 +211,8 @@ class SessionStream:
                 raise TakenOverError("another stream has resumed this session")
             session = held.session
             if held.unsure:  # it will change by events that this stream has not seen
-                self._whole_sent = False
-            events, sent = held.events, (self._whole_sent, self._unseen)
+                self._sent.expect_any_change()
+            events, sent = held.events, self._sent.mark()
             try:
                 check_output(request.output)
                 if kind == "close":
@@ -234,7 +230,7 @@ class SessionStream:
                 raise  # the session is not here any more
             except Exception as raised:  # an error of one event must not end the session
                 if held.events == events:  # it was not applied, or it was taken back
-                    self._whole_sent, self._unseen = sent
+                    self._sent.go_back(sent)
                 reply = self._refusal(raised)
                 replies.add_state(reply, session)
             self._core.sessions.used(held, reply.memory_bytes)
@@ -275,32 +271,7 @@ class SessionStream:
             if step is not None:
                 held.events += 1
                 held.applied = request.sequence or held.applied
-        return self._state_reply(held.session, request, step)
-
-    def _state_reply(
-        self, session: ClickSession, request: pb.SessionRequest, step: Step | None
-    ) -> pb.SessionReply:
-        """In a thread: the reply that shows a state."""
-        with tracing.span("encode"):
-            return self._encoded_state(session, request, step)
-
-    def _encoded_state(
-        self, session: ClickSession, request: pb.SessionRequest, step: Step | None
-    ) -> pb.SessionReply:
-        began = time.perf_counter()
-        output = request.output if request.HasField("output") else self._output
-        if step is not None and step.changed is not None:
-            self._unseen = self._unseen.union(step.changed) if self._unseen else step.changed
-        rectangle: Region | None = replies.whole(session.image)
-        if output.changed_only and self._whole_sent:
-            rectangle = self._unseen
-        reply = pb.SessionReply(result=replies.result(session, output, rectangle))
-        replies.add_state(reply, session)
-        if output.mask != pb.Output.MASK_FORMAT_NONE:
-            self._whole_sent, self._unseen = True, None
-        replies.add_timings(reply.timings, step)
-        reply.timings.encode = 1e3 * (time.perf_counter() - began)
-        return reply
+        return self._sent.reply(held.session, request, step)
 
     async def _compute(self, work: Callable[[], pb.SessionReply]) -> pb.SessionReply:
         seconds = self._core.settings.request_seconds

@@ -7,18 +7,12 @@ An event that fails changes nothing. Not thread-safe.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clickcut.backends import Predictor
-from clickcut.clicks import PlacedClick, Point, checked_index
+from clickcut.clicks import checked_index
 from clickcut.errors import EventError
-from clickcut.images import PreparedImage
-from clickcut.parameters import Parameters
-from clickcut.region import Region
-from clickcut.selection import EMPTY, SelectedObject, Selection, paint, union
+from clickcut.selection import paint, union
 from clickcut.session.coordinates import stroke_pixels, to_box, to_pixel
 from clickcut.session.events import (
     BoxPrompt,
@@ -34,58 +28,16 @@ from clickcut.session.events import (
 )
 from clickcut.session.history import MAX_POINTS, History
 from clickcut.session.objects import FinishedObject, check_room
-from clickcut.session.pipeline import Pipeline
-from clickcut.session.snapshot import Events, Snapshot
-from clickcut.session.state import Computed, State, probability, total
+from clickcut.session.snapshot import Snapshot
+from clickcut.session.state import Computed, State, Step, total
+from clickcut.session.view import SessionView
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """The effect of an event.
-
-    Attributes:
-        changed: the rectangle in which the mask changed; None = nowhere.
-        timings: milliseconds by stage, "maps", "network" and "cut"; a stage that did not run is
-            absent.
-    """
-
-    changed: Region | None
-    timings: dict[str, float]
-
-
-class ClickSession:
+class ClickSession(SessionView):
     """Select objects in one image, one after the other, click by click.
 
-    Args:
-        image: shared between sessions.
-        predictor: shared between sessions.
-        parameters: the bundle's defaults when None.
-        solver: of the graph cut, one of `clickcut.cut.SOLVERS`.
-
-    Attributes:
-        image: as given.
-        mask: (H, W) bool, the selection; read-only, changes in place with each event.
-        parameters: in force.
-        object_index: of the current object; 0 for the first one on the image.
+    Its arguments and attributes are those of `SessionView`, and so is what can be asked about it.
     """
-
-    def __init__(
-        self,
-        image: PreparedImage,
-        predictor: Predictor,
-        parameters: Parameters | None = None,
-        solver: str = "grid",
-    ) -> None:
-        self.image = image
-        self.parameters = parameters or predictor.metadata.parameters
-        self.object_index = 0
-        self._pipeline = Pipeline(image, predictor, solver)
-        self._history = History(self._pipeline, self.parameters)
-        self._objects: list[FinishedObject | None] = [None]  # None: the current one
-        self._state = State()
-        self._mask = np.zeros((image.height, image.width), np.bool_)
-        self.mask = self._mask.view()
-        self.mask.flags.writeable = False
 
     # ---- events
 
@@ -110,11 +62,7 @@ class ClickSession:
             EventError: see `clickcut.session.coordinates.stroke_pixels`.
             LimitError: too many events or points.
         """
-        try:
-            corners = np.asarray(points, np.float64)
-        except (TypeError, ValueError) as error:
-            raise EventError(f"a stroke is an (N, 2) array of x, y: {error}") from error
-        pixels = stroke_pixels(corners, self.image.width, self.image.height, MAX_POINTS)
+        pixels = stroke_pixels(points, self.image.width, self.image.height, MAX_POINTS)
         return self._edit(Click.of(pixels, positive))
 
     def move_click(self, index: int, x: float, y: float) -> Step:
@@ -185,7 +133,7 @@ class ClickSession:
         Raises:
             EventError: there is nothing to undo.
         """
-        return self._take_over(self._history.undo(self.parameters))
+        return self._take_over(self._history.undo())
 
     def redo(self) -> Step:
         """Redo what the last undo took back.
@@ -214,9 +162,8 @@ class ClickSession:
         self.object_index = len(self._objects)
         self._objects.append(None)
         self._history = History(self._pipeline, self.parameters)
-        excluded = self._others() if exclude_finished else EMPTY
-        if excluded.box is not None:
-            self._history.add(Exclude(excluded), None)
+        if exclude_finished and (exclude := self._new_exclusion(self._history, self.object_index)):
+            self._history.add(exclude, None)
         return self._take_over(Computed(State(), {}))
 
     def edit_object(self, index: int, exclude_finished: bool = False) -> Step:
@@ -238,25 +185,20 @@ class ClickSession:
             )
         target = self._objects[index]
         history = self._history if target is None else target.history
-        parameters = history.parameters
-        excluded = self._others(index) if exclude_finished else EMPTY
-        event = None
-        if exclude_finished and not excluded.equals(Prompts.of(history.events).excluded):
-            history.check_limits()
-            event = Exclude(excluded)
+        exclude = self._new_exclusion(history, index) if exclude_finished else None
+        if exclude is not None:
+            history.check_limits(exclude)
         computed = Computed(self._state, {}) if target is None else history.present()
-        state, timings = computed
-        if event is not None:
-            decided = history.apply(state, event, parameters)
-            computed = Computed(decided.state, total(timings, decided.timings))
+        if exclude is not None:
+            decided = history.apply(computed.state, exclude)
+            computed = Computed(decided.state, total(computed.timings, decided.timings))
         if target is not None:
             self._store_object()
             self._objects[index] = None
             self.object_index = index
             self._history = history
-            self.parameters = parameters
-        if event is not None:
-            history.add(event, None)
+        if exclude is not None:
+            history.add(exclude, None)
         return self._take_over(computed)
 
     def set_parameters(self, **changes: float | bool) -> Step:
@@ -266,116 +208,22 @@ class ClickSession:
             EventError: unknown or out of range; see `Parameters.changed`.
             LimitError: too many events.
         """
-        history = self._history
-        parameters = self.parameters.changed(**changes)
-        # A moving slider must not grow the list.
-        replaces = bool(history.entries) and isinstance(history.entries[-1].event, SetParameters)
-        if not replaces:
-            history.check_limits()
-        event = SetParameters(parameters)
-        computed = history.apply(self._state, event, parameters)
-        if replaces:
-            history.entries.pop()
-        history.add(event, None)
-        self.parameters = parameters
+        event = SetParameters(self.parameters.changed(**changes))
+        self._history.check_limits(event)
+        computed = self._history.apply(self._state, event)
+        self._history.add(event, None)
         return self._take_over(computed)
 
-    # ---- state
-
-    @property
-    def events(self) -> list[Event]:
-        """Events in force for the current object."""
-        return self._history.events
-
-    def events_of(self, index: int) -> list[Event]:
-        """Return the events in force for an object, the current one or another, by its index."""
-        held = self._objects[index]
-        return self.events if held is None else held.history.events
-
-    @property
-    def clicks(self) -> list[PlacedClick]:
-        """Clicks and strokes in force, in the order made."""
-        return [click.placed for click in Prompts.of(self.events).clicks]
-
-    @property
-    def num_clicks(self) -> int:
-        """Number of clicks and strokes in force."""
-        return len(Prompts.of(self.events).clicks)
-
-    @property
-    def can_undo(self) -> bool:
-        """Whether there is something to undo."""
-        return self._history.last_edit is not None
-
-    @property
-    def can_redo(self) -> bool:
-        """Whether there is something to redo."""
-        return bool(self._history.undone)
-
-    @property
-    def num_objects(self) -> int:
-        """Number of objects on the image, the current one included."""
-        return len(self._objects)
-
-    def objects(self) -> list[SelectedObject]:
-        """Return all objects on the image, the current one included, by index."""
-        return [
-            SelectedObject(
-                index,
-                self._state.selection if held is None else held.selection,
-                self.num_clicks if held is None else held.num_clicks,
-            )
-            for index, held in enumerate(self._objects)
-        ]
-
-    @property
-    def selection(self) -> Selection:
-        """The mask cropped to its bounding box."""
-        return self._state.selection
-
-    @property
-    def probability(self) -> tuple[Region, NDArray[np.float32]] | None:
-        """The network's last output: its region and (S, S) float32 over it.
-
-        None if it has not run since the last reset or initial mask.
-        """
-        output = self._state.output
-        return None if output is None else (output[0], probability(output[1]))
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of all objects in bytes: masks, states, events, warm cut; without the image."""
-        return (
-            self._mask.nbytes
-            + self._state.nbytes
-            + self._history.nbytes
-            + self._pipeline.nbytes
-            + sum(held.nbytes for held in self._objects if held is not None)
-        )
+    # ---- memory, and going back
 
     def cool(self) -> None:
         """Free memory that only makes the next event faster. Changes no result."""
         self._pipeline.cool()
 
-    # ---- going back
-
-    def snapshot(self) -> Snapshot:
-        """Return what `go_back` needs to make the session what it is now."""
-        held = [found.history for found in self._objects if found is not None]
-        return Snapshot(
-            self.parameters,
-            self.object_index,
-            tuple(self._objects),
-            self._state,
-            Events.of(self._history),
-            tuple(Events.of(history) for history in held),
-        )
-
     def go_back(self, snapshot: Snapshot) -> None:
         """Make the session what it was at a snapshot, as if no event had followed."""
         for events in (snapshot.current, *snapshot.finished):
             events.put_back()
-        self.parameters = snapshot.parameters
         self.object_index = snapshot.object_index
         self._objects = list(snapshot.objects)
         self._history = snapshot.current.history
@@ -384,31 +232,15 @@ class ClickSession:
     # ---- applying events
 
     def _edit(self, event: Event) -> Step:
-        self._check_excluded(event)
+        Prompts.of(self.events).check_excluded(event)
         return self._apply(event)
 
     def _apply(self, event: Event) -> Step:
         self._history.check_limits(event)
-        computed = self._history.apply(self._state, event, self.parameters)
+        computed = self._history.apply(self._state, event)
         self._history.add(event, self._state)
         self._history.undone.clear()
         return self._take_over(computed)
-
-    def _check_excluded(self, event: Event) -> None:
-        """Check that a positive click is not on an excluded pixel."""
-        prompts = Prompts.of(self.events)
-        if prompts.excluded.box is None:
-            return
-        points: list[Point] = []
-        if isinstance(event, Click) and event.positive:
-            points = event.points
-        elif isinstance(event, MoveClick) and event.index < len(prompts.clicks):
-            points = [event.point] if prompts.clicks[event.index].positive else []
-        if points and all(prompts.excluded.contains(*point) for point in points):
-            raise EventError(
-                "the click lies on another object, whose pixels are excluded: click elsewhere, or "
-                "edit that object first"
-            )
 
     def _store_object(self) -> None:
         """Move the current object to the finished ones."""
@@ -418,11 +250,11 @@ class ClickSession:
         )
         self._pipeline.reset()
 
-    def _others(self, index: int | None = None) -> Selection:
-        """Return the pixels of all objects except one; None: except the current one."""
-        left_out = self.object_index if index is None else index
-        others = (o.selection for o in self.objects() if o.index != left_out)
-        return union(others, self.image.width, self.image.height)
+    def _new_exclusion(self, history: History, index: int) -> Exclude | None:
+        """Return the event that excludes all other objects from one; None if they are already."""
+        others = (found.selection for found in self.objects() if found.index != index)
+        pixels = union(others, self.image.width, self.image.height)
+        return None if pixels.equals(Prompts.of(history.events).excluded) else Exclude(pixels)
 
     def _take_over(self, computed: Computed) -> Step:
         """Make a computed state the current one and update the mask."""

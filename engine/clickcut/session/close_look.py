@@ -20,6 +20,7 @@ from clickcut.clicks import Point
 from clickcut.images import PreparedImage
 from clickcut.region import Region, around, around_points
 from clickcut.session.events import Prompts
+from clickcut.session.network_input import MAX_ENLARGED
 from clickcut.session.prediction import RegionPrediction
 from clickcut.session.state import State, Timings, probability
 
@@ -27,7 +28,8 @@ LARGE = 4.0
 """Minimum image pixels per network pixel, along the longer side, of a large region."""
 
 CLOSEST = 1.3
-"""Image pixels per network pixel in the smallest window; each larger one has twice as many."""
+"""Image pixels per network pixel in the smallest window; each larger one has twice as many. Of an
+image of 32 megapixels or more that was decoded reduced it shows what the reduced picture can."""
 
 UNSURE = 0.78
 """An output is uncertain if the mean probability of its selection is below this."""
@@ -55,6 +57,8 @@ class CloseLook:
         self, image: PreparedImage, metadata: BundleMetadata, prediction: RegionPrediction
     ) -> None:
         self._width, self._height = image.width, image.height
+        reduced = image.scales.reduced
+        self._closest = CLOSEST if reduced is None else max(CLOSEST, reduced.factor / MAX_ENLARGED)
         self._size = metadata.input_size
         self._policy = metadata.region
         self._prediction = prediction
@@ -70,11 +74,19 @@ class CloseLook:
         clicked = [point for point, positive in prompts.points.items() if positive]
         if not (self._policy.zoom and clicked and state.logits is not None):
             return state
-        near = windows(self._width, self._height, clicked[-1], self._size, self._policy.max_windows)
+        near = windows(
+            self._width,
+            self._height,
+            clicked[-1],
+            self._size,
+            self._policy.max_windows,
+            self._closest,
+        )
         if not near or not is_unsure(probability(state.logits)):
             return state
         for region in near:
-            found = self._prediction.state(State(), region, prompts, timings)
+            # Most show nothing, so they are not worth decoding the image in full.
+            found = self._prediction.state(State(), region, prompts, timings, coarse=True)
             if found.logits is not None and shows_small_object(
                 probability(found.logits), region, clicked[-1]
             ):
@@ -110,7 +122,9 @@ class CloseLook:
         return state
 
 
-def windows(width: int, height: int, point: Point, size: int, count: int) -> list[Region]:
+def windows(
+    width: int, height: int, point: Point, size: int, count: int, closest: float
+) -> list[Region]:
     """Return the windows around a click, smallest first; none if the image is not large.
 
     Args:
@@ -119,11 +133,12 @@ def windows(width: int, height: int, point: Point, size: int, count: int) -> lis
         point: the click.
         size: network pixels along each side.
         count: maximum number.
+        closest: image pixels per network pixel in the smallest.
     """
     whole = max(width, height)
     if whole < LARGE * size:
         return []
-    sides = (math.ceil(CLOSEST * size * 2**k) for k in range(count))
+    sides = (math.ceil(closest * size * 2**k) for k in range(count))
     return [around(point, side, side, width, height) for side in sides if side <= whole / 2]
 
 

@@ -6,7 +6,7 @@ import itertools
 import math
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from clickcut.clicks import Point
 from clickcut.errors import EventError
@@ -64,13 +64,11 @@ def to_box(x0: float, y0: float, x1: float, y1: float, width: int, height: int) 
     return box
 
 
-def stroke_pixels(
-    points: NDArray[np.float64], width: int, height: int, limit: int
-) -> tuple[Point, ...]:
+def stroke_pixels(points: ArrayLike, width: int, height: int, limit: int) -> tuple[Point, ...]:
     """Return the pixels (x, y) on a polyline, in order, each once.
 
     Args:
-        points: (N, 2) float64, x and y of the corners, N >= 1.
+        points: (N, 2), x and y of the corners, N >= 1.
         width: of the image, pixels.
         height: of the image, pixels.
         limit: maximum number of pixels to return. The line may be `RETRACED` times as
@@ -79,11 +77,15 @@ def stroke_pixels(
     Raises:
         EventError: another shape, a corner outside the image, or a longer line.
     """
-    if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0:
-        raise EventError(f"a stroke is an (N, 2) array of x, y with N >= 1, got {points.shape}")
-    if len(points) > limit:
-        raise EventError(f"a stroke has at most {limit} points, got {len(points)}")
-    corners = [to_pixel(x, y, width, height) for x, y in points.tolist()]
+    try:
+        given = np.asarray(points, np.float64)
+    except (TypeError, ValueError) as error:
+        raise EventError(f"a stroke is an (N, 2) array of x, y: {error}") from error
+    if given.ndim != 2 or given.shape[1] != 2 or len(given) == 0:
+        raise EventError(f"a stroke is an (N, 2) array of x, y with N >= 1, got {given.shape}")
+    if len(given) > limit:
+        raise EventError(f"a stroke has at most {limit} points, got {len(given)}")
+    corners = [to_pixel(x, y, width, height) for x, y in given.tolist()]
     pixels = dict.fromkeys(corners[:1])
     walked = 0
     for (xa, ya), (xb, yb) in itertools.pairwise(corners):

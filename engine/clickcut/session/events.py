@@ -204,6 +204,25 @@ class Prompts:
                 signs[point] = click.positive
         return signs
 
+    def check_excluded(self, event: Event) -> None:
+        """Check that a new event has no positive click on an excluded pixel.
+
+        Raises:
+            EventError: it has.
+        """
+        if self.excluded.box is None:
+            return
+        points: list[Point] = []
+        if isinstance(event, Click) and event.positive:
+            points = event.points
+        elif isinstance(event, MoveClick) and event.index < len(self.clicks):
+            points = [event.point] if self.clicks[event.index].positive else []
+        if points and all(self.excluded.contains(*point) for point in points):
+            raise EventError(
+                "the click lies on another object, whose pixels are excluded: click elsewhere, or "
+                "edit that object first"
+            )
+
 
 class PromptsBuilder:
     """Prompts while events are added one by one; the attributes are those of `Prompts`."""

@@ -102,6 +102,8 @@ class History:
 
     def add(self, event: Event, before: State | None) -> None:
         """Add an event; drop states that take too much memory."""
+        if self._replaces_last(event):
+            self.entries.pop()
         self.entries.append(Entry(event, before))
         held = 0
         for at in range(len(self.entries) - 1, -1, -1):
@@ -110,17 +112,16 @@ class History:
             if held > UNDO_BYTES and at % CHECKPOINTS:
                 entry.before = None
 
-    def check_limits(self, event: Event | None = None) -> None:
+    def check_limits(self, event: Event) -> None:
         """Check that one more event is allowed.
 
         Args:
-            event: the new one; on redo it is held already and not counted twice. None for an event
-                without points or a mask.
+            event: the new one; on redo it is held already and not counted twice.
 
         Raises:
             LimitError: it is not.
         """
-        if len(self.entries) >= MAX_EVENTS:
+        if len(self.entries) >= MAX_EVENTS and not self._replaces_last(event):
             raise LimitError(f"an object has at most {MAX_EVENTS} events; start the next object")
         held = [e for e in (*self.events, *self.undone) if e is not event]
         masks = sum(isinstance(e, InitialMask) for e in held)
@@ -140,19 +141,20 @@ class History:
                 "included; start the next object"
             )
 
-    def apply(self, state: State, event: Event, parameters: Parameters) -> Computed:
+    def apply(self, state: State, event: Event) -> Computed:
         """Return the state after one more event; changes nothing.
 
         Raises:
             EventError: see `Pipeline.after`.
         """
         events = self.events
+        parameters = event.parameters if isinstance(event, SetParameters) else self.parameters
         known = 0, State()
         if isinstance(event, BoxPrompt | MoveClick | RemoveClick):
             known = self._known(Prompts.of([*events, event]), parameters)
         return self._pipeline.after(state, events, event, parameters, known)
 
-    def undo(self, parameters: Parameters) -> Computed:
+    def undo(self) -> Computed:
         """Undo the last event and return the state without it. Parameters are unchanged.
 
         Raises:
@@ -166,7 +168,7 @@ class History:
         if at + 1 < len(self.entries):  # parameters or excluded pixels changed since
             events = self.events
             prompts = Prompts.of(events[:at] + events[at + 1 :])
-            decided = self._pipeline.decide(computed.state, prompts, parameters)
+            decided = self._pipeline.decide(computed.state, prompts, self.parameters)
             computed = Computed(decided.state, total(computed.timings, decided.timings))
         self.undone.append(self.entries.pop(at).event)
         return computed
@@ -180,6 +182,11 @@ class History:
     def present(self) -> Computed:
         """Return the state after all events, recomputed."""
         return self._before(len(self.entries))
+
+    def _replaces_last(self, event: Event) -> bool:
+        """Return whether an event takes the place of the last one: sliders send many in a row."""
+        last = self.entries[-1].event if self.entries else None
+        return isinstance(event, SetParameters) and isinstance(last, SetParameters)
 
     def _before(self, at: int) -> Computed:
         """Return the state before an entry, computed from the last stored one; store those between.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clickcut.parameters import Parameters
 from clickcut.session.events import Event
 from clickcut.session.history import Entry, History
 from clickcut.session.objects import FinishedObject
@@ -38,10 +37,9 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A session at one moment, a few references; see `ClickSession.snapshot`.
+    """A session at one moment, a few references; see `SessionView.snapshot`.
 
     Attributes:
-        parameters: in force.
         object_index: of the current object.
         objects: finished ones; None for the current one.
         state: of the current object.
@@ -49,7 +47,6 @@ class Snapshot:
         finished: events of the others; an event may change those as well.
     """
 
-    parameters: Parameters
     object_index: int
     objects: tuple[FinishedObject | None, ...]
     state: State

@@ -65,6 +65,19 @@ class Computed(NamedTuple):
     timings: Timings
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The effect of an event.
+
+    Attributes:
+        changed: the rectangle in which the mask changed; None = nowhere.
+        timings: of the event.
+    """
+
+    changed: Region | None
+    timings: Timings
+
+
 @contextmanager
 def timed(timings: Timings, stage: str) -> Iterator[None]:
     """Add the milliseconds of the context to a stage."""

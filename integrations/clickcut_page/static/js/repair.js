@@ -59,7 +59,9 @@ async function alone(page, work) {
 async function show(page, number) {
   if (number < 0 || number >= list.tasks.length) {
     const left = list.tasks.filter((task) => !task.done).length;
-    notify(left ? `${left} objects are left as they were.` : `All is done; it is in ${list.out}.`);
+    const one = left === 1;
+    const rest = `${left} ${one ? "object is left as it was" : "objects are left as they were"}.`;
+    notify(left ? rest : `All is done; it is in ${list.out}.`);
     return;
   }
   at = number;
@@ -67,8 +69,9 @@ async function show(page, number) {
   element("repair-place").textContent = `${at + 1} of ${list.tasks.length}`;
   element("repair-name").textContent = `${task.label}, ${task.image}${task.done ? " (done)" : ""}`;
   shown = -1;
-  const [image, mask] = await Promise.all([fetch(`repair/${at}/image`), fetch(`repair/${at}`)]);
-  if (!image.ok || !mask.ok) return notify(`${task.image} cannot be read.`, "error");
+  const parts = [`repair/${at}/image`, `repair/${at}`];
+  const [image, mask] = await Promise.all(parts.map((part) => fetch(part).catch(() => null)));
+  if (!image?.ok || !mask?.ok) return notify(`${task.image} cannot be read.`, "error");
   const { counts, width, height } = await mask.json();
   const before = page.workspace;
   await page.open(await image.blob(), task.image, undefined, { kind: "mask", counts, width, height });
