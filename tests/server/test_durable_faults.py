@@ -187,7 +187,9 @@ def test_a_full_disk(bundle: Path, tmp_path: Path, plain: RawStream) -> None:
         large = image_file(640, 480)
         with RawStream(server.address) as other:
             other.send(pb.SessionRequest(open=pb.Open(image=large)))
-            assert other.status().code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            # The limit meets the image's file, or the database first: an I/O error for SQLite.
+            full = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
+            assert other.status().code() in full
         assert not any("Traceback" in line for line in server.errors), server.errors
         server.kill()
     with ServerProcess(bundle, store=store) as server, resume(server, session_id) as again:
