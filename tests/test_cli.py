@@ -21,6 +21,7 @@ from clickcut import cli, overlay
 from clickcut.backends import load_predictor
 from clickcut.bundle import bundled_models
 from clickcut.images import prepare
+from clickcut.server.settings import Settings
 from clickcut.session import ClickSession
 
 pytestmark = pytest.mark.slow  # each starts the command line as a process of its own
@@ -85,6 +86,14 @@ def test_serve_help_has_flags_and_environment() -> None:
         "--tls-key",
     ):
         assert word in text
+
+
+def test_serve_help_shows_defaults() -> None:
+    text = " ".join(run("serve", "--help").stdout.split())
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.default, int | float) and not isinstance(field.default, bool):
+            described = text.partition(f"[env var: CLICKCUT_{name.upper()}]")[0]
+            assert described.endswith(f"Default: {field.default:g}. "), name
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -155,7 +155,7 @@ def test_a_process_that_dies_at_work_is_the_images_fault(decoder: Decoder) -> No
 
     killing = threading.Thread(target=kill)
     killing.start()
-    with pytest.raises(ImageError, match=r"broke down on this TIFF image \(SIGKILL"):
+    with pytest.raises(ImageError, match=r"failed on this TIFF image \(SIGKILL"):
         decoder.decode(encoded(picture(), "TIFF"))
     killing.join()
 

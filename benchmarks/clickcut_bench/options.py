@@ -21,7 +21,7 @@ Data = Annotated[
     str,
     typer.Option(
         metavar="KIND:FOLDER[:SPLIT,...]",
-        help="Photographs with masks, as of `clickcut eval run`; default: the packaged one.",
+        help="Photographs with masks, as for `clickcut eval run`. Default: the packaged one.",
     ),
 ]
 Generated = Annotated[
@@ -29,7 +29,7 @@ Generated = Annotated[
     typer.Option(
         "--data",
         metavar="KIND:FOLDER[:SPLIT,...]",
-        help="Photographs with masks, as of `clickcut eval run`; default: the packaged one, and "
+        help="Photographs with masks, as for `clickcut eval run`. Default: the packaged one and "
         "generated objects.",
     ),
 ]

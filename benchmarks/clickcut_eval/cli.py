@@ -36,16 +36,17 @@ def run(
         Path, typer.Option(help="Run directory; an interrupted run resumes from it.")
     ] = Path("runs/eval"),
     methods: Annotated[
-        str, typer.Option(help="Comma-separated names; `clickcut eval methods` lists them.")
+        str, typer.Option(help="Methods, comma-separated; `clickcut eval methods` lists them.")
     ] = "fcn-cut",
     model: Annotated[
         Path | None,
-        typer.Option(help="Bundle of fcn and fcn-cut; default: the packaged model."),
+        typer.Option(help="Bundle of the methods fcn and fcn-cut. Default: the packaged model."),
     ] = None,
     bundle: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=PATH", help="A further bundle: adds the methods NAME and NAME-cut."
+            metavar="NAME=PATH",
+            help="A further bundle, which adds the methods NAME and NAME-cut. Repeatable.",
         ),
     ] = None,
     segmenter: Annotated[
@@ -58,29 +59,33 @@ def run(
         typer.Option(
             "--set",
             metavar="METHOD.NAME=VALUE",
-            help="A parameter instead of the method's own, as fcn-cut.cut_lambda=0.3. Repeatable.",
+            help="Override a parameter of a method, such as fcn-cut.cut_lambda=0.3. Repeatable.",
         ),
     ] = None,
-    rule: Annotated[str, typer.Option(help="Where clicks go: deepest or xu2016.")] = "deepest",
+    rule: Annotated[
+        str, typer.Option(help="Rule by which the simulated user places clicks: deepest or xu2016.")
+    ] = "deepest",
     max_clicks: Annotated[
         int, typer.Option(min=1, help="Clicks after which the user gives up.")
     ] = 20,
     stop_at: Annotated[
         float,
         typer.Option(
-            help="IoU at which the user stops: 0.9 saves time, and NoC@95 and the IoU after the "
-            "last click are then not known."
+            help="IoU at which the user stops; 0.9 saves time, but NoC@95 and the IoU after the "
+            "last click are then unknown."
         ),
     ] = 1.0,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Measure at most this many objects of each data set.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; default: one per core.")
+        int | None, typer.Option(min=1, help="Number of processes. Default: one per core.")
     ] = None,
     ray: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: auto, local, ray://HOST:PORT."),
+        typer.Option(
+            metavar="ADDRESS", help="Run on a Ray cluster: auto, local or ray://HOST:PORT."
+        ),
     ] = None,
 ) -> None:
     """Let a simulated user select every object with every method; interrupted runs can be resumed.
@@ -128,8 +133,8 @@ def tune(
             help="Training photographs, such as voc:VOC2012:train.",
         ),
     ],
-    methods: Annotated[str, typer.Option(help="Comma-separated names; default: all.")] = "",
-    trials: Annotated[int, typer.Option(min=1, help="Parameter sets to try for each.")] = 16,
+    methods: Annotated[str, typer.Option(help="Methods, comma-separated. Default: all.")] = "",
+    trials: Annotated[int, typer.Option(min=1, help="Parameter sets to try for each method.")] = 16,
     objects: Annotated[
         int, typer.Option(min=1, help="Objects to select with each parameter set.")
     ] = 24,
@@ -137,7 +142,7 @@ def tune(
         Path | None, typer.Option("--json", help="Add the trials to this file.")
     ] = None,
 ) -> None:
-    """Tune the methods without learning, on training photographs only."""
+    "Tune the methods that do not learn, on training photographs only."
     import json
 
     from clickcut_eval.tune import SPACE
@@ -162,14 +167,14 @@ def tune(
 def box(
     data: Data = None,
     model: Annotated[
-        Path | None, typer.Option(help="A bundle; default: the packaged model.")
+        Path | None, typer.Option(help="Bundle to measure. Default: the packaged model.")
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Measure at most this many objects of each data set.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the table to this file as well.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the table to this file.")] = None,
 ) -> None:
-    """Measure the IoU after a box around the object, and after one to three clicks beside it.
+    """Measure the IoU after a box around the object, and after one to three clicks in addition.
 
     Example: clickcut eval box --data grabcut:DATA/grabcut --data berkeley:DATA/berkeley
     """
@@ -192,7 +197,7 @@ def box(
 def _pair(text: str, option: str) -> tuple[str, str]:
     name, given, path = text.partition("=")
     if not given or not name or not path:
-        raise typer.BadParameter(f"NAME=PATH is wanted, not {text!r}", param_hint=option)
+        raise typer.BadParameter(f"write NAME=PATH, not {text!r}", param_hint=option)
     return name, path
 
 
@@ -218,7 +223,7 @@ def _parameters(texts: list[str]) -> dict[str, dict[str, float | str]]:
 def report(
     run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
     out: Annotated[
-        Path | None, typer.Option(help="The page; default: report.html in the run directory.")
+        Path | None, typer.Option(help="Page to write. Default: report.html in the run directory.")
     ] = None,
     pictures: Annotated[
         bool,

@@ -119,9 +119,9 @@ def _weight(text: str, where: str) -> float:
     try:
         weight = float(text)
     except ValueError as error:
-        raise DatasetError(f"{where}: {text!r} behind @ is no number") from error
+        raise DatasetError(f"{where}: {text!r} after @ is not a number") from error
     if not math.isfinite(weight) or not 0 < weight <= MAX_WEIGHT:
-        raise DatasetError(f"{where}: a weight is above 0 and at most {MAX_WEIGHT:g}")
+        raise DatasetError(f"{where}: a weight must be above 0 and at most {MAX_WEIGHT:g}")
     return weight
 
 

@@ -28,7 +28,7 @@ class GroundTruth:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One object to select. Small and picklable: pixels and masks are read by whoever needs them.
+    """One object to select. Small and picklable: pixels and masks are read where they are needed.
 
     Attributes:
         name: unique in its data set.

@@ -103,9 +103,9 @@ def add_commands() -> None:
     _hand_on(
         "warm-up", "Compile all kernels now, for container images and packages.", _load_warm_up
     )
-    _hand_on("doctor", "Examine the installation, the machine and a server.", _load_doctor)
+    _hand_on("doctor", "Check the installation, the machine and a server.", _load_doctor)
     _hand_on("health", "Ask a server whether it serves.", _load_health)
-    _hand_on("token", "Make tokens for a server that asks for one.", _load_token)
+    _hand_on("token", "Create tokens for a server that asks for one.", _load_token)
     for point in sorted(entry_points(group=COMMANDS), key=lambda p: p.name):
         if point.name not in taken:
             taken.add(point.name)

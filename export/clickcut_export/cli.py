@@ -28,15 +28,15 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="From a checkpoint to ONNX, int8, fp16 and TensorRT; each step is verified.",
+    help="Turn a checkpoint into ONNX, int8, fp16 and TensorRT; each step is verified.",
 )
 
-Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
+Output = Annotated[Path, typer.Option("--out", "-o", "--output", help="File to write.")]
 Data = Annotated[
     list[str] | None,
     typer.Option(
         metavar=FORM,
-        help="Photographs with object masks, as of `clickcut train pack`, such as "
+        help="Photographs with object masks, as for `clickcut train pack`, such as "
         "voc:DATA/voc:train or folder:DIR. Repeatable.",
     ),
 ]
@@ -87,22 +87,28 @@ def onnx(
     output: Output,
     size: Annotated[
         int | None,
-        typer.Option(help="Side of the input, a multiple of 32; the checkpoint's when left out."),
+        typer.Option(
+            help="Side of the input (pixels), a multiple of 32. Default: that of the checkpoint."
+        ),
     ] = None,
     dynamic: Annotated[
-        bool, typer.Option("--dynamic", help="Leave height and width open, multiples of 32.")
+        bool, typer.Option("--dynamic", help="Leave height and width open; any multiples of 32.")
     ] = False,
     name: Annotated[str, typer.Option(help="Name of the model.")] = "default",
     version: Annotated[str, typer.Option(help="Version of the model.")] = "1",
     notes: Annotated[
-        Path | None, typer.Option(help="JSON file with metadata fields, instead of the defaults.")
+        Path | None, typer.Option(help="JSON file with metadata fields that replace the defaults.")
     ] = None,
     data: Data = None,
     objects: Annotated[
-        int, typer.Option(min=1, help="Of --data, objects to compare ONNX and PyTorch on.")
+        int,
+        typer.Option(
+            min=1, help="Number of objects of --data on which ONNX and PyTorch are compared."
+        ),
     ] = 8,
     tolerance: Annotated[
-        float | None, typer.Option(min=0, help="Largest difference of probability accepted.")
+        float | None,
+        typer.Option(min=0, help="Maximum difference of probability that is accepted."),
     ] = None,
 ) -> None:
     """Write a checkpoint's averaged weights as a bundle, compared with PyTorch on real inputs."""
@@ -131,11 +137,11 @@ def metadata(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="A field, as name=accurate or region.refine=0.5. Repeatable.",
+            help="Set a field, such as name=accurate or region.refine=0.5. Repeatable.",
         ),
     ] = None,
     notes: Annotated[
-        Path | None, typer.Option(help="JSON file with metadata fields; --set goes over them.")
+        Path | None, typer.Option(help="JSON file with metadata fields; --set takes precedence.")
     ] = None,
 ) -> None:
     """Copy a bundle with another name, other region options, defaults or facts in its metadata."""
@@ -151,36 +157,47 @@ def quantize(
     model: Annotated[Path, typer.Argument(help="A float bundle.")],
     output: Output,
     data: Data = None,
-    precision: Annotated[Precision, typer.Option(help="int8 or fp16.")] = Precision.int8,
+    precision: Annotated[
+        Precision, typer.Option(help="Precision of the new bundle.")
+    ] = Precision.int8,
     objects: Annotated[
-        int, typer.Option(min=8, help="Of --data: sessions to calibrate and compare on.")
+        int,
+        typer.Option(
+            min=8,
+            help="Number of objects of --data whose sessions are used to calibrate and compare.",
+        ),
     ] = 96,
     target: Annotated[
-        QuantTarget, typer.Option(help="int8 for CPUs (uint8 activations) or for TensorRT.")
+        QuantTarget,
+        typer.Option(help="Where an int8 bundle will run: cpu (uint8 activations) or tensorrt."),
     ] = QuantTarget.cpu,
     keep_float: Annotated[
         str,
         typer.Option(
-            help="Convolutions that stay float besides the score: search, none, or node names "
-            "with commas between."
+            help="Convolutions that stay float besides the score: search, none, or node names, "
+            "comma-separated."
         ),
     ] = "search",
     validate: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KIND:FOLDER[:SPLIT,...]",
-            help="Count clicks on a data set of `clickcut eval`, such as grabcut:DATA/grabcut; "
-            "held-out objects of --data when left out. Repeatable.",
+            help="Count clicks on a data set of `clickcut eval`, such as grabcut:DATA/grabcut. "
+            "Repeatable. Default: held-out objects of --data.",
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Only this many objects of each data set.")
+        int | None, typer.Option(min=1, help="Use at most this many objects of each data set.")
     ] = None,
     without_cut: Annotated[
         bool, typer.Option("--without-cut", help="Also count clicks without the graph cut.")
     ] = False,
     max_loss: Annotated[
-        float, typer.Option(help="Clicks per object that may be lost; more: nothing is written.")
+        float,
+        typer.Option(
+            help="Maximum number of clicks per object that may be lost; beyond it nothing is "
+            "written."
+        ),
     ] = 0.15,
     report: Annotated[
         Path | None, typer.Option("--json", help="Also write the numbers to this file.")
@@ -221,28 +238,31 @@ def tensorrt(
     model: Annotated[Path, typer.Argument(help="A bundle: float32, fp16, or int8 for TensorRT.")],
     output: Output,
     batch: Annotated[
-        str, typer.Option(metavar="MIN,OPT,MAX", help="Batch sizes that the plan is for.")
+        str, typer.Option(metavar="MIN,OPT,MAX", help="Batch sizes that the plan supports.")
     ] = "1,1,8",
     size: Annotated[
         str | None,
-        typer.Option(metavar="MIN,OPT,MAX", help="Sides; for a bundle exported with --dynamic."),
+        typer.Option(
+            metavar="MIN,OPT,MAX",
+            help="Sides of the input (pixels), for a bundle exported with --dynamic.",
+        ),
     ] = None,
     capability: Annotated[
         list[str] | None,
         typer.Option(
-            help="Compute capability of a GPU, such as 8.9 (tensorrt-rtx). Repeatable; 8.0, 8.6, "
-            "8.9 and 12.0 when left out."
+            help="Compute capability of a GPU, such as 8.9 (tensorrt-rtx). Repeatable. Default: "
+            "8.0, 8.6, 8.9 and 12.0."
         ),
     ] = None,
     flavour: Annotated[
         str | None,
-        typer.Option(help="tensorrt or tensorrt_rtx; the first that is installed if left out."),
+        typer.Option(help="tensorrt or tensorrt_rtx. Default: the first one that is installed."),
     ] = None,
     timing_cache: Annotated[
-        Path | None, typer.Option(help="Keeps measurements between builds (tensorrt).")
+        Path | None, typer.Option(help="File that keeps measurements between builds (tensorrt).")
     ] = None,
     workspace: Annotated[
-        int, typer.Option(min=1, help="Most scratch memory of a layer, MiB.")
+        int, typer.Option(min=1, help="Maximum scratch memory of a layer (MiB).")
     ] = 1024,
 ) -> None:
     """Build a TensorRT plan and its description; tensorrt-rtx needs no GPU for it."""

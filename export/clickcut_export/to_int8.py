@@ -79,7 +79,7 @@ def quantise(
         keep_float: names of convolutions that stay float; None: found by a search.
         target: what will run it; see `Quantiser`.
         tolerance: to the float bundle.
-        say: told of progress.
+        say: called with lines about the progress.
 
     Raises:
         BundleError: `bundle` is not one.
@@ -182,7 +182,7 @@ def search(
     Args:
         convolutions: names, in the order that they run.
         error: mean error of the probability with some of them float.
-        say: told of progress.
+        say: called with lines about the progress.
     """
     least, chosen = error([]), 0
     say(f"all int8: mean error {least:.5f}")

@@ -67,7 +67,7 @@ def build_plan(
         bundle: float32, fp16, or int8 quantised for TensorRT.
         output: the plan.
         options: of the build.
-        say: told TensorRT's warnings.
+        say: called with TensorRT's warnings.
 
     Raises:
         BundleError: `bundle` is not one.
@@ -166,7 +166,7 @@ class _Build:
 
     Args:
         module: `tensorrt` or `tensorrt_rtx`.
-        say: told warnings.
+        say: called with warnings.
     """
 
     def __init__(self, module: ModuleType, say: Callable[[str], None]) -> None:

@@ -105,7 +105,7 @@ def create(
     try:
         wait_until_serving(client, wait_seconds)
     except ClickcutError as error:
-        print(f"clickcut: {error}; requests fail until it is there", file=sys.stderr)
+        print(f"clickcut: {error}; requests fail until it can be reached", file=sys.stderr)
     return ClickcutFunction(client, max_sessions)
 
 

@@ -12,10 +12,14 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def cvat(
-    folder: Annotated[Path, typer.Argument(help="Folder to write; created if it is not there.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write; created if it does not exist.")],
     server: Annotated[
         str,
-        typer.Option(metavar="HOST:PORT", help="Engine, as seen from the function's container."),
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Engine to use, a running `clickcut serve`, as reached from the function's "
+            "container.",
+        ),
     ],
     package: Annotated[
         str,
@@ -24,16 +28,15 @@ def cvat(
             "into the folder, or a requirement."
         ),
     ],
-    tls: Annotated[bool, typer.Option("--tls", help="Use TLS to that engine.")] = False,
+    tls: Annotated[bool, typer.Option("--tls", help="Use TLS.")] = False,
     ca: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Certificates of the authorities to trust, PEM; implies TLS. Copied into the "
-            "folder.",
+            help="CA certificates to trust (PEM); implies --tls. Copied into the folder.",
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the files.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
 ) -> None:
     """Write CVAT's serverless function: main.py, function.yaml, and what they need.
 

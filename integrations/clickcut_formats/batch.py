@@ -100,7 +100,7 @@ def _add(plan: Plan, row: dict[str, str], where: str, faults: Faults) -> None:
     if not row["image"]:
         faults.add(where, "has no image")
     elif not is_number(x) or not is_number(y):
-        faults.add(where, f"({x:g}, {y:g}) is no place in an image")
+        faults.add(where, f"({x:g}, {y:g}) is not a position in an image")
     elif sign is None:
         faults.add(where, f"positive is {row['positive']!r}, not 1 or 0")
     elif not number.isascii() or not number.isdecimal() or len(number) > 9:

@@ -162,7 +162,7 @@ def _images(document: dict[str, Any], faults: Faults) -> dict[Any, LabelledImage
         elif not isinstance(name, str) or not name:
             faults.add(where, "has no file_name")
         elif size is None:
-            faults.add(where, f"{sides[0]!r} x {sides[1]!r} is no size of an image")
+            faults.add(where, f"{sides[0]!r} x {sides[1]!r} is not an image size")
         else:
             images[number] = LabelledImage(name, *size, ())
     return images

@@ -114,7 +114,7 @@ def parse(document: Any, source: str) -> list[LabelledImage]:
     sides = image.get("width"), image.get("height")
     size = image_size(*sides)
     if size is None:
-        raise FormatError(source, [f"{sides[0]!r} x {sides[1]!r} is no size of an image"])
+        raise FormatError(source, [f"{sides[0]!r} x {sides[1]!r} is not an image size"])
     objects = []
     for where, feature in entries(document, "features", faults):
         try:
@@ -129,7 +129,7 @@ def _object(feature: dict[str, Any], width: int, height: int) -> LabelledObject:
     geometry, properties = feature.get("geometry"), feature.get("properties")
     kind = geometry.get("type") if isinstance(geometry, dict) else None
     if not isinstance(geometry, dict) or kind not in ("Polygon", "MultiPolygon"):
-        raise EventError(f"a geometry of type {kind!r} is no area")
+        raise EventError(f"a geometry of type {kind!r} is not an area")
     parts = geometry.get("coordinates")
     if kind == "Polygon":
         parts = [parts]

@@ -190,7 +190,7 @@ def _object(region: dict[str, Any]) -> LabelledObject:
     value = region.get("value")
     kind = str(region["type"])
     if size is None:
-        raise EventError(f"{sides[0]!r} x {sides[1]!r} is no size of an image")
+        raise EventError(f"{sides[0]!r} x {sides[1]!r} is not an image size")
     if not isinstance(value, dict):
         raise EventError("has no value")
     labels = value.get(kind)

@@ -126,7 +126,10 @@ def parse(document: Any, source: str) -> list[LabelledImage]:
     if not isinstance(name, str) or not name:
         faults.add("imagePath", "is missing")
     if size is None:
-        faults.add("imageWidth, imageHeight", f"{sides[0]!r} x {sides[1]!r} is no size of an image")
+        faults.add(
+            "imageWidth, imageHeight",
+            f"{sides[0]!r} x {sides[1]!r} is not an image size",
+        )
     faults.check()
     width, height = size or (0, 0)
     masks: dict[tuple[str, object], tuple[int, NDArray[np.bool_]]] = {}

@@ -56,7 +56,7 @@ def build(backend: Backend, settings: BackendSettings) -> Starlette:
         return JSONResponse({"versions": [backend.version]})
 
     async def webhook(_: Request) -> Response:
-        return JSONResponse({}, 201)  # told of annotations and training; there is nothing to do
+        return JSONResponse({}, 201)  # of annotations and training: there is nothing to do
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

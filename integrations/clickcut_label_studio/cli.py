@@ -27,7 +27,7 @@ User = Annotated[
     str,
     typer.Option(
         envvar="CLICKCUT_LABEL_STUDIO_USER",
-        help="Name that Label Studio gives to the backend (Basic auth).",
+        help="User name by which Label Studio authenticates at the backend (HTTP Basic).",
         show_default=False,
     ),
 ]
@@ -35,7 +35,7 @@ Password = Annotated[
     str,
     typer.Option(
         envvar="CLICKCUT_LABEL_STUDIO_PASSWORD",
-        help="Password that goes with it.",
+        help="Password for --user.",
         show_default=False,
     ),
 ]
@@ -50,14 +50,20 @@ def serve(
     api_key: ApiKey = "",
     server: Annotated[
         str,
-        typer.Option(metavar="HOST:PORT", help="Engine to use. Without it, one is started."),
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Engine to use, a running `clickcut serve`. Default: start one.",
+        ),
     ] = "",
     connection: AccessOptions = NO_ACCESS,
     model: Annotated[
-        str, typer.Option(help="Model of the engine, NAME or NAME@VERSION; empty: its default.")
+        str,
+        typer.Option(
+            help="Model of the engine, NAME or NAME@VERSION. Default: the engine's default."
+        ),
     ] = "",
     host: Annotated[
-        str, typer.Option(help="Address to listen at; 0.0.0.0 for every interface.")
+        str, typer.Option(help="Address to listen on; 0.0.0.0 for all interfaces.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 for a free one.", min=0, max=65535)] = 9090,
     user: User = "",
@@ -66,30 +72,39 @@ def serve(
         list[str] | None,
         typer.Option(
             metavar="HOST",
-            help="Host from which images may be fetched, beside Label Studio. May be repeated.",
+            help="Another host, besides that of Label Studio, from which images may be fetched. "
+            "Repeatable.",
         ),
     ] = None,
     shape: Annotated[
         ShapeOption,
-        typer.Option(help="Answers, where the labelling configuration has tags for both."),
+        typer.Option(help="Type of answers if the labelling configuration has tags for both."),
     ] = "brush",
     tolerance: Annotated[
         float,
         typer.Option(
-            min=0, max=1000, help="Largest distance of polygons from the outline, pixels."
+            min=0, max=1000, help="Maximum distance of polygons from the outline (pixels)."
         ),
     ] = 1.0,
-    max_image_mib: Annotated[int, typer.Option(help="Largest image file, MiB.", min=1)] = 128,
+    max_image_mib: Annotated[
+        int, typer.Option(help="Maximum size of an image file (MiB).", min=1)
+    ] = 128,
     max_sessions: Annotated[
-        int, typer.Option(help="Objects that are selected at once.", min=1, max=100_000)
+        int,
+        typer.Option(
+            help="Maximum number of open sessions, one for each object that is being selected.",
+            min=1,
+            max=100_000,
+        ),
     ] = 64,
     idle_seconds: Annotated[
-        float, typer.Option(help="Close a session that is idle longer than this (seconds).", min=1)
+        float, typer.Option(help="Close sessions idle longer than this (seconds).", min=1)
     ] = 600,
     timeout: Annotated[
         float,
         typer.Option(
-            help="Seconds until an answer or a refusal; below Label Studio's ML_TIMEOUT_PREDICT.",
+            help="Refuse a request that is not answered within this time (seconds); keep it below "
+            "Label Studio's ML_TIMEOUT_PREDICT.",
             min=1,
             max=3600,
         ),
@@ -133,20 +148,21 @@ def init_project(
     api_key: ApiKey = "",
     label: Annotated[
         list[str] | None,
-        typer.Option(help="Label of objects. May be repeated.", show_default=False),
+        typer.Option(help="Label for objects. Repeatable.", show_default=False),
     ] = None,
     project: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Set up this project instead of a new one. Give labels only where it has no "
+            help="Set up this project instead of a new one. Give --label only if it has no "
             "labelling configuration.",
             show_default=False,
         ),
     ] = None,
     title: Annotated[str, typer.Option(help="Name of the project.")] = "clickcut",
     shape: Annotated[
-        ShapeOption, typer.Option(help="Answers: brush masks are exact, polygons can be exported.")
+        ShapeOption,
+        typer.Option(help="Type of answers: brush masks are exact, polygons can be exported."),
     ] = "brush",
     backend: Annotated[
         str, typer.Option(help="URL of the backend as Label Studio reaches it.")

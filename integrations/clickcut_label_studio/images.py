@@ -140,7 +140,7 @@ def image_url(studio: LabelStudio, value: object, task: int, hosts: tuple[str, .
         TaskError: it is none of these, or on a host that is not allowed.
     """
     if not isinstance(value, str) or not value or len(value) > 8192:
-        raise TaskError(f"task {task}: its image is no URL but {printable(repr(value), 80)}")
+        raise TaskError(f"task {task}: its image is not a URL but {printable(repr(value), 80)}")
     if value.startswith("/"):
         below = bool(studio.own.path) and value.startswith(f"{studio.own.path}/")
         return (studio.own.root if below else studio.url) + quote(value, safe=_PATH)

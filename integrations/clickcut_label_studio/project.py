@@ -55,7 +55,7 @@ def configuration(labels: Sequence[str], shape: Shape) -> str:
     if not labels or any(not label.strip() for label in labels):
         raise LabelStudioError("name at least one label, and none that is empty")
     if len(set(labels)) != len(labels):
-        raise LabelStudioError("the labels name one twice")
+        raise LabelStudioError("a label is given twice")
     plain, keyed = (
         "".join(
             f"    <Label value={quoteattr(label)} background={quoteattr(COLOURS[n % len(COLOURS)])}"

@@ -211,7 +211,7 @@ def _item_index(regions: Sequence[dict[str, Any]], task: int) -> int | None:
         raise TaskError(f"task {task}: clicks on several images at once; accept the object first")
     index = found.pop() if found else None
     if index is not None and (not isinstance(index, int) or not 0 <= index < 100_000):
-        raise TaskError(f"task {task}: item_index is no number of an image")
+        raise TaskError(f"task {task}: item_index is not the number of an image")
     return index
 
 
@@ -255,7 +255,7 @@ def _region(region: dict[str, Any], width: int, height: int, where: str) -> _Reg
         prompt: Prompt = Click(_pixel(x, width), _pixel(y, height), positive)
     else:
         if value.get("rotation", 0) != 0:
-            raise TaskError(f"{where} is a rotated box, which is not taken")
+            raise TaskError(f"{where} is a rotated box, which is not supported")
         x1, y1 = x + _percent(value, "width", where), y + _percent(value, "height", where)
         prompt = Box(_pixel(x, width), _pixel(y, height), _pixel(x1, width), _pixel(y1, height))
     return _Region(region["id"][:200], label, prompt)

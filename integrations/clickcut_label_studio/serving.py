@@ -25,7 +25,7 @@ def serve(settings: BackendSettings, host: str, port: int) -> int:
 
     Args:
         settings: `server` empty: an engine of its own is started.
-        host: to listen at.
+        host: to listen on.
         port: 0 for a free one.
 
     Returns:
@@ -38,8 +38,8 @@ def serve(settings: BackendSettings, host: str, port: int) -> int:
         print(f"engine    {server}", flush=True)
         if not settings.user and not is_loopback(host):
             print(
-                "warning   whoever reaches this port can have images of Label Studio segmented; "
-                "set --user and --password",
+                "warning   anyone who can reach this port can have images of Label Studio "
+                "segmented; set --user and --password",
                 file=sys.stderr,
             )
         await _run(replace(settings, server=server), listener)

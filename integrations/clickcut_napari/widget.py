@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import napari
 
 SERVER = "CLICKCUT_SERVER"
-"""Environment variable: HOST:PORT of an engine to use. Without it, one is started."""
+"""Environment variable: HOST:PORT of an engine to use. Default: start one."""
 
 _HELP = "Click: the object. Ctrl + click: the background. Drag: move the picture."
 

@@ -22,27 +22,35 @@ def page(
     ] = None,
     server: Annotated[
         str,
-        typer.Option(metavar="HOST:PORT", help="Engine to use. Without it, one is started."),
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Engine to use, a running `clickcut serve`. Default: start one.",
+        ),
     ] = "",
     connection: AccessOptions = NO_ACCESS,
     host: Annotated[
-        str, typer.Option(help="Address to listen at; 0.0.0.0 for every interface.")
+        str, typer.Option(help="Address to listen on; 0.0.0.0 for all interfaces.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 for a free one.", min=0, max=65535)] = 8321,
     token: Annotated[
         str,
         typer.Option(
-            help="Secret that a browser must know. Made up where other machines can reach the "
-            "page and none is given.",
+            help="Secret that the browser must present. Default: none on loopback, otherwise a "
+            "random one.",
             envvar="CLICKCUT_PAGE_TOKEN",
             show_default=False,
         ),
     ] = "",
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(help="Another name by which the page may be reached, as behind a proxy."),
+        typer.Option(
+            help="Another host name by which the page may be reached, for example behind a proxy. "
+            "Repeatable."
+        ),
     ] = None,
-    max_image_mib: Annotated[int, typer.Option(help="Largest image file, MiB.", min=1)] = 128,
+    max_image_mib: Annotated[
+        int, typer.Option(help="Maximum size of an image file (MiB).", min=1)
+    ] = 128,
     max_connections: Annotated[
         int, typer.Option(help="Maximum number of open pages.", min=1, max=100_000)
     ] = 200,

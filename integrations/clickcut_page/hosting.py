@@ -24,7 +24,7 @@ def host(command: str, address: tuple[str, int], server: str, run: Run) -> int:
 
     Args:
         command: its name, for messages.
-        address: host and port to listen at; port 0 for a free one.
+        address: host and port to listen on; port 0 for a free one.
         server: HOST:PORT of the engine; "" to start one, and to stop it at the end.
         run: what serves.
 
@@ -35,7 +35,7 @@ def host(command: str, address: tuple[str, int], server: str, run: Run) -> int:
         listener = socket.create_server(address)
     except OSError as error:
         print(
-            f"{command}: cannot listen at {address[0]}:{address[1]} ({error.strerror}); "
+            f"{command}: cannot listen on {address[0]}:{address[1]} ({error.strerror}); "
             "name another --port",
             file=sys.stderr,
         )

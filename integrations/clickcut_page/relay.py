@@ -1,7 +1,7 @@
 """A WebSocket <-> a `Session` stream, frame by message, both ways at once.
 
 The relay looks into nothing and keeps nothing. A reply is never held back; requests beyond
-`MAX_WAITING` unanswered ones wait in the browser. How the engine's stream ended is told in a last
+`MAX_WAITING` unanswered ones wait in the browser. How the engine's stream ended is said in a last
 text frame: JSON with `error` (the class in clickcut.errors), `code` (gRPC) and `message`.
 """
 

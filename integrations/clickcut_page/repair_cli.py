@@ -17,22 +17,29 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def repair(
     file: Annotated[Path, typer.Argument(help="Annotation file: COCO or labelme JSON.")],
     images: Annotated[
-        Path | None, typer.Option(help="Folder of the images. Without it: that of the file.")
+        Path | None, typer.Option(help="Folder of the images. Default: that of the file.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="File to write. Without it: NAME.repaired.json beside it.")
+        Path | None,
+        typer.Option(help="File to write. Default: NAME.repaired.json beside the annotation file."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace --out if it exists.")
+    ] = False,
     server: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Engine to use. Without it, one is started.")
+        str,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Engine to use, a running `clickcut serve`. Default: start one.",
+        ),
     ] = "",
     connection: AccessOptions = NO_ACCESS,
     port: Annotated[int, typer.Option(help="Port; 0 for a free one.", min=0, max=65535)] = 8321,
     open_browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = False,
 ) -> None:
-    """Open each object of an annotation file in the page, to be repaired by clicks.
+    """Go through the objects of an annotation file in the page and repair their masks by clicks.
 
-    Every repaired object is written at once; the rest of the file stays as it is.
+    Every repaired object is written immediately; the rest of the file is left as it is.
     """
     from clickcut_page.repair import RepairList
     from clickcut_page.serving import serve

@@ -1,4 +1,4 @@
-"""What the page's server may be told."""
+"""Settings of the page's server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PageSettings:
     Attributes:
         server: HOST:PORT of the engine.
         access: to the engine: TLS and its token.
-        host: address to listen at.
+        host: address to listen on.
         token: what a browser must know; "" for no token.
         allowed_hosts: further names, HOST or HOST:PORT, by which the page may be reached.
         max_image_bytes: largest image file.

@@ -144,7 +144,7 @@ def deployment(args: Arguments) -> serve.Deployment:
         graceful_shutdown_wait_loop_s=min(1.0, max(0.1, args.drain_seconds)),
         health_check_period_s=10.0,
         health_check_timeout_s=30.0,
-        # A replica that cannot start is not tried for ever.
+        # A replica that cannot start is tried a few times only.
         max_constructor_retry_count=3,
         ray_actor_options={"num_cpus": args.cpus, "num_gpus": args.gpus},
         request_router_config=RequestRouterConfig(

@@ -37,7 +37,7 @@ def up(
     ] = 50051,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="Model to serve, as of `clickcut serve`. Repeatable."),
+        typer.Option(help="Model to serve, as for `clickcut serve`. Repeatable."),
     ] = None,
     models: Annotated[
         Path | None,
@@ -47,7 +47,7 @@ def up(
     """Run replicas behind a proxy on this machine, to try it out.
 
     Prints the address, then "serving". Ctrl-C ends everything. Other settings of `clickcut serve`
-    are given as environment variables, CLICKCUT_....
+    are given as environment variables, such as CLICKCUT_STORE.
     """
     chosen: dict[str, Any] = {"model": model or []}
     if models is not None:

@@ -46,7 +46,7 @@ def test_spellings(text, spec):
         ("shards:x", "kinds are grabcut"),
         ("voc:x@nan", "above 0"),
         ("voc:x@-1", "above 0"),
-        ("voc:x@much", "is no number"),
+        ("voc:x@much", "is not a number"),
     ],
 )
 def test_other_spellings_say_what_is_wanted(text, advice):

@@ -97,7 +97,7 @@ def test_sbd_reads_matlab_files(tmp_path, prefix):
     assert masks_of(targets) == {"2008_000002_1": (16, 0), "2008_000002_2": (9, 0)}
     assert [t.category for t in targets] == ["tvmonitor", "person"]
     (root / "inst/2008_000002.mat").write_bytes(b"MATLAB 5.0 MAT-file, damaged")
-    with pytest.raises(DatasetError, match="no MATLAB file"):
+    with pytest.raises(DatasetError, match="not a MATLAB file"):
         DATASETS["sbd"].read(tmp_path)
 
 

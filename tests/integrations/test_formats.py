@@ -297,7 +297,7 @@ def test_every_offender_is_named() -> None:
         (coco_document(images=None), "images: is not a list"),
         (coco_document(images=[7]), "images[0]: is not an object"),
         (coco_document(images=[{"id": 1, "file_name": "x", "width": 10**6, "height": 10**6}]),
-         "is no size of an image"),
+         "is not an image size"),
         (coco_document(images=[{"id": {}, "file_name": "x"}]), "has no id"),
         (coco_document(categories=[{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]), "twice"),
         (with_shapes({"size": [10, 20], "counts": "\U0001f600"}), "annotations[0] (id 0)"),

@@ -326,7 +326,7 @@ def test_files_outside_the_static_folder_are_not_served(page: PageProcess) -> No
 
 @pytest.mark.slow
 def test_an_address_in_use(page: PageProcess, toy_engine: ServerProcess) -> None:
-    with pytest.raises(AssertionError, match=r"cannot listen at .* name another --port"):
+    with pytest.raises(AssertionError, match=r"cannot listen on .* name another --port"):
         PageProcess("--server", toy_engine.address, "--port", str(page.port))
 
 

@@ -243,7 +243,7 @@ def test_certificates_are_reloaded(
                 wait_until(lambda: any(words in text for text in server.errors[before:]), words)
 
             shown = serial_at(server.address, context)
-            reload("the old ones stay", authority.issue("late", days=-1))
+            reload("the old ones remain in use", authority.issue("late", days=-1))
             assert serial_at(server.address, context) == shown
             assert serial_at(metrics, context) == shown
             reload("certificates reloaded", authority.issue("second"))

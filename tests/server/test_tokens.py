@@ -489,9 +489,9 @@ def test_tokens_are_reloaded(bundle: Path, tmp_path: Path) -> None:
             wait_until(lambda: any(words in text for text in server.errors[before:]), words)
 
         path.chmod(0o644)
-        reload("tokens not reloaded, the old ones stay")
+        reload("tokens not reloaded, the old ones remain in use")
         write(path, "# nothing")
-        reload("tokens not reloaded, the old ones stay")
+        reload("tokens not reloaded, the old ones remain in use")
         assert revoked.click(20, 20, positive=False) is not None
         write(path, line("alice", ALICE), line("carol", "carol-secret"))
         reload("tokens reloaded: 2")

@@ -197,7 +197,7 @@ def test_small_objects_and_photos_without_one_are_counted(tmp_path):
     [
         ([], "neither polygons nor run lengths"),
         ([[1.0, 2.0, 30.0, 40.0]], "three corners"),
-        ([[1.0, 2.0, float("nan"), 4.0, 5.0, 6.0]], "no numbers"),
+        ([[1.0, 2.0, float("nan"), 4.0, 5.0, 6.0]], "not numbers"),
         ([trees.square(10, 10, 1e9, 40)], "far outside"),
         ([trees.square(10, 10, 10, 10)], "an instance without pixels"),
         ({"size": [96, 128], "counts": [5, 6]}, "do not add up"),
@@ -223,8 +223,8 @@ def test_faulty_coco_objects_are_listed_and_the_photo_stays(tmp_path, segmentati
     [
         ({"height": 10**9}, "at most"),
         ({"width": "wide"}, "height and width"),
-        ({"file_name": "../../secret.jpg"}, "no name inside"),
-        ({"file_name": None}, "no name inside"),
+        ({"file_name": "../../secret.jpg"}, "not a name inside"),
+        ({"file_name": None}, "not a name inside"),
         ({"file_name": "none.jpg"}, "cannot be read"),
     ],
 )
@@ -334,7 +334,7 @@ def test_sbd_class_files_in_place_of_instance_files_are_faults(tmp_path):
     trees.write(tmp_path / "dataset/inst/2008_000001.mat", b"junk")
     _, report = read("sbd", tmp_path, ("train",), max_faulty=0.7)
     assert "a class map (GTcls)" in report.faulty[0][1]
-    assert "no MATLAB file" in report.faulty[1][1]
+    assert "not a MATLAB file" in report.faulty[1][1]
 
 
 def test_a_grey_picture_is_no_mask(tmp_path):

@@ -32,14 +32,16 @@ def run(
     ],
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Over the file; repeatable."),
+        typer.Option(
+            "--set", metavar="SECTION.KEY=VALUE", help="Override a value of the file. Repeatable."
+        ),
     ] = None,
-    stage: Annotated[str, typer.Option(help="Only this stage; all of them when left out.")] = "",
+    stage: Annotated[str, typer.Option(help="Run only this stage. Default: all stages.")] = "",
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the run, instead of output.folder.")
+        Path | None, typer.Option(help="Folder of the run. Default: output.folder of the file.")
     ] = None,
 ) -> None:
-    """Train, or go on with a run that was stopped: the same command continues it exactly.
+    """Train, or resume a run that was stopped: the same command continues it exactly.
 
     On several processes: torchrun --nproc-per-node N -m clickcut train run ...
     """
@@ -68,7 +70,7 @@ def run(
 def list_recipes(
     name: Annotated[str, typer.Argument(help="Print this recipe instead of the list.")] = "",
 ) -> None:
-    """List the recipes that come with the package, or print one to start a file of your own from.
+    """List the recipes that come with the package, or print one as a start for your own file.
 
     Example: clickcut train recipes default > mine.toml
     """
@@ -86,15 +88,22 @@ def list_recipes(
 @app.command()
 def crf(
     voc: Annotated[Path, typer.Argument(help="PASCAL VOC tree with SegmentationClass.")],
-    segmenter: Annotated[Path, typer.Option(help="Weights (.pth) of the segmenter below.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The learned weights, JSON.")],
-    split: Annotated[str, typer.Option(help="Photographs to learn from.")] = "train",
-    steps: Annotated[int, typer.Option(help="One photograph each.", min=1)] = 400,
+    segmenter: Annotated[Path, typer.Option(help="Weights (.pth) of the segmenter.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", "--output", help="File to write the learned weights to (JSON)."
+        ),
+    ],
+    split: Annotated[str, typer.Option(help="Split to learn from.")] = "train",
+    steps: Annotated[
+        int, typer.Option(help="Number of training steps, one photograph each.", min=1)
+    ] = 400,
     held_out: Annotated[
-        int, typer.Option(help="Leave out every so many photographs, to measure on.", min=2)
+        int, typer.Option(help="Hold out one of this many photographs, to measure on.", min=2)
     ] = 10,
 ) -> None:
-    """Learn the CRF of the comparison's baseline `semantic-crf-learned` on top of its segmenter."""
+    "Learn the CRF of the baseline `semantic-crf-learned` on top of its segmenter."
     require("torch")
     from clickcut_eval.methods.segmenter import Segmenter
     from clickcut_train.crf_run import learn_and_measure
@@ -105,12 +114,16 @@ def crf(
 @app.command()
 def average(
     checkpoints: Annotated[
-        list[Path], typer.Argument(help="Two or more, of one architecture; float bundles too.")
+        list[Path],
+        typer.Argument(help="Two or more checkpoints or float bundles of one architecture."),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The new checkpoint.")],
+    output: Annotated[Path, typer.Option("--out", "-o", "--output", help="Checkpoint to write.")],
     share: Annotated[
         list[float] | None,
-        typer.Option(help="Relative weight, once for each checkpoint in turn; equal if left out."),
+        typer.Option(
+            help="Relative weight, given once for each checkpoint, in their order. Default: equal "
+            "weights."
+        ),
     ] = None,
 ) -> None:
     """Average the weights of several checkpoints; the result is exported like any checkpoint."""

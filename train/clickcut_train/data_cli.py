@@ -39,30 +39,40 @@ Data = Annotated[
     ),
 ]
 Old = Annotated[list[str] | None, typer.Option(*_OLD, hidden=True, callback=_name_new_option)]
-MinArea = Annotated[int, typer.Option(min=1, help="Pixels below which an object is left out.")]
+MinArea = Annotated[int, typer.Option(min=1, help="Leave out objects with fewer pixels than this.")]
 MaxFaulty = Annotated[
-    float, typer.Option(min=0, max=1, help="Share of faulty photos above which to stop.")
+    float, typer.Option(min=0, max=1, help="Fraction of faulty photos above which to stop.")
 ]
 AnyIds = Annotated[
-    bool, typer.Option("--any-ids", help="Instance ids need not be numbered from 1 in each photo.")
+    bool,
+    typer.Option(
+        "--any-ids", help="Accept instance ids that are not numbered from 1 in each photo."
+    ),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")]
 
 
 def pack(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make; it must not exist.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to create; it must not exist.")],
     data: Data = None,
     long_side: Annotated[
-        int, typer.Option(min=64, max=8192, help="Larger photos are scaled down to it, pixels.")
+        int,
+        typer.Option(
+            min=64,
+            max=8192,
+            help="Scale larger photos down to this length of their longer side (pixels).",
+        ),
     ] = 480,
     quality: Annotated[
-        int, typer.Option(min=1, max=100, help="Quality of JPEGs that are encoded again.")
+        int, typer.Option(min=1, max=100, help="Quality of JPEG files that are encoded again.")
     ] = 90,
     min_area: MinArea = 400,
-    shard_mib: Annotated[float, typer.Option(min=0.01, help="Most MiB of a shard.")] = 256.0,
+    shard_mib: Annotated[
+        float, typer.Option(min=0.01, help="Maximum size of a shard (MiB).")
+    ] = 256.0,
     max_faulty: MaxFaulty = 0.1,
     any_ids: AnyIds = False,
-    workers: Annotated[int, typer.Option(min=0, help="Threads; 0: one per core.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Number of threads; 0 for one per core.")] = 0,
     seed: Seed = 0,
     old: Old = None,
 ) -> None:
@@ -104,7 +114,7 @@ def preview(
     count: Annotated[
         int, typer.Option(min=1, max=100, help="Objects (paper) or samples (mixed) to show.")
     ] = 2,
-    size: Annotated[int, typer.Option(min=64, max=1024, help="Side of a crop, pixels.")] = 320,
+    size: Annotated[int, typer.Option(min=64, max=1024, help="Side of a crop (pixels).")] = 320,
     min_area: MinArea = 400,
     max_faulty: MaxFaulty = 0.1,
     any_ids: AnyIds = False,
@@ -113,7 +123,7 @@ def preview(
 ) -> None:
     """Draw a sheet of training samples: image with clicks, both guidance maps, target.
 
-    A random sample of each data set is read; --seed takes another one.
+    Only a random sample of each data set is read; another --seed reads another one.
 
     Example: clickcut train preview --data voc:VOC2012:train -o sheet.png
     """

@@ -117,7 +117,7 @@ def photo_file(image: Fields, images: Path) -> tuple[Path, int, int]:
     """
     name, height, width = image.get("file_name"), image.get("height"), image.get("width")
     if not isinstance(name, str) or Path(name).is_absolute() or ".." in Path(name).parts:
-        raise FaultyPhotoError(f"file_name {name!r} is no name inside {images.name}")
+        raise FaultyPhotoError(f"file_name {name!r} is not a name inside {images.name}")
     if not isinstance(height, int) or not isinstance(width, int) or min(height, width) < 1:
         raise FaultyPhotoError(f"its height and width are {height!r} and {width!r}")
     if height * width > LIMITS.max_pixels or max(height, width) > LIMITS.max_side:
@@ -161,7 +161,7 @@ def segmentation_rle(segmentation: Any, height: int, width: int) -> Rle:
         if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
             raise ValueError("a polygon needs at least three corners x, y")
         if not all(isinstance(v, int | float) and math.isfinite(v) for v in polygon):
-            raise ValueError("a polygon has corners that are no numbers")
+            raise ValueError("a polygon has corners that are not numbers")
         if not all(-far_x <= x <= far_x + width for x in polygon[::2]) or not all(
             -far_y <= y <= far_y + height for y in polygon[1::2]
         ):

@@ -72,7 +72,7 @@ def _decode(
             return np.array(image)
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         what = " or ".join(formats) if formats else "image"
-        raise FaultyPhotoError(f"the mask {name} is damaged or no {what}: {error}") from error
+        raise FaultyPhotoError(f"the mask {name} is damaged or not {what}: {error}") from error
 
 
 def ids_in(ids: NDArray[np.uint16]) -> list[int]:

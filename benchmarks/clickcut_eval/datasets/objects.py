@@ -146,7 +146,7 @@ def _only_file(root: Path) -> Path:
     if len(found) != 1:
         listed = ", ".join(p.name for p in found) or "none"
         raise DatasetError(
-            f"{root}: one instances*.json is wanted, found: {listed}; name a split: "
+            f"{root}: expected one instances*.json, found: {listed}; name a split: "
             "coco:FOLDER:val2017"
         )
     return found[0]
@@ -169,7 +169,7 @@ def _drawn(path: Path, photographs: Path, per_class: int, faults: Faults) -> lis
     for annotation in document["annotations"]:
         ident, category = annotation.get("id"), repr(annotation.get("category_id"))
         if not isinstance(ident, int):
-            raise DatasetError(f"{path}: an annotation has the id {ident!r}, no whole number")
+            raise DatasetError(f"{path}: an annotation has the id {ident!r}, not a whole number")
         if category not in names:
             faults.add(f"{path.name}, annotation {ident}: category {category} is not listed")
         elif not annotation.get("iscrowd", 0) and repr(annotation.get("image_id")) in images:

@@ -68,7 +68,7 @@ def _structure(data: bytes, name: str) -> Any:
     try:
         content = loadmat(io.BytesIO(data), struct_as_record=False, squeeze_me=True)
     except Exception as error:  # SciPy's reader raises all kinds for damaged data
-        raise FaultyPhotoError(f"{name} is damaged or no MATLAB file: {error}") from error
+        raise FaultyPhotoError(f"{name} is damaged or not a MATLAB file: {error}") from error
     if "GTinst" not in content:
         what = "a class map (GTcls)" if "GTcls" in content else "no GTinst"
         raise FaultyPhotoError(f"{name} holds {what}; instances are in dataset/inst")
@@ -80,7 +80,7 @@ def _segmentation(inst: Any, name: str) -> NDArray[np.uint16]:
     ids = np.asarray(getattr(inst, "Segmentation", None))
     whole = ids.ndim == 2 and ids.size > 0 and ids.dtype.kind in "ui"
     if not whole or ids.min() < 0 or ids.max() > np.iinfo(np.uint16).max:
-        raise FaultyPhotoError(f"{name}: GTinst.Segmentation is no map of instance ids")
+        raise FaultyPhotoError(f"{name}: GTinst.Segmentation is not a map of instance ids")
     return np.asfortranarray(ids, np.uint16)
 
 

@@ -219,7 +219,7 @@ def _points(
     if point_coords is None and point_labels is None:
         return ()
     if point_coords is None or point_labels is None:
-        raise EventError("point_coords and point_labels come together")
+        raise EventError("give both point_coords and point_labels, or neither")
     coords, labels = np.asarray(point_coords), np.asarray(point_labels)
     if coords.size == 0 and labels.size == 0:
         return ()

@@ -166,7 +166,7 @@ def check_hash_file(path: Path, data: bytes) -> None:
     if words[0].lower() != sha256:
         raise BundleError(
             f"{path}: wrong hash: the file has SHA-256 {sha256}, {beside.name} says {words[0]}; "
-            "copy the bundle again, or write the hash file again if the change is meant"
+            "copy the bundle again, or write the hash file again if the change is intended"
         )
 
 
@@ -227,6 +227,6 @@ def _check_seal(data: bytes, seals: list[_Entry], path: Path) -> str:
     if hashed.hexdigest() != found.value:
         raise BundleError(
             f"{path}: wrong hash: the file is damaged or was changed after it was sealed; copy it "
-            "again, or seal it with `clickcut models seal` if the change is meant"
+            "again, or seal it with `clickcut models seal` if the change is intended"
         )
     return found.value

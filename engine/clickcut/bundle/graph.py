@@ -46,7 +46,7 @@ def check_graph(data: bytes, budget: Budget) -> None:
 
 def _check_graph(data: bytes, graph: Field, budget: Budget, depth: int) -> None:
     if depth > _MAX_DEPTH:
-        raise ValueError(f"its graphs lie in each other more than {_MAX_DEPTH} deep")
+        raise ValueError(f"its graphs are nested more than {_MAX_DEPTH} deep")
     for field in _messages(data, graph, budget):
         if field.number == _GRAPH_NODE:
             _check_node(data, field, budget, depth)

@@ -58,7 +58,7 @@ class Recovery:
         mask: (H, W) bool, read-only; a new array whenever it changes.
         clicks: those in force, after the last reply without an error.
         state: the last reply.
-        image: size and model, as told by the server.
+        image: size and model, as the server reports them.
     """
 
     def __init__(

@@ -261,7 +261,7 @@ def _memory_for(image: pb.ImageInfo) -> Iterator[None]:
         yield
     except MemoryError as error:
         raise ServerError(
-            f"no memory here for the mask of an image of {image.width} x {image.height} pixels"
+            f"not enough memory for the mask of an image of {image.width} x {image.height} pixels"
         ) from error
 
 

@@ -22,7 +22,7 @@ _NAME_WIDTH = 11
 @option_groups
 def doctor(
     server: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Also examine a running server.")
+        str, typer.Option(metavar="HOST:PORT", help="Also check a running server.")
     ] = "",
     connection: AccessOptions = NO_ACCESS,
     model: Annotated[
@@ -35,10 +35,10 @@ def doctor(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Examine installation, machine and server, and select an object on the packaged photograph.
+    """Check installation, machine and server; select an object on the packaged photograph.
 
-    Exit code 1 if something does not work; each finding says what to do. Warnings are about what
-    works badly.
+    Exit code 1 if something does not work; each finding says what to do. Warnings name what works,
+    but not well.
     """
 
     found: list[Finding] = []

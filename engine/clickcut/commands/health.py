@@ -17,12 +17,12 @@ def health(
     address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="The server's address.")],
     tls: TlsOptions = NO_TLS,
     timeout: Annotated[
-        float, typer.Option(min=0.1, max=600, help="Seconds to wait for the answer.")
+        float, typer.Option(min=0.1, max=600, help="Maximum time to wait for the answer (seconds).")
     ] = 3.0,
 ) -> None:
-    """Print what a server says about its health. Exit code 0 if it serves, 1 if not.
+    """Print the health status of a server. Exit code 0 if it serves, 1 if not.
 
-    It is the check of grpc.health.v1, which Kubernetes and Envoy make by themselves.
+    This is the check of grpc.health.v1 that is built into Kubernetes and Envoy.
     """
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc

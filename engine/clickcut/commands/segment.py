@@ -48,9 +48,18 @@ def segment(
         ),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="A name from `clickcut models`, or the path of a bundle.")
+        str,
+        typer.Option(
+            help="A name from `clickcut models`, or the path of a bundle. Default: the model named "
+            "default, or that of the server."
+        ),
     ] = "",
-    server: Annotated[str, typer.Option(metavar="HOST:PORT", help="Use a running server.")] = "",
+    server: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT", help="Use a running server. Default: compute in this process."
+        ),
+    ] = "",
     connection: AccessOptions = NO_ACCESS,
     cut: Annotated[
         bool, typer.Option(help="Snap the outline to the image's edges with a graph cut.")
@@ -59,8 +68,8 @@ def segment(
         str,
         typer.Option(
             metavar="LOW,HIGH",
-            help="Sample values mapped to black and white. Default: the range of the samples, if "
-            "they have more than 8 bits.",
+            help="Sample values that are mapped to black and to white. Default: the range of the "
+            "samples if they have more than 8 bits.",
         ),
     ] = "",
     format_name: Annotated[

@@ -40,9 +40,8 @@ def serve(**flags: object) -> None:
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
-    default = "" if field.default in (None, [], False) else f" Default: {field.default}."
     option = typer.Option(
-        help=f"{field.description}{default}",
+        help=f"{field.description}{_default(field.default)}",
         envvar=f"{ENV_PREFIX}{name.upper()}",
         metavar=None if field.annotation is bool else _metavar(field.annotation),
         show_default=False,
@@ -55,6 +54,13 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
     )
+
+
+def _default(value: Any) -> str:
+    """Return the sentence about a default; none for a switch, a list, or where there is none."""
+    if value is None or isinstance(value, bool | list):
+        return ""
+    return f" Default: {value:g}." if isinstance(value, float) else f" Default: {value}."
 
 
 def _metavar(annotation: Any) -> str:

@@ -33,19 +33,19 @@ class TlsOptions:
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="CA certificates to trust, PEM; implies --tls. Default: those bundled with gRPC.",
+            help="CA certificates to trust (PEM); implies --tls. Default: those bundled with gRPC.",
         ),
     ] = None
     cert: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Client certificate chain, PEM, for a server that asks for one; implies --tls.",
+            help="Client certificate chain (PEM), for a server that asks for one; implies --tls.",
         ),
     ] = None
     key: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Private key of the client certificate, PEM."),
+        typer.Option(metavar="FILE", help="Private key of the client certificate (PEM)."),
     ] = None
 
     def credentials(self) -> grpc.ChannelCredentials | None:
@@ -68,7 +68,8 @@ class AccessOptions(TlsOptions):
         typer.Option(
             metavar="FILE",
             envvar="CLICKCUT_TOKEN_FILE",
-            help="File that holds the token for the server. Default: the variable CLICKCUT_TOKEN.",
+            help="File that holds the token for the server. Default: the environment variable "
+            "CLICKCUT_TOKEN.",
         ),
     ] = None
     plaintext_token: Annotated[
@@ -76,8 +77,8 @@ class AccessOptions(TlsOptions):
         typer.Option(
             "--plaintext-token",
             envvar="CLICKCUT_PLAINTEXT_TOKEN",
-            help="Send the token without TLS to another machine as well; who can read the traffic "
-            "then has it.",
+            help="Send the token without TLS, even to another machine; anyone who can read the "
+            "traffic can read it.",
         ),
     ] = None
 

@@ -11,24 +11,24 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="Make tokens for a server (clickcut serve --tokens FILE).",
+    help="Create tokens for a server (clickcut serve --tokens FILE).",
 )
 
 
 @app.callback()
 def root() -> None:
-    """Make tokens for a server (clickcut serve --tokens FILE)."""
+    """Create tokens for a server (clickcut serve --tokens FILE)."""
 
 
 @app.command()
 def new(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="Whose token it is: letters, digits, ._@+-.")
+        str, typer.Argument(metavar="NAME", help="Name of its user: letters, digits, ._@+-.")
     ],
 ) -> None:
-    """Make a token and print it, once, and the line for the server's token file.
+    """Create a token; print it and its line for the server's token file.
 
-    The server keeps the hash only: a token that is lost cannot be printed again, make a new one.
+    The server keeps only its hash: a lost token cannot be shown again, so create a new one.
 
     Example: clickcut token new alice
     """

@@ -26,8 +26,8 @@ def warm_up(
 ) -> None:
     """Compile all kernels and cache them, for a container image or a package.
 
-    They are for this kind of processor; another one compiles them again at the start. To use them,
-    clickcut only needs to read the folder.
+    They are for this type of processor; on another one they are compiled again at the start. To use
+    them, clickcut only needs to read the folder.
     """
     if cache is not None:
         os.environ["CLICKCUT_CACHE"] = str(cache.absolute())  # read when kernels are compiled

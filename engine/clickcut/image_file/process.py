@@ -216,7 +216,7 @@ class _Worker:
             ) from error
         except (OSError, EOFError) as error:
             raise ImageError(
-                f"the decoder broke down on this {image.kind} image ({self._end()}): it is "
+                f"the decoder failed on this {image.kind} image ({self._end()}): it is "
                 "damaged, or takes too much memory"
             ) from error
         self.usable = True

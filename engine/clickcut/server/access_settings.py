@@ -1,4 +1,4 @@
-"""Settings that say who may come in: addresses, TLS, tokens; and whether they belong together."""
+"Settings of access: addresses, TLS and tokens; and the check that they fit together."
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ class AccessSettings(BaseSettings):
         description="Address to listen on, HOST:PORT; host 0.0.0.0 for all interfaces, port 0 for "
         "a free one.",
     )
-    tls_cert: Path | None = Field(None, description="Certificate chain, PEM; with --tls-key: TLS.")
-    tls_key: Path | None = Field(None, description="Private key of the certificate, PEM.")
+    tls_cert: Path | None = Field(
+        None, description="Certificate chain (PEM); together with --tls-key it enables TLS."
+    )
+    tls_key: Path | None = Field(None, description="Private key of the certificate (PEM).")
     tls_client_ca: Path | None = Field(
         None,
-        description="CA certificates, PEM; clients must present a certificate that one of them "
+        description="CA certificates (PEM); clients must present a certificate that one of them "
         "signed (mTLS).",
     )
     tokens: Path | None = Field(
@@ -35,13 +37,13 @@ class AccessSettings(BaseSettings):
     )
     token_lines: str | None = Field(
         None,
-        description="The lines of a token file themselves, separated by line breaks or semicolons, "
-        "where there is no file.",
+        description="Contents of a token file, in place of --tokens; its lines are separated by "
+        "line breaks or semicolons.",
     )
     plaintext_tokens: bool = Field(
         False,
-        description="Take tokens without TLS on an address that is not loopback, as behind a "
-        "proxy that ends TLS. Who can read the traffic can read the tokens.",
+        description="Accept tokens without TLS on an address other than loopback, for example "
+        "behind a proxy that terminates TLS. Anyone who can read the traffic can read the tokens.",
     )
     metrics_port: int | None = Field(
         None, ge=0, le=65535, description="Port for Prometheus metrics. Default: none."
@@ -51,9 +53,9 @@ class AccessSettings(BaseSettings):
     )
     health_address: str | None = Field(
         None,
-        description="Address that answers health checks only, HOST:PORT or unix:PATH, without TLS "
-        "and client certificates, as probes need it. Default: none; the main address answers "
-        "health checks as well.",
+        description="Address that answers only health checks, HOST:PORT or unix:PATH, without TLS "
+        "or client certificates, for probes. Default: none; the main address answers health checks "
+        "as well.",
     )
     admin_address: str | None = Field(
         None,
@@ -62,8 +64,9 @@ class AccessSettings(BaseSettings):
     )
     admin_client_ca: Path | None = Field(
         None,
-        description="CA certificates, PEM; clients of the admin service must present a certificate "
-        "that one of them signed. The service then uses TLS, with --tls-cert and --tls-key.",
+        description="CA certificates (PEM); clients of the admin service must present a "
+        "certificate that one of them signed. The service then uses TLS, with --tls-cert and "
+        "--tls-key.",
     )
 
     @field_validator("address")

@@ -121,7 +121,7 @@ class Certificates:
             for context in self._contexts:
                 context.load_cert_chain(self._cert, self._key, password=_no_password)
         except (CertificateError, OSError) as error:
-            _log.warning("certificates not reloaded, the old ones stay: %s", error)
+            _log.warning("certificates not reloaded, the old ones remain in use: %s", error)
         else:
             _log.info("certificates reloaded: %s", self._cert)
 

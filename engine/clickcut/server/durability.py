@@ -47,7 +47,7 @@ class Volatile:
         return Found(self._core.images.find(digest, window, peer.owner), True)
 
     async def keep_image(self, owner: str, digest: str, data: bytes | bytearray) -> None:
-        """Keep an image file, before its sender is told that it is known.
+        """Keep an image file, before its sender learns that it is known.
 
         Raises:
             ClickcutError: see `Store.put_image`.
@@ -71,7 +71,7 @@ class Volatile:
         """
 
     async def create(self, held: HeldSession, opening: pb.Open, model: str) -> None:
-        """Keep a new session, before its client is told of it.
+        """Keep a new session, before its client learns of it.
 
         Args:
             held: the session.

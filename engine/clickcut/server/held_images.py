@@ -147,7 +147,7 @@ class HeldImages:
         unused = [key for key in own if not self._held[key].users]
         if count - len(unused) >= limit:
             raise LimitError(
-                f"your token has {limit} images in use, as many as it may: close sessions, or have "
+                f"your token has {limit} images in use, its maximum: close sessions, or have "
                 "its limit `images` raised",
                 reason="images of a token",
             )

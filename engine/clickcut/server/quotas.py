@@ -54,7 +54,7 @@ class Quotas:
         limit = self.limits_of(owner).requests
         if limit is not None and self._requests[owner] >= limit:
             raise BusyError(
-                f"your token has {limit} requests in progress, as many as it may: wait for one, or "
+                f"your token has {limit} requests in progress, its maximum: wait for one, or "
                 "have its limit `requests` raised",
                 reason="requests of a token",
                 retry_after=_REQUEST_SECONDS,

@@ -79,7 +79,7 @@ class Record:
 
     @staticmethod
     def of(session: SessionView, model: BundleMetadata) -> Record | None:
-        """Return what is to be recorded of a session; None if nothing is selected."""
+        """Return the record of a session; None if nothing is selected."""
         objects = tuple(session.objects())
         if not any(found.selection.area for found in objects):
             return None

@@ -20,7 +20,7 @@ MAX_OBJECT_RUNS = 4_000_000
 
 
 def image_info(image: PreparedImage, model: BundleMetadata | None = None) -> pb.ImageInfo:
-    """Return what a client is told about its image and the model in use."""
+    """Return what a client learns about its image and the model in use."""
     window = image.window
     return pb.ImageInfo(
         width=image.width,

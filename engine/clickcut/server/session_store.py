@@ -240,7 +240,7 @@ class SessionStore:
         settings = self._settings
         if len(self._held) >= settings.max_sessions:
             return BusyError(
-                f"the server has {settings.max_sessions} sessions open, as many as it may: close "
+                f"the server has {settings.max_sessions} sessions open, its maximum: close "
                 "one, try again later, or start it with a larger --max-sessions",
                 reason="sessions",
             )
@@ -248,12 +248,12 @@ class SessionStore:
         if sum(held.peer.account == peer.account for held in self._held.values()) >= most:
             if peer.owner:
                 return LimitError(
-                    f"your token has {most} sessions open, as many as it may: close one, or have "
+                    f"your token has {most} sessions open, its maximum: close one, or have "
                     "its limit `sessions` raised",
                     reason="sessions of a token",
                 )
             return LimitError(
-                f"your address has {most} sessions open, as many as one may: close one, or start "
+                f"your address has {most} sessions open, the maximum for one: close one, or start "
                 "the server with a larger --max-sessions-per-host",
                 reason="sessions of a host",
             )

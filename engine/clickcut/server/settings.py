@@ -57,8 +57,8 @@ class Settings(AccessSettings):
     threads: int = Field(
         0,
         ge=0,
-        description="Threads per prediction; 0 for one per core when a request is alone, and a "
-        "single one while there are requests for every core.",
+        description="Threads per prediction; 0 for one per core for a single request, and only one "
+        "while there are requests for every core.",
     )
     workers: int = Field(
         0,
@@ -70,20 +70,20 @@ class Settings(AccessSettings):
         64,
         ge=0,
         description="Maximum number of requests waiting for a worker. When the queue is full, a "
-        "request replaces one of the client that has the most, or is refused.",
+        "new request replaces a waiting one of the client that has the most, or is refused.",
     )
     queue_seconds: float = Field(
         1.0,
         ge=0,
-        description="The queue is full as well when a new request would wait longer than this for "
-        "a worker (seconds), as estimated from the latest ones, unless fewer than four per worker "
-        "wait; 0 for no limit.",
+        description="The queue also counts as full when a new request would wait longer than this "
+        "for a worker (seconds), as estimated from recent requests, unless fewer than four per "
+        "worker are waiting; 0 for no limit.",
     )
     request_seconds: float = Field(
         60.0,
         gt=0,
-        description="Stop a request that is not finished after this time, waiting included "
-        "(seconds); a started event of a session is always finished.",
+        description="Stop a request that is not finished after this time (seconds), including the "
+        "time in the queue; an event of a session that has begun is always finished.",
     )
     max_clicks: int = Field(
         1000,
@@ -98,18 +98,18 @@ class Settings(AccessSettings):
         0,
         ge=0,
         le=1024,
-        description="Maximum message size, MiB; larger images are uploaded in chunks. 0 for half "
-        "of --upload-memory-mib, at most 64.",
+        description="Maximum size of a message (MiB); larger images are uploaded in chunks. 0 for "
+        "half of --upload-memory-mib, at most 64.",
     )
     max_image_mib: int = Field(
-        128, ge=1, le=1024, description="Maximum size of an encoded image, MiB."
+        128, ge=1, le=1024, description="Maximum size of an image file (MiB)."
     )
     max_image_megapixels: float = Field(
         0.0,
         ge=0,
         le=1000,
-        description="Maximum image size, megapixels; 0 for what fits into --image-memory-mib "
-        "at 20 bytes each, at most 100.",
+        description="Maximum size of an image (megapixels); 0 for what fits into "
+        "--image-memory-mib at 20 bytes per pixel, at most 100.",
     )
     decode_seconds: float = Field(
         30.0,
@@ -120,28 +120,28 @@ class Settings(AccessSettings):
     memory_mib: int = Field(
         0,
         ge=0,
-        description="Memory limit of the server, MiB; 0 for the limit of its control group, "
-        "RLIMIT_DATA or the machine. The following three are parts of it, an eighth is for "
+        description="Memory limit of the server (MiB); 0 for the limit of its control group, "
+        "RLIMIT_DATA or the machine. The following three are parts of it; an eighth is for "
         "decoding, the rest for models, network and code. Near the limit the server frees memory "
         "and refuses requests.",
     )
     image_memory_mib: int = Field(
         0,
         ge=0,
-        description="Memory for decoded images, MiB; unused ones are evicted. 0 for a quarter "
-        "of --memory-mib, at most 2048.",
+        description="Memory for decoded images (MiB); unused ones are evicted. 0 for a quarter of "
+        "--memory-mib, at most 2048.",
     )
     session_memory_mib: int = Field(
         0,
         ge=0,
-        description="Memory for sessions, MiB; beyond it idle ones are evicted and new ones "
+        description="Memory for sessions (MiB); beyond it idle ones are evicted and new ones "
         "refused. 0 for a quarter of --memory-mib, at most 2048.",
     )
     upload_memory_mib: int = Field(
         0,
         ge=0,
-        description="Memory for uploads and messages in transit, MiB, and as much "
-        "again for replies that are not read yet. 0 for a sixteenth of --memory-mib, at most 512.",
+        description="Memory for uploads and messages in transit (MiB), and as much again for "
+        "replies that clients have not read yet. 0 for a sixteenth of --memory-mib, at most 512.",
     )
     warm_sessions: int = Field(
         32,
@@ -160,7 +160,7 @@ class Settings(AccessSettings):
         256,
         ge=1,
         description="Maximum number of calls without a first message, and, separately, of health "
-        "checks and of reflection calls. Beyond it the oldest of the busiest client is ended.",
+        "checks and of reflection calls. Beyond it the oldest call of the busiest client is ended.",
     )
     max_uploads: int = Field(64, ge=1, description="Maximum number of concurrent uploads.")
     open_seconds: float = Field(
@@ -180,8 +180,8 @@ class Settings(AccessSettings):
     spare_seconds: float = Field(
         300.0,
         gt=0,
-        description="When there is no room for a new session, also evict sessions idle longer than "
-        "this (seconds), the oldest first; before them those whose stream broke.",
+        description="When there is no room for a new session, evict sessions whose stream broke, "
+        "then those idle longer than this (seconds), the longest idle first.",
     )
     resume_seconds: float = Field(
         600.0, gt=0, description="Keep a session whose stream broke for this long (seconds)."
@@ -195,12 +195,13 @@ class Settings(AccessSettings):
     stop_seconds: float = Field(
         5.0,
         ge=0,
-        description="After that, let running requests finish for this long (seconds); then exit.",
+        description="After --drain-seconds, let running requests finish for this long (seconds); "
+        "then exit.",
     )
     store: str = Field(
         "memory",
         description="Where sessions are kept: memory (they end with the server), sqlite:PATH or "
-        "redis://HOST:PORT/DB (a server that is started later, or another one, resumes them).",
+        "redis://HOST:PORT/DB (they survive a restart, and another server can resume them).",
     )
     store_seconds: float = Field(
         86400.0,
@@ -212,21 +213,21 @@ class Settings(AccessSettings):
         1024,
         ge=1,
         le=1_048_576,
-        description="Maximum size of the SQLite file of --store, MiB; in Redis, set maxmemory. A "
+        description="Maximum size of the SQLite file of --store (MiB); in Redis, set maxmemory. A "
         "token has three quarters of it, unless the token file says otherwise.",
     )
     store_image_mib: int = Field(
         1024,
         ge=1,
         le=1_048_576,
-        description="Maximum size of all image files in the store, MiB; those of no session are "
-        "pruned, the longest unused first.",
+        description="Maximum size of all image files in the store (MiB); those that no session "
+        "needs are pruned, the least recently used first.",
     )
     store_session_mib: int = Field(
         16,
         ge=1,
         le=1024,
-        description="Maximum size of the events of one session in the store, MiB.",
+        description="Maximum size of the events of one session in the store (MiB).",
     )
     store_timeout_seconds: float = Field(
         5.0,
@@ -236,15 +237,15 @@ class Settings(AccessSettings):
     )
     record: Path | None = Field(
         None,
-        description="Write finished sessions (image, events, masks) to this folder, to train on "
-        "them; nobody is asked, so tell your users. Default: nothing is recorded.",
+        description="Record finished sessions (image, events, masks) in this folder, to train on "
+        "them. Users are not asked: tell them. Default: nothing is recorded.",
     )
     record_mib: int = Field(
         1024,
         ge=1,
         le=1_048_576,
-        description="Maximum size of all files in --record, MiB; what does not fit is not "
-        "recorded. A disk that is nearly full is left alone.",
+        description="Maximum size of all files in --record (MiB); what does not fit is not "
+        "recorded. Nothing is recorded while the disk is nearly full.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Minimum severity of log messages."
@@ -257,14 +258,14 @@ class Settings(AccessSettings):
     )
     log_format: Literal["text", "json"] = Field(
         "text",
-        description="Form of the log on stderr; json: an object per line, with the ids of request "
-        "and session, which also has what is otherwise printed to stdout.",
+        description="Format of the log on stderr; json: one object per line, with the ids of "
+        "request and session, including what is otherwise printed to stdout.",
     )
 
     @field_validator("model", "split", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        """Return the environment gives one string; names are separated by spaces."""
+        "Split the single string that the environment gives at its spaces."
         return value.split() if isinstance(value, str) else value
 
     @field_validator("store")

@@ -160,7 +160,7 @@ def parse_tokens(text: str, source: str) -> list[Token]:
         tokens.append(token)
     if not tokens:
         raise TokenFileError(
-            f"{source}: holds no token, so nobody could use the server; make one with "
+            f"{source}: holds no token, so no client could use the server; make one with "
             "`clickcut token new NAME`"
         )
     if len(hashes) > MAX_TOKENS:

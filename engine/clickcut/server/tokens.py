@@ -117,7 +117,7 @@ class Tokens:
         try:
             tokens = self._read()
         except TokenFileError as error:
-            _log.warning("tokens not reloaded, the old ones stay: %s", error)
+            _log.warning("tokens not reloaded, the old ones remain in use: %s", error)
             return
         self._tokens = tokens
         self._limits = {token.name: token.limits for token in tokens}

@@ -99,6 +99,6 @@ class Uploads:
             raise EventError(f"a chunk has at most {MAX_CHUNK} bytes, got {len(chunk)}")
         most = self._core.images.limits.max_bytes
         if len(data) + len(chunk) > most:
-            raise ImageError(f"the file has more than {most} bytes, the most that is taken")
+            raise ImageError(f"the file has more than {most} bytes, the maximum")
         self._core.incoming.take(len(chunk))
         data += chunk

@@ -25,7 +25,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 _ENOUGH_TO_TELL = 20
-"""Photos after which maps of classes are told from maps of instances."""
+"""Photos after which maps of classes are distinguished from maps of instances."""
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,9 @@ def _without_small(photo: Photo, min_area: int, report: Report) -> Photo | None:
 def _check_faults(report: Report, strictness: Strictness) -> None:
     if len(report.faulty) > max(1.0, strictness.max_faulty * report.total):
         raise DataError(
-            f"{len(report.faulty)} of {report.total} photos are faulty, more than "
-            f"{strictness.max_faulty:.0%}; mend the data, or allow more with max_faulty:\n{report}"
+            f"{len(report.faulty)} of {report.total} photos are faulty, more "
+            f"than {strictness.max_faulty:.0%}; repair the data, or allow more with max_faulty:\n"
+            f"{report}"
         )
 
 

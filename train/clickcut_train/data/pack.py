@@ -45,7 +45,7 @@ def pack(
         config: the data sets; `min_area` is taken from `options`.
         out: folder to make.
         options: how photos are packed.
-        progress: is told how far it is.
+        progress: called with how far it is.
         workers: threads.
 
     Returns:

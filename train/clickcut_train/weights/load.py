@@ -29,7 +29,7 @@ class LoadReport:
     Attributes:
         loaded: tensors that were taken.
         missing: tensors of the network that keep their initial values.
-        unused: tensors of the file that have no place in the network.
+        unused: tensors of the file that the network does not have.
     """
 
     loaded: int
