@@ -1,8 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo page lint-page lint-deploy test test-fast test-faults test-napari test-label-studio test-without-jit test-oldest lint \
-	format stubs site clean
+.PHONY: demo page lint-page lint-deploy test test-failed-again test-fast test-faults test-napari test-label-studio \
+	test-without-jit test-oldest lint format stubs site clean
 
 demo: .venv/cpu.done  ## select an object on a photograph through the real server; pictures in demo-output/
 	$(BIN)/clickcut demo --out demo-output
@@ -12,6 +12,9 @@ page: .venv/page.done  ## select objects in the browser: an engine and the page,
 
 test: .venv/dev.done  ## install what the tests need and run them all
 	$(BIN)/python -m pytest
+
+test-failed-again: .venv/dev.done  ## after `make test`: at most three that failed, once more; names those that pass now
+	$(BIN)/python scripts/run_failed_again.py
 
 test-fast: .venv/dev.done  ## without the slow tests: under a minute
 	$(BIN)/python -m pytest -m "not slow" -n auto

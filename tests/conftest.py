@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from exit_status import pytest_sessionfinish, pytest_sessionstart  # noqa: F401
 from hypothesis import settings
 
 from clickcut.bundle import bundled_models

@@ -45,7 +45,7 @@ def doctor_process(prelude: str, *words: str) -> tuple[int, str, str]:
     """In a process of its own, where packages can be made to be missing."""
     code = f"{prelude}\nfrom clickcut.cli import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", code, "doctor", *words], capture_output=True, text=True, timeout=240
+        [sys.executable, "-c", code, "doctor", *words], capture_output=True, text=True, timeout=400
     )
     return done.returncode, done.stdout, done.stderr
 

@@ -82,7 +82,7 @@ class Tree:
             ]
             command = [*drop, *command]
         done = subprocess.run(
-            command, env=environment, cwd="/", capture_output=True, text=True, timeout=120
+            command, env=environment, cwd="/", capture_output=True, text=True, timeout=400
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout), done.stderr.splitlines()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import io
 import threading
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from fakes import FakePredictor, picture
 from PIL import Image
+from server.harness import DEADLINE
 
 from clickcut.cut import region_cut
 from clickcut.errors import BusyError, ImageError
@@ -21,11 +21,13 @@ from clickcut.image_file.lazy import open_lazily, reduction_of
 from clickcut.image_file.parts import Parts
 from clickcut.images import ImageLimits, PreparedImage, decode, prepare, prepare_pixels
 from clickcut.region import Region
+from clickcut.resample import enlarge_box
 from clickcut.scales import Scales
 from clickcut.server.image_store import ImageStore
 from clickcut.server.memory import Allowance
 from clickcut.server.pool import ComputePool
 from clickcut.session import ClickSession
+from clickcut.session.network_input import NetworkInput
 from clickcut.shrink import mean_of_blocks, mean_of_large_blocks, shrink_box
 
 
@@ -71,16 +73,16 @@ def large(data):
 
 @pytest.mark.parametrize(
     ("width", "height", "factor"),
-    [(4000, 1999, 1), (4000, 2000, 4), (6400, 4999, 4), (6400, 5000, 8)],
+    [(4000, 1999, 1), (4000, 2000, 2), (6400, 4999, 2), (6400, 5000, 4)],
 )
 def test_the_reduction_follows_from_the_size(width, height, factor):
     assert reduction_of(Parts("JPEG", width, height, b"", plain=True)) == factor
 
 
 def test_only_what_opencv_decodes_here_as_it_is_gets_reduced():
-    assert reduction_of(large(jpeg(picture()))) == 4
-    assert reduction_of(large(jpeg(picture()[..., 0]))) == 4
-    assert reduction_of(large(jpeg(picture(), progressive=True))) == 4
+    assert reduction_of(large(jpeg(picture()))) == 2
+    assert reduction_of(large(jpeg(picture()[..., 0]))) == 2
+    assert reduction_of(large(jpeg(picture(), progressive=True))) == 2
     assert reduction_of(large(jpeg(picture())), Window(10, 200)) == 1
     assert reduction_of(dataclasses.replace(large(jpeg(picture())), light=False)) == 1
     cmyk = io.BytesIO()
@@ -157,12 +159,29 @@ def test_a_box_between_pixels_is_averaged():
     assert np.abs(found - wanted).max() <= 0.5 + 1e-3
 
 
+@pytest.mark.parametrize("box", [(2.5, 1.0, 4.0, 5.25), (0.0, 0.0, 6.5, 8.0), (7.0, 5.5, 5.0, 4.0)])
+def test_a_box_is_enlarged_around_the_same_centre(box):
+    y, x = np.mgrid[:9, :11].astype(np.float64)
+    pixels = np.stack([20 * x, 25 * y, 100 + 0 * x], axis=2).astype(np.uint8)
+    found = enlarge_box(pixels, box, 16)
+    left, top, width, height = box
+    at = (np.arange(16) + 0.5) / 16
+    across = np.clip(left + width * at - 0.5, 0, 10)  # the picture's border is repeated
+    down = np.clip(top + height * at - 0.5, 0, 8)
+    assert found.shape == (16, 16, 3)
+    assert np.abs(found[..., 0] - 20 * across).max() <= 1
+    assert np.abs(found[..., 1] - 25 * down[:, None]).max() <= 1
+    assert (found[..., 2] == 100).all()
+
+
 # ---- sessions
 
 
+ONE_LOOK = {"zoom": True, "expansion": 1.4, "min_side": 32, "max_looks": 1}
+
+
 def session_on(image, max_looks=3):
-    region = {"zoom": True, "expansion": 1.4, "min_side": 32, "max_looks": max_looks}
-    return ClickSession(image, FakePredictor(region=region))
+    return ClickSession(image, FakePredictor(region=ONE_LOOK | {"max_looks": max_looks}))
 
 
 def test_a_first_click_does_without_the_full_picture(small):
@@ -205,13 +224,35 @@ def test_a_photograph_of_8_megapixels_begins_reduced_and_a_smaller_one_does_not(
 
     scales, mask = first_mask(4000, 2000)
     assert scales.reduced is not None
-    assert scales.reduced.factor == 4
+    assert scales.reduced.factor == 2
     assert not scales.is_complete
     assert mask[1000, 1333]
     assert 0 < np.count_nonzero(mask) < mask.size / 2
     scales, mask = first_mask(4000, 1999)
     assert scales.reduced is None
     assert mask[999, 1333]
+
+
+@pytest.mark.parametrize(("megapixels", "sides"), [(8, [500, 999]), (32, [999, 1997])])
+def test_windows_around_a_first_click_do_without_the_full_picture(monkeypatch, megapixels, sides):
+    """The network is unsure, and nothing small is to be seen in the windows."""
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 120, 3)).astype(np.uint8)
+    size = {8: (4000, 2000), 32: (8000, 4000)}[megapixels]
+    image = prepare(jpeg(cv2.resize(pixels, size)))
+    predictor = FakePredictor(input_size=384, region=ONE_LOOK | {"max_windows": 2})
+    predictor._logits = lambda x: np.full((384, 384), 0.2, np.float32)
+    seen = []
+    show = NetworkInput.show
+    monkeypatch.setattr(NetworkInput, "show", lambda *a, **k: (seen.append(a[2]), show(*a, **k))[1])
+    ClickSession(image, predictor).click(size[0] // 2, size[1] // 2)
+    assert [region.width for region in seen[1:]] == sides
+    assert not image.scales.is_complete
+    # What they show is what the full picture shows, less sharp.
+    colours = predictor.batches[1][0, :3]
+    part = image.pixels[seen[1].slices]
+    wanted = cv2.resize(part, (384, 384), interpolation=cv2.INTER_AREA).transpose(2, 0, 1)
+    scale, offset = predictor.metadata.pixel_scale, predictor.metadata.pixel_offset
+    assert np.abs((colours - offset) / scale - wanted).mean() < 3
 
 
 def test_masks_are_nearly_those_of_the_full_picture(small):
@@ -257,14 +298,14 @@ def test_threads_that_need_the_full_picture_share_one_decoding():
     assert scales.nbytes == 3 * 120 * 160 + 1000
 
     def need():
-        began.wait(10)
+        began.wait(DEADLINE)
         assert scales.full.shape == (120, 160, 3)
 
     threads = [threading.Thread(target=need) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(DEADLINE)
     assert calls == [1]
     assert scales.nbytes == 3 * 120 * 160  # the file is not held any more
 
@@ -298,12 +339,10 @@ def run_store(work, complete_after, decoding=None):
     return asyncio.run(main())
 
 
-async def completed(image, seconds=10.0):
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            while not image.scales.is_complete:
-                await asyncio.sleep(0.01)
-    return image.scales.is_complete
+async def until(happened):
+    async with asyncio.timeout(DEADLINE):
+        while not happened():
+            await asyncio.sleep(0.01)
 
 
 def test_the_store_decodes_in_full_in_the_background(small):
@@ -312,8 +351,8 @@ def test_the_store_decodes_in_full_in_the_background(small):
     async def work(store):
         image = (await store.add(data)).image
         before, nbytes = image.scales.is_complete, store.nbytes
-        assert await completed(image)
-        await asyncio.sleep(0.05)
+        await until(lambda: image.scales.is_complete)
+        await until(lambda: store.nbytes < nbytes)
         return before, nbytes, store.nbytes, image.nbytes
 
     before, nbytes, after, counted = run_store(work, complete_after=0.0)

@@ -20,6 +20,31 @@ def resize(array: _Array, size: int) -> _Array:
     return cast("_Array", cv2.resize(array, (size, size), interpolation=how))
 
 
+def enlarge_box(
+    pixels: NDArray[np.uint8], box: tuple[float, float, float, float], size: int
+) -> NDArray[np.uint8]:
+    """Return a box of a picture enlarged, (size, size, 3) uint8, bilinear.
+
+    Args:
+        pixels: (H, W, 3) uint8; border pixels are repeated beyond the picture.
+        box: left, top, width and height in pixels, which need not be whole.
+        size: of the result, pixels.
+    """
+    left, top, width, height = box
+    ax, ay = width / size, height / size
+    at = np.array([[ax, 0, left + 0.5 * ax - 0.5], [0, ay, top + 0.5 * ay - 0.5]])
+    return np.asarray(
+        cv2.warpAffine(
+            pixels,
+            at,
+            (size, size),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        ),
+        np.uint8,
+    )
+
+
 def move(
     values: NDArray[np.float32],
     source: Region,

@@ -19,6 +19,9 @@ from clickcut.v1 import clickcut_pb2_grpc
 
 CHUNK = 2**19
 
+_GRACE_SECONDS = 1.0
+"""Seconds to wait for the calls of a replaced channel, which have failed, to be told so."""
+
 _SESSION = "/clickcut.v1.Clickcut/Session"
 
 
@@ -31,17 +34,34 @@ class Engine:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.address = endpoint.address
+        self._endpoint = endpoint
         # One key for the whole page: a session must reach the server that its image was sent to.
         self._metadata = endpoint.metadata + routing_metadata(new_routing_key())
-        self._channel = endpoint.aio_channel()
-        self._stub: Any = clickcut_pb2_grpc.ClickcutStub(self._channel)
-        self._health: Any = health_pb2_grpc.HealthStub(self._channel)
-        # Without serializers: requests and replies pass as the bytes that they are.
-        self._session: Any = self._channel.stream_stream(_SESSION)
+        self._present = endpoint.aio_channel()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @property
+    def _channel(self) -> grpc.aio.Channel:
+        """The channel; a new one instead of one that could not connect.
+
+        Until its back-off ends, that one would only repeat the failure.
+        """
+        if self._present.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+            ended = self._present.close(_GRACE_SECONDS)
+            task = asyncio.get_running_loop().create_task(ended)
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+            self._present = self._endpoint.aio_channel()
+        return self._present
+
+    @property
+    def _stub(self) -> Any:
+        return clickcut_pb2_grpc.ClickcutStub(self._channel)
 
     def session(self) -> Any:
         """A new session stream of encoded messages."""
-        return self._session(metadata=self._metadata)
+        # Without serializers: requests and replies pass as the bytes that they are.
+        return self._channel.stream_stream(_SESSION)(metadata=self._metadata)
 
     async def upload(self, data: AsyncIterator[bytes]) -> pb.ImageInfo:
         """Send an image in chunks.
@@ -84,14 +104,15 @@ class Engine:
     async def _is_warm(self) -> bool:
         """Whether its health says so; models are listed during the warm-up already."""
         try:
-            reply = await self._health.Check(health_pb2.HealthCheckRequest(), timeout=2.0)
+            health = health_pb2_grpc.HealthStub(self._channel)
+            reply = await health.Check(health_pb2.HealthCheckRequest(), timeout=2.0)
         except grpc.aio.AioRpcError as error:
             return error.code() is grpc.StatusCode.UNIMPLEMENTED  # a proxy without health checks
         return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
 
     async def close(self) -> None:
         """End all streams."""
-        await self._channel.close()
+        await asyncio.gather(self._present.close(), *self._closing)
 
 
 def error_of(error: grpc.aio.AioRpcError, address: str) -> ClickcutError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -139,6 +140,15 @@ def test_a_refused_step_is_tried_again_and_counted(monkeypatch: pytest.MonkeyPat
     async def opened(_: object, data: bytes) -> Session:
         return Session()
 
+    clock, real_sleep = [0.0], asyncio.sleep  # only what is slept counts, not a busy machine
+
+    async def sleep(seconds: float) -> None:
+        clock[0] += seconds
+        await real_sleep(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    fake = SimpleNamespace(monotonic=lambda: clock[0])
+    monkeypatch.setattr("clickcut.client.protocol.time", fake)
     closed: list[Session] = []
     monkeypatch.setattr(AsyncClient, "open", opened)
     events: list[Event] = []

@@ -20,9 +20,11 @@ def test_a_plain_server_is_measured(tmp_path: Path) -> None:
     document = run(plan, tmp_path / "scale.json")
     row = document["servers"][PLAIN]
     assert row["alone"]["n"] == 2 * 10  # the first click of each turn of six is not counted
-    assert len(row["clicks per second"]) == 2
-    assert min(row["clicks per second"]) > 0
-    assert min(row["processor ms per click"]) > 0
+    assert row["crowd"]["n"] >= 4
+    # Of both rounds: in one of them the machine may stand still.
+    assert len(row["clicks per second"]) == len(row["processor ms per click"]) == 2
+    assert max(row["clicks per second"]) > 0
+    assert max(row["processor ms per click"]) > 0
     assert row["alone"]["p50"] > row["way"]["p50"] >= 0
     assert json.loads((tmp_path / "scale.json").read_text()) == json.loads(json.dumps(document))
 

@@ -41,12 +41,14 @@ class FakeServer(clickcut_pb2_grpc.ClickcutServicer):
     Args:
         script: is given each request and the proper reply; may change it or raise `BrokenError`.
         forgets: whether a break loses all sessions, as when the process died.
+        address: to listen at.
     """
 
     def __init__(
         self,
         script: Callable[[pb.SessionRequest, pb.SessionReply], None] = lambda request, reply: None,
         forgets: bool = False,
+        address: str = "127.0.0.1:0",
     ) -> None:
         self.script = script
         self.forgets = forgets
@@ -57,7 +59,7 @@ class FakeServer(clickcut_pb2_grpc.ClickcutServicer):
         self._columns = 0
         self._server = grpc.server(ThreadPoolExecutor(8))
         clickcut_pb2_grpc.add_ClickcutServicer_to_server(self, self._server)
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self.address = f"127.0.0.1:{self._server.add_insecure_port(address)}"
 
     def __enter__(self) -> FakeServer:
         self._server.start()

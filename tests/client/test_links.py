@@ -33,6 +33,7 @@ from clickcut.client import (
 )
 from clickcut.client.channel import Endpoint
 from clickcut.client.failures import error_of_rpc
+from clickcut.client.protocol import Limits
 from clickcut.errors import LimitError
 from clickcut.images import prepare
 from clickcut.session import ClickSession
@@ -100,12 +101,15 @@ def test_the_async_client_replaces_it_as_well(bundle: Path, server: ServerProces
 
 @pytest.mark.slow
 def test_a_stalled_call_leaves_its_channel_behind(bundle: Path, server: ServerProcess) -> None:
-    with SilentLine(server.port) as line, Client(line.address, timeout=4) as client:
+    with SilentLine(server.port) as line, Client(line.address) as client:
         session = client.open(image_file())
         session.click(80, 60)
         line.go_silent()
+        patient = session._conversation._limits
+        session._conversation._limits = Limits(timeout=4, retry_seconds=30)
         with pytest.raises(StalledError, match="4 s"):
             session.click(90, 60)
+        session._conversation._limits = patient
         # Neither this nor the next call waits on the link that is known to be dead.
         assert client.models()
         np.testing.assert_array_equal(session.click(100, 60), wanted_click(bundle, (80, 100)))
@@ -248,7 +252,7 @@ def test_an_error_names_the_proxy_s_variable(monkeypatch: pytest.MonkeyPatch) ->
     for variable in PROXY_VARIABLES:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("http_proxy", "http://user:secret@127.0.0.1:9")
-    with Client("192.0.2.1:50051", retry_seconds=0.2, timeout=5) as client:
+    with Client("192.0.2.1:50051", retry_seconds=0.2) as client:
         with pytest.raises(UnreachableError, match="variable http_proxy is set") as raised:
             client.models()
         assert "secret" not in str(raised.value)
@@ -332,7 +336,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.mark.slow
-def test_a_tls_mismatch_is_named_either_way(bundle: Path, certificate: tuple[Path, Path]) -> None:
+def test_a_tls_mismatch_is_named_either_way(
+    bundle: Path, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clickcut.client.failures._PROBE_SECONDS", DEADLINE)
     chain, key = certificate
     trusted = grpc.ssl_channel_credentials(chain.read_bytes())
     with (

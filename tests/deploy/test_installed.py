@@ -86,7 +86,7 @@ class Container:
             cwd="/",
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=400,
         )
 
     def start(self, *words: str) -> subprocess.Popen[str]:

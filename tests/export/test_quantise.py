@@ -131,7 +131,7 @@ def test_int8_is_right_on_a_processor_without_vnni(bundle, tmp_path):
         (tmp_path / f"{target}.onnx").write_bytes(data)
     script = Path(__file__).with_name("without_vnni.py")
     command = [EMULATOR, "-cpu", "Haswell", sys.executable, script, tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["raw"]["tensorrt"] < 0.5  # the fault is there

@@ -105,7 +105,7 @@ def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         env=server_environment(),
-        timeout=240,
+        timeout=400,
     )
 
 

@@ -186,7 +186,7 @@ def test_what_is_no_image(client: Client) -> None:
 def test_an_engine_that_goes_and_comes_back(bundle: Path, free_address: str) -> None:
     with (
         ServerProcess(bundle, address=free_address) as first,
-        Client(free_address, retry_seconds=0.2) as client,
+        Client(free_address) as client,
     ):
         interactor = Interactor(client)
         interactor.mask(IMAGE, Prompts.of([A], []))

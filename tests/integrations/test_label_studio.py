@@ -28,6 +28,7 @@ from PIL import Image
 from server.harness import Line, ServerProcess, image_file
 
 from clickcut.client import AsyncSession, Client
+from clickcut.client.protocol import Limits
 from clickcut.errors import ClickcutError
 from clickcut_formats import label_studio
 from clickcut_label_studio import answers as encoding
@@ -557,9 +558,10 @@ def test_an_answer_that_takes_too_long(settings: BackendSettings, studio: Studio
         studio.release.clear()
         with pytest.raises(SlowError, match=r"no answer within 0\.5 s; the work goes on"):
             await backend.predict(request)
+        backend._settings = replace(settings, timeout=60.0)
+        backend._client._limits = Limits(60.0, 30.0)  # the engine, too, may take its time
         studio.release.set()
         await asyncio.gather(*backend._working)
-        backend._settings = replace(settings, timeout=60.0)
         assert (await backend.predict(request))["results"][0]["result"]
 
     using(replace(settings, timeout=0.5), work)
@@ -574,7 +576,7 @@ def test_an_engine_that_is_not_there(settings: BackendSettings) -> None:
 
 
 def test_an_engine_that_was_restarted(
-    settings: BackendSettings, bundle: Any, server: ServerProcess
+    settings: BackendSettings, bundle: Any, server: ServerProcess, free_address: str
 ) -> None:
     a, b = click(80, 60, id="a"), click(40, 30, id="b")
 
@@ -582,14 +584,13 @@ def test_an_engine_that_was_restarted(
         nonlocal process
         await backend.predict(predict_document(a))
         process.kill()
-        process = await asyncio.to_thread(ServerProcess, bundle, address=address)
+        process = await asyncio.to_thread(ServerProcess, bundle, address=free_address)
         answer = await backend.predict(predict_document(a, b))
         return mask_of(answer["results"][0]["result"])
 
-    process = ServerProcess(bundle)
-    address = process.address
+    process = ServerProcess(bundle, address=free_address)
     try:
-        found = using(replace(settings, server=address), work)
+        found = using(replace(settings, server=free_address), work)
     finally:
         process.stop()
     np.testing.assert_array_equal(found, selected(server, (80, 60, True), (40, 30, True)))

@@ -159,9 +159,13 @@ def test_it_is_ready_when_the_engine_is_warm(
         gate.wait()  # it warms up, and answers already
         with started(studio.url, "--server", cold.address, wait=False) as process:
             process.wait_for("waiting   ")
-            answer, document = ask(process, "GET", "/health")
-            assert answer.status == 503
-            assert "warming up" in document["message"]
+
+            def says_why() -> bool:
+                answer, document = ask(process, "GET", "/health")
+                assert answer.status == 503
+                return "warming up" in document["message"]
+
+            wait_until(says_why, "it says that the engine is warming up")
             assert not any(line.startswith("ready") for line in process.lines)
             gate.open()
             process.wait_for("ready")

@@ -64,7 +64,8 @@ def ask(
 def joined(page: PageProcess, origin: str = "", **options: Any) -> ClientConnection:
     origin = origin or f"http://127.0.0.1:{page.port}"
     url = f"ws://127.0.0.1:{page.port}/session"
-    return connect(url, origin=origin, max_size=None, **options)
+    patience = {"open_timeout": DEADLINE, "close_timeout": DEADLINE, "ping_interval": None}
+    return connect(url, origin=origin, max_size=None, **patience, **options)
 
 
 def exchange(socket: ClientConnection, **fields: Any) -> pb.SessionReply:

@@ -28,7 +28,7 @@ def run(prelude: str, *words: str, **environment: str) -> subprocess.CompletedPr
         [sys.executable, "-c", f"{prelude}\nfrom clickcut_scale.cli import app; app()", *words],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
         env=server_environment() | environment,
         check=False,
     )

@@ -187,7 +187,9 @@ def test_a_full_disk(bundle: Path, tmp_path: Path, plain: RawStream) -> None:
         large = image_file(640, 480)
         with RawStream(server.address) as other:
             other.send(pb.SessionRequest(open=pb.Open(image=large)))
-            assert other.status().code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            # The limit meets the image's file, or the database first: an I/O error for SQLite.
+            full = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
+            assert other.status().code() in full
         assert not any("Traceback" in line for line in server.errors), server.errors
         server.kill()
     with ServerProcess(bundle, store=store) as server, resume(server, session_id) as again:
@@ -333,7 +335,10 @@ def test_a_damaged_store_is_named_and_the_server_starts(
         data = path.read_bytes()
         path.write_bytes(data[:100] + b"\xff" * (len(data) - 100))
         with ServerProcess(bundle, store=f"sqlite:{path}", address=free_address) as second:
-            assert any(str(path) in line and "moved to" in line for line in second.errors)
+            wait_until(
+                lambda: any(str(path) in x and "moved to" in x for x in second.errors),
+                "the log says it",
+            )
             assert list(tmp_path.glob("s.db.damaged-*"))
             again = session.click(30, 40)  # the client has its events as well
             assert session.id != session_id
@@ -367,7 +372,9 @@ def test_events_that_were_tampered_with(bundle: Path, tmp_path: Path) -> None:
                 raw.send(pb.SessionRequest(open=pb.Open(session_id=session_id)))
                 assert raw.status().code() == grpc.StatusCode.NOT_FOUND, statement
         assert not any("Traceback" in line for line in server.errors)
-        assert any("cannot be restored" in line for line in server.errors)
+        wait_until(
+            lambda: any("cannot be restored" in line for line in server.errors), "the log says it"
+        )
 
 
 def test_a_redis_without_persistence_is_warned_of(bundle: Path, tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_polygons_and_probability_on_request(raw: RawStream) -> None:
 
 def test_parameters_of_open_are_in_force(raw: RawStream) -> None:
     raw.ask(open=opening(parameters=pb.Parameters(cut=False)))
-    assert raw.ask(click(80, 60)).timings.cut < 5
+    raw.ask(click(80, 60))
     rough = raw.ask(show=pb.Show()).result.rle
     raw.ask(set_parameters=pb.SetParameters(parameters=pb.Parameters(cut=True)))
     assert raw.ask(show=pb.Show()).result.rle != rough

@@ -28,6 +28,7 @@ from server.harness import (
 from store.stores import RedisServer
 
 from clickcut.client import AsyncClient, Client
+from clickcut.client.protocol import Limits
 from clickcut.errors import AuthenticationError, BusyError, EventError, LimitError
 from clickcut.images import digest_of
 from clickcut.server.quotas import Quotas, StoreShares
@@ -530,8 +531,8 @@ def test_limits_of_a_token(bundle: Path, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     with (
         ServerProcess(bundle, tokens=path, prelude=gate.prelude, metrics_port=0) as server,
-        Client(server.address, token=ALICE, retry_seconds=0.2) as alice,
-        Client(server.address, token=BOB, retry_seconds=0.2) as bob,
+        Client(server.address, token=ALICE) as alice,
+        Client(server.address, token=BOB) as bob,
     ):
         with contextlib.ExitStack() as stack:
             images = [image_file(seed=seed) for seed in range(5)]  # 0.0192 megapixels each
@@ -585,8 +586,8 @@ def test_a_token_cannot_fill_the_store(bundle: Path, tmp_path: Path, kind: str) 
         server = stack.enter_context(
             ServerProcess(bundle, tokens=path, store=store, metrics_port=0)
         )
-        alice = stack.enter_context(Client(server.address, token=ALICE, retry_seconds=0.2))
-        bob = stack.enter_context(Client(server.address, token=BOB, retry_seconds=0.2))
+        alice = stack.enter_context(Client(server.address, token=ALICE))
+        bob = stack.enter_context(Client(server.address, token=BOB))
         first = stack.enter_context(alice.open(data))
         points = [(x % 160, x % 120) for x in range(100)]
         with pytest.raises(LimitError, match="`store-mib`"):
@@ -617,7 +618,8 @@ def test_requests_of_a_token_at_once(bundle: Path, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     with (
         ServerProcess(bundle, tokens=path, prelude=gate.prelude) as server,
-        Client(server.address, token=ALICE, retry_seconds=0.1) as alice,
+        Client(server.address, token=ALICE) as alice,
+        Client(server.address, token=ALICE, retry_seconds=0.1) as hasty,
         Client(server.address, token=BOB) as bob,
         alice.open(IMAGE) as one,
         alice.open(IMAGE) as other,
@@ -627,10 +629,13 @@ def test_requests_of_a_token_at_once(bundle: Path, tmp_path: Path) -> None:
         running = threading.Thread(target=one.click, args=(80, 60))
         running.start()
         gate.wait()
+        patient = other._conversation._limits
+        other._conversation._limits = Limits(timeout=DEADLINE, retry_seconds=0.1)
         with pytest.raises(BusyError, match="1 requests in progress"):
             other.click(80, 60)
+        other._conversation._limits = patient
         with pytest.raises(BusyError, match="1 requests in progress"):
-            alice.upload(image_file(seed=3))
+            hasty.upload(image_file(seed=3))
         waiting = threading.Thread(target=of_bob.click, args=(80, 60))
         waiting.start()
         gate.open()

@@ -223,7 +223,7 @@ def test_a_disk_that_takes_no_more(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     code = LIMITED.format(tests=str(Path(__file__).parents[1]), path=path)
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=400, check=False
     )
     first, second = done.stdout.splitlines()
     kept = int(first.split()[0])

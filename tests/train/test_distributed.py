@@ -80,7 +80,7 @@ def test_two_processes_give_what_one_gives(tmp_path):
         [*torchrun, "--nproc-per-node=2", script],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=400,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         check=False,
     )

@@ -171,7 +171,7 @@ def start(folder):
     script = SCRIPT.format(tests=str(here.parent), here=str(here), folder=str(folder))
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 400
     while not (folder / "last.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     return process
@@ -182,12 +182,12 @@ def test_a_killed_run_leaves_a_loadable_file_and_sigterm_a_last_checkpoint(tmp_p
     process = start(tmp_path)
     time.sleep(0.1)
     os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=240)
+    process.communicate(timeout=400)
     seen = read_checkpoint(tmp_path / "last.pt").seen
     assert seen >= 4
     process = start(tmp_path)
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=240)
+    out, _ = process.communicate(timeout=400)
     assert (process.returncode, out) == (0, "False\n")
     assert read_checkpoint(tmp_path / "last.pt").seen >= seen
     assert not list(tmp_path.glob("*.partial"))

@@ -48,6 +48,7 @@ def run(
     require("torch")
     import torch
 
+    from clickcut_train.allocator import keep_freed_memory
     from clickcut_train.config_file import read_stages
     from clickcut_train.distributed import world
     from clickcut_train.recipes import find_config
@@ -56,6 +57,7 @@ def run(
     path = find_config(config)
     machine = read_stages(path, assignments or [])[0].config.machine
     torch.set_flush_denormal(True)
+    keep_freed_memory()
     if machine.threads:
         torch.set_num_threads(machine.threads)
     with world(machine.device) as here:

@@ -20,7 +20,7 @@ import grpc
 
 from clickcut import tracing
 from clickcut.client.channel import SERVICE, SESSION_METHOD, Channels, Endpoint, Lease, Metadata
-from clickcut.client.failures import UnreachableError, connection_broke, error_of_rpc, not_sent
+from clickcut.client.failures import UnreachableError, connection_broke, failure, not_sent
 from clickcut.client.protocol import (
     Action,
     Call,
@@ -150,10 +150,7 @@ class Driver:
                 metadata = self._metadata(routing_key) + tracing.outgoing()
                 return call(request, timeout=deadline.left, metadata=metadata)
         except grpc.RpcError as error:
-            if not deadline.left:
-                self._channels.abandon(lease)
-                raise deadline.error() from error
-            raise error_of_rpc(error, self._endpoint) from error
+            raise self._failure(error, lease, deadline) from error
         finally:
             self._release(lease)
 
@@ -170,7 +167,7 @@ class Driver:
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:
                 return True  # a proxy without health checks
-            raise error_of_rpc(error, self._endpoint) from error
+            raise self._failure(error, lease, deadline) from error
         finally:
             self._release(lease)
 
@@ -181,16 +178,20 @@ class Driver:
         try:
             return self._stream.exchange(request, deadline)
         except grpc.RpcError as error:
-            if not deadline.left:
-                self._channels.abandon(self._lease)
-                self._disconnect()
-                raise deadline.error() from error
+            known = self._failure(error, self._lease, deadline)
             self._disconnect()
-            known = error_of_rpc(error, self._endpoint)
             raise (not_sent(known) if ended else known) from error
         except BaseException:
             self._disconnect()
             raise
+
+    def _failure(
+        self, error: grpc.RpcError, lease: Lease[grpc.Channel], deadline: Deadline
+    ) -> ClickcutError:
+        if not deadline.left:
+            self._channels.abandon(lease)
+            return deadline.error()
+        return failure(error, self._endpoint, self._channels, lease, deadline.started)
 
     def _disconnect(self) -> None:
         if self._stream is not None:

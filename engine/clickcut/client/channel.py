@@ -7,6 +7,7 @@ import os
 import re
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,9 @@ MAX_REPLY_BYTES = 256 * 2**20
 
 KEEPALIVE_SECONDS = 40.0
 """A connection that is silent this long while a reply is awaited counts as dead."""
+
+HANDSHAKE_SECONDS = 10.0
+"""Maximum duration of one attempt to connect, TLS included."""
 
 _PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
 _NO_PROXY_VARIABLES = ("no_grpc_proxy", "no_proxy")
@@ -128,7 +132,8 @@ class Endpoint:
             ("grpc.keepalive_timeout_ms", keepalive // 4),
             ("grpc.http2.ping_timeout_ms", keepalive // 4),
             ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
+            # Not a back-off: gRPC ends an attempt to connect that takes longer than this.
+            ("grpc.min_reconnect_backoff_ms", int(1000 * HANDSHAKE_SECONDS)),
             ("grpc.max_reconnect_backoff_ms", 1_000),
             # Else a channel that replaces one on a dead link would share its connection.
             ("grpc.use_local_subchannel_pool", 1),
@@ -234,10 +239,12 @@ class Lease(Generic[C]):
     Attributes:
         channel: of gRPC.
         stub: on it.
+        created: time of `time.monotonic` before which it made no attempt to connect.
     """
 
     channel: C
     stub: Any = field(init=False)
+    created: float = field(default_factory=time.monotonic, init=False)
     uses: int = 0
     abandoned: bool = False
 
@@ -279,7 +286,7 @@ class Channels(Generic[C]):
             return lease.channel if lease.abandoned and not lease.uses else None
 
     def abandon(self, lease: Lease[C]) -> None:
-        """Stop handing out this channel: its connection is dead, or may be."""
+        """Stop handing out this channel: it has no connection, or one that may be dead."""
         with self._lock:
             lease.abandoned = True
             if self._present is lease:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 
-from clickcut.client.channel import Endpoint
+from clickcut.client.channel import Channels, Endpoint, Lease
 from clickcut.client.replies import InvalidReplyError
-from clickcut.errors import ClickcutError, LimitError, UnavailableError, printable
+from clickcut.errors import ClickcutError, LimitError, StalledError, UnavailableError, printable
 from clickcut.grpc_status import ERROR_KEY, MAX_MESSAGE, RETRY_KEY, error_of, seconds_of
+
+C = TypeVar("C")
 
 _NOT_CONNECTED = re.compile(
     r"failed to connect|resol(ution|ve)|addresses|TRANSIENT_FAILURE|Connection refused", re.I
@@ -60,14 +62,23 @@ _TRANSPORT = frozenset(
 """
 
 
+_PROBE_SECONDS = 1.0
+"""Seconds to find out whether a server speaks TLS."""
+
+
 class UnreachableError(UnavailableError):
     """There is no connection to the server, or it broke.
 
     Attributes:
         broke: whether an established connection broke, so a request may have been received.
+        no_connection: whether the attempt to connect failed.
+        is_old: whether that attempt may have been made before the call, so that the server may be
+            there by now.
     """
 
     broke = False
+    no_connection = False
+    is_old = False
 
 
 class BodyLimitError(LimitError):
@@ -93,6 +104,32 @@ def broke(error: ClickcutError) -> bool:
     return isinstance(error, UnreachableError) and error.broke
 
 
+def failure(
+    rpc_error: grpc.RpcError,
+    endpoint: Endpoint,
+    channels: Channels[C],
+    lease: Lease[C],
+    started: float,
+) -> ClickcutError:
+    """Return the error that an RPC ended with; abandon a channel that could not connect.
+
+    Such a channel would answer the next calls with the same failure until its back-off ends,
+    whether a server is there by then or not; gRPC for Python cannot cut the back-off short.
+
+    Args:
+        rpc_error: of the RPC.
+        endpoint: of the server.
+        channels: of the client.
+        lease: of the channel that was used.
+        started: when the call began that the RPC belongs to, by `time.monotonic`.
+    """
+    error = error_of_rpc(rpc_error, endpoint)
+    if isinstance(error, UnreachableError) and error.no_connection:
+        channels.abandon(lease)
+        error.is_old = lease.created < started
+    return error
+
+
 def error_of_rpc(error: grpc.RpcError, endpoint: Endpoint) -> ClickcutError:
     """Return the error that an RPC ended with."""
     metadata: Any = error.trailing_metadata() or ()
@@ -108,6 +145,8 @@ def error_of_rpc(error: grpc.RpcError, endpoint: Endpoint) -> ClickcutError:
             f"Ray Serve answers at {address}, and the application is not running there (yet): "
             f"{details}"
         )
+    if not name and code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return StalledError(f"{address} did not answer in time ({details})")
     if name or code not in _TRANSPORT:
         return error_of(code, details, name, retry_after)
     if _BODY_LIMIT.search(details):
@@ -128,9 +167,11 @@ def error_of_rpc(error: grpc.RpcError, endpoint: Endpoint) -> ClickcutError:
     if not _NOT_CONNECTED.search(details):
         hint = _plain_text_hint(endpoint) if code is grpc.StatusCode.UNAVAILABLE else ""
         return connection_broke(f"the connection to {address} broke{hint} ({details})")
-    return UnreachableError(
+    unreachable = UnreachableError(
         f"no connection to a server at {address}: {_reason(endpoint, details)} ({details})"
     )
+    unreachable.no_connection = True
+    return unreachable
 
 
 def _reason(endpoint: Endpoint, details: str) -> str:
@@ -174,7 +215,7 @@ def _speaks_tls(address: str) -> bool:
     try:
         place = host.rpartition("/")[2].strip("[]"), int(port)
         with (
-            socket.create_connection(place, timeout=1.0) as plain,
+            socket.create_connection(place, timeout=_PROBE_SECONDS) as plain,
             context.wrap_socket(plain, server_hostname=host or None),
         ):
             return True

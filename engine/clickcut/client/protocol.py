@@ -155,12 +155,16 @@ class Deadline:
     Args:
         seconds: from now on.
         retry_seconds: see `Limits`.
+
+    Attributes:
+        started: when the call began, by `time.monotonic`.
     """
 
     def __init__(self, seconds: float, retry_seconds: float) -> None:
         self.retry_seconds = retry_seconds
+        self.started = time.monotonic()
         self._seconds = seconds
-        self._end = time.monotonic() + seconds
+        self._end = self.started + seconds
 
     @property
     def left(self) -> float:
@@ -191,11 +195,13 @@ class Patience:
         self._delay = FIRST_DELAY
 
     def wait(self, error: ClickcutError) -> Talk[None]:
-        """Wait before the next attempt.
+        """Wait before the next attempt; not after a failure that may be older than the call.
 
         Raises:
             ClickcutError: the one given, when the time is up.
         """
+        if isinstance(error, UnreachableError) and error.is_old:
+            return
         left = self._end - time.monotonic()
         # Jitter: clients that lost a server together must not return together.
         delay = max(self._delay * random.uniform(0.75, 1.25), error.retry_after)

@@ -1,6 +1,6 @@
 """Decode large JPEG files at a reduced scale first, at full resolution when that is needed.
 
-The codec can leave out the high frequencies of each block (DCT scaling). That takes a quarter of
+The codec can leave out the high frequencies of each block (DCT scaling). That takes a third of
 the time, and the whole of a large photograph is more than the network and a cut of it can use.
 """
 
@@ -19,12 +19,12 @@ from clickcut.image_file.parts import Parts
 from clickcut.image_file.tones import Window
 from clickcut.scales import Reduced, Scales
 
-MIN_REDUCED_PIXELS = 500_000
-"""Minimum pixels of a reduced picture: more than those of the largest region that is cut without
-reduction (`clickcut.cut.region_cut.MAX_PIXELS`)."""
+MIN_REDUCED_PIXELS = 2_000_000
+"""Minimum pixels of a reduced picture: it then shows all but the closest windows around a first
+click, and saves most of the time (benchmarks/results/first_click.md)."""
 
-FACTORS = (8, 4)
-"""Reductions, largest first. Smaller ones save too little (benchmarks/results/first_click.md)."""
+FACTORS = (4, 2)
+"""Reductions, largest first."""
 
 Admit = Callable[[Parts], AbstractContextManager[None]]
 """Reserves the memory to decode an examined file."""

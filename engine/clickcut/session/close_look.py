@@ -29,6 +29,10 @@ LARGE = 4.0
 CLOSEST = 1.3
 """Image pixels per network pixel in the smallest window; each larger one has twice as many."""
 
+HUGE = 32_000_000
+"""Pixels from which the smallest window has twice as many: what is seen closer is more often a part
+of a large object, and a JPEG would have to be decoded in full for it."""
+
 UNSURE = 0.78
 """An output is uncertain if the mean probability of its selection is below this."""
 
@@ -74,7 +78,8 @@ class CloseLook:
         if not near or not is_unsure(probability(state.logits)):
             return state
         for region in near:
-            found = self._prediction.state(State(), region, prompts, timings)
+            # Most show nothing, so they are not worth decoding the image in full.
+            found = self._prediction.state(State(), region, prompts, timings, coarse=True)
             if found.logits is not None and shows_small_object(
                 probability(found.logits), region, clicked[-1]
             ):
@@ -123,7 +128,8 @@ def windows(width: int, height: int, point: Point, size: int, count: int) -> lis
     whole = max(width, height)
     if whole < LARGE * size:
         return []
-    sides = (math.ceil(CLOSEST * size * 2**k) for k in range(count))
+    closest = CLOSEST if width * height < HUGE else 2 * CLOSEST
+    sides = (math.ceil(closest * size * 2**k) for k in range(count))
     return [around(point, side, side, width, height) for side in sides if side <= whole / 2]
 
 

@@ -19,8 +19,12 @@ from clickcut.clicks import Point
 from clickcut.images import PreparedImage
 from clickcut.maps import guidance_map
 from clickcut.region import Region
-from clickcut.resample import resize
+from clickcut.resample import enlarge_box, resize
 from clickcut.shrink import MIN_REDUCTION, shrink, shrink_box
+
+MAX_ENLARGED = 1.6
+"""Maximum network pixels per pixel of the reduced picture, along each side, where that may be
+enlarged: the sharpest that an object can be seen before the image is decoded in full."""
 
 KEPT_INPUTS = 2
 """Number of buffers that a thread keeps, for the kinds of models used last."""
@@ -45,6 +49,7 @@ class NetworkInput:
         )
         self._image: weakref.ref[PreparedImage] | None = None
         self._region: Region | None = None
+        self._coarse = False
 
     def show(
         self,
@@ -53,6 +58,7 @@ class NetworkInput:
         positive: Sequence[Point],
         negative: Sequence[Point],
         probability: NDArray[np.float32] | None,
+        coarse: bool = False,
     ) -> None:
         """Fill the buffer with a region, its clicks and the previous probability.
 
@@ -63,22 +69,25 @@ class NetworkInput:
                 ignored.
             negative: negative points.
             probability: (S, S) float32 over the region; None = 0 everywhere.
+            coarse: take the reduced picture even if it must be enlarged, see `MAX_ENLARGED`.
         """
         shown = None if self._image is None else self._image()
-        if shown is not image or region != self._region:
+        if shown is not image or (region, coarse) != (self._region, self._coarse):
             self._region = None  # until it is complete
-            self._show_colours(image, region)
-            self._image, self._region = weakref.ref(image), region
+            self._show_colours(image, region, coarse)
+            self._image, self._region, self._coarse = weakref.ref(image), region, coarse
         self._positive.show(self._to_network(positive, region))
         self._negative.show(self._to_network(negative, region))
         if self._takes_probability:
             self.buffer[0, 5] = 0.0 if probability is None else probability
 
-    def _show_colours(self, image: PreparedImage, region: Region) -> None:
+    def _show_colours(self, image: PreparedImage, region: Region, coarse: bool) -> None:
         size = self.buffer.shape[2]
         side, reduced = min(region.width, region.height), image.scales.reduced
         if reduced is not None and side >= reduced.factor * size:
             scaled = shrink_box(reduced.pixels, reduced.box_of(region), (size, size))
+        elif reduced is not None and coarse and MAX_ENLARGED * side >= reduced.factor * size:
+            scaled = enlarge_box(reduced.pixels, reduced.box_of(region), size)
         elif side >= size and region.area >= MIN_REDUCTION * size**2:
             scaled = shrink(image.pixels, region, size)
         else:

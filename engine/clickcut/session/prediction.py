@@ -27,7 +27,14 @@ class RegionPrediction:
         self._image = image
         self._predictor = predictor
 
-    def state(self, state: State, region: Region, prompts: Prompts, timings: Timings) -> State:
+    def state(
+        self,
+        state: State,
+        region: Region,
+        prompts: Prompts,
+        timings: Timings,
+        coarse: bool = False,
+    ) -> State:
         """Return a state with the logits of a region, its selection not yet decided.
 
         Args:
@@ -35,8 +42,10 @@ class RegionPrediction:
             region: what the network sees.
             prompts: in force.
             timings: "maps" and "network" are added to.
+            coarse: see `NetworkInput.show`.
         """
-        return State(state.selection, region, self.logits(state, region, prompts, timings))
+        logits = self.logits(state, region, prompts, timings, coarse=coarse)
+        return State(state.selection, region, logits)
 
     def logits(
         self,
@@ -45,6 +54,7 @@ class RegionPrediction:
         prompts: Prompts,
         timings: Timings,
         mirrored: bool = False,
+        coarse: bool = False,
     ) -> NDArray[np.float32]:
         """Return the logits of a region, (S, S) float32; a new array.
 
@@ -54,6 +64,7 @@ class RegionPrediction:
             prompts: in force.
             timings: "maps" and "network" are added to.
             mirrored: the network sees the mirror image; its logits are mirrored back.
+            coarse: see `NetworkInput.show`.
         """
         with network_input(self._predictor.metadata) as shown:
             with timed(timings, "maps"):
@@ -66,7 +77,7 @@ class RegionPrediction:
                     if not positive:
                         positive = [box_middle(prompts.box)]
                 previous = self._previous(state, region, prompts)
-                shown.show(self._image, region, positive, negative, previous)
+                shown.show(self._image, region, positive, negative, previous, coarse)
             with timed(timings, "network"):
                 if mirrored:
                     flipped = np.ascontiguousarray(shown.buffer[..., ::-1])
