@@ -90,6 +90,14 @@ def _first_line(error: Exception) -> str:
     return printable(lines[0], 500)
 
 
+_THREADING = {
+    "session.intra_op.allow_spinning": "1",
+    "session.force_spinning_stop": "1",
+    "session.dynamic_block_base": "4",
+}
+"""Options of ONNX Runtime for the threads of a prediction (benchmarks/results/backends.md)."""
+
+
 class OnnxPredictor:
     """A bundle in ONNX Runtime.
 
@@ -127,8 +135,11 @@ class OnnxPredictor:
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.log_severity_level = 4  # errors come as exceptions
-        # Threads that spin after a prediction would take the cores from the cut of other sessions.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Threads spin while they wait for the next layer, which takes 1 to 2 ms from a prediction,
+        # but not after it: that would take the cores from the cut of other sessions. Small blocks
+        # keep a thread that lags from holding up the others.
+        for key, value in _THREADING.items():
+            options.add_session_config_entry(key, value)
         if saturates():  # not always: where nothing saturates, int8 would run at half its speed
             options.add_session_config_entry("session.x64quantprecision", "1")
         return options
