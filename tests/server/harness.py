@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -207,7 +208,10 @@ class StartedCommand:
 
     def port_in(self, start: str) -> int:
         """The port that the first line of this start names."""
-        return int(self.line(start).split()[1].rstrip("/").rpartition(":")[2].partition("/")[0])
+        address = self.line(start).split()[1]  # http://HOST:PORT/..., or HOST:PORT, or HOST:PORT:
+        found = re.search(r":(\d+)(?:[/:]\S*)?$", address)
+        assert found is not None, address
+        return int(found[1])
 
     def wait_for(self, start: str, seconds: float = DEADLINE) -> None:
         """Wait for a line that starts so."""
