@@ -88,7 +88,7 @@ def square(row, column, side):
 )
 def test_an_object_that_ends_inside_the_window(probability, region, expected):
     click = (region.x0 + 32, region.y0 + 32)
-    assert shows_whole_object(probability, region, click, WIDTH, HEIGHT) == expected
+    assert shows_whole_object(probability, region, [click], WIDTH, HEIGHT) == expected
 
 
 @pytest.mark.parametrize(("narrow", "found"), [(0.0, True), (1.5, True), (1.5, False)])
@@ -115,6 +115,30 @@ def test_a_background_click_bounds_the_object(narrow, found):
     session.undo()
     session.redo()
     np.testing.assert_array_equal(session.mask, mask)
+
+
+def test_an_object_in_the_window_must_hold_all_clicks():
+    region = Region(40, 40, 104, 104)
+    clicks = [(72, 72), (60, 72)]
+    assert shows_whole_object(square(28, 18, 20), region, clicks, WIDTH, HEIGHT)
+    assert not shows_whole_object(square(28, 28, 8), region, clicks, WIDTH, HEIGHT)
+
+
+def test_a_background_click_further_away_bounds_nothing_new():
+    """A late click elsewhere must not make the network see the object without what is known."""
+    session = ClickSession(
+        prepare_pixels(np.zeros((120, 160, 3), np.uint8)),
+        FakePredictor(region=ONE_LOOK | {"min_side": 16, "narrow": 1.5}),
+    )
+    predictor = session._pipeline._predictor
+    predictor._logits = lambda x: np.full((64, 64), 3.0, np.float32)
+    session.click(60, 60)
+    session.click(75, 60, positive=False)
+    assert len(predictor.batches) == 3
+    session.click(100, 60, positive=False)
+    assert len(predictor.batches) == 4
+    session.click(70, 60, positive=False)
+    assert len(predictor.batches) == 6
 
 
 @pytest.mark.parametrize("begin", ["mask", "box"])

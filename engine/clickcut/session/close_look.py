@@ -102,17 +102,24 @@ class CloseLook:
         signs = prompts.points
         positive = [point for point, sign in signs.items() if sign]
         negative = [point for point, sign in signs.items() if not sign]
-        window = bounded_window(
-            self._width, self._height, positive, negative, policy.narrow, policy.min_side
-        )
+        window = self._bounded(positive, negative)
         if window is None or window.area >= policy.closer_below * region.area:
             return state
+        last = set(prompts.clicks[-1].points)
+        if window == self._bounded(positive, [point for point in negative if point not in last]):
+            return state  # the click tells nothing new about where the object ends
         found = self._prediction.state(State(), window, prompts, timings)
         if found.logits is not None and shows_whole_object(
-            probability(found.logits), window, positive[-1], self._width, self._height
+            probability(found.logits), window, positive, self._width, self._height
         ):
             return found
         return state
+
+    def _bounded(self, positive: Sequence[Point], negative: Sequence[Point]) -> Region | None:
+        policy = self._policy
+        return bounded_window(
+            self._width, self._height, positive, negative, policy.narrow, policy.min_side
+        )
 
 
 def windows(width: int, height: int, point: Point, size: int, count: int) -> list[Region]:
@@ -188,14 +195,18 @@ def bounded_window(
 
 
 def shows_whole_object(
-    probability: NDArray[np.float32], region: Region, point: Point, width: int, height: int
+    probability: NDArray[np.float32],
+    region: Region,
+    points: Sequence[Point],
+    width: int,
+    height: int,
 ) -> bool:
-    """Return whether an output is an object that contains the click and ends inside the window.
+    """Return whether an output is an object that contains the clicks and ends inside the window.
 
     Args:
         probability: (S, S) float32 over `region`.
         region: a window.
-        point: a click, (x, y), inside.
+        points: clicks on the object, (x, y), inside.
         width: of the image, pixels: an object may end where the image does.
         height: of the image.
     """
@@ -211,7 +222,7 @@ def shows_whole_object(
         edges.append(selected[-1])
     cut_off = float(np.mean(edges)) if edges else 0.0
     return (
-        _holds(selected, region, point)
+        all(_holds(selected, region, point) for point in points)
         and float(selected.mean()) <= ENCLOSED
         and cut_off <= CUT_OFF
     )
