@@ -212,7 +212,7 @@ BAD_UPLOADS = {
         "damaged in transit",
     ),
     "no digest": ([pb.UploadImageRequest(digest="zz")], "INVALID_ARGUMENT", "64 lower-case"),
-    "over the limit": (chunks(b"x" * (25 * MIB)), "INVALID_ARGUMENT", "the most that is taken"),
+    "over the limit": (chunks(b"x" * (25 * MIB)), "INVALID_ARGUMENT", "the maximum"),
 }
 
 

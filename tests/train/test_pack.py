@@ -376,7 +376,7 @@ def test_members_that_do_not_fit_are_errors():
     assert from_members(members, "k").rles == rles
     small = cv2.imencode(".jpg", np.zeros((9, 9, 3), np.uint8))[1].tobytes()
     for wrong, reason in (
-        ({"masks0.png": b"junk"}, "damaged or no PNG"),
+        ({"masks0.png": b"junk"}, "damaged or not PNG"),
         ({"jpg": small}, "jpg is 9 x 9, not 128 x 96"),
         ({"jpg": b"junk"}, "cannot identify"),
         ({"json": b"{}"}, "name"),
