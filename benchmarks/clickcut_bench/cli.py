@@ -44,7 +44,7 @@ def latency(
     plot_path: Plot = None,
     old_images: OldImages = None,
 ) -> None:
-    "Measure the latency of a click, by stage, through a real server on loopback."
+    """Measure the latency of a click, by stage, through a real server on loopback."""
     require("cpu,bench", "scipy", "matplotlib")
     from clickcut_bench.latency import SIZES, run
 
@@ -67,7 +67,7 @@ def cut(
     plot_path: Plot = None,
     old_images: OldImages = None,
 ) -> None:
-    "Measure the graph cut alone, ours and PyMaxflow's, on recorded clicks; masks must be equal."
+    """Measure the graph cut alone, ours and PyMaxflow's, on recorded clicks; masks must match."""
     require("cpu,bench", "scipy", "matplotlib", "maxflow")
     from clickcut_bench.cut import run
 
@@ -99,7 +99,7 @@ def backends(
     json_path: Json = None,
     plot_path: Plot = None,
 ) -> None:
-    "Measure the network alone, warm: every available back-end, bundle and size."
+    """Measure the network alone, warm: every available back-end, bundle and size."""
     require("cpu,bench", "psutil", "matplotlib")
     from clickcut_bench.backends import run
 
@@ -136,8 +136,7 @@ def scale(
     data: Data = "",
     json_path: Json = None,
 ) -> None:
-    "Compare replicas behind Ray Serve's proxy with a plain server: throughput, latency,"
-    "overhead."
+    """Compare replicas behind Ray Serve's proxy with a plain server: throughput and latency."""
     require("cpu,bench,scale", "ray", "psutil")
     from clickcut_bench.scale import Plan, run
 
@@ -160,7 +159,7 @@ def batching(
         int, typer.Option(min=1, max=256, help="Maximum batch size, as for `clickcut serve`.")
     ] = 8,
 ) -> None:
-    "Measure dynamic batching on a simulated GPU: callers with and without merging."
+    """Measure dynamic batching on a simulated GPU: callers with and without merging."""
     from clickcut_bench.batching import run
 
     run(call_ms, input_ms, parse_numbers("--callers", callers), repeats, max_batch)
@@ -179,7 +178,7 @@ def store(
     ] = 200,
     json_path: Json = None,
 ) -> None:
-    "Measure what a store costs: commits, images, and clicks with and without it."
+    """Measure what a store costs: commits, images, and clicks with and without it."""
     import tempfile
 
     from clickcut_bench.store import run
@@ -244,7 +243,7 @@ def load(
     json_path: Json = None,
     plot_path: Plot = None,
 ) -> None:
-    "Put virtual annotators on a server, in an open loop: latency, refusals, fairness, memory."
+    """Put virtual annotators on a server, in an open loop: latency, refusals, fairness, memory."""
     require("cpu,bench", "psutil", "matplotlib")
     if warm_up >= seconds:
         raise typer.BadParameter(
@@ -287,7 +286,7 @@ def link(
     data: Generated = "",
     json_path: Json = None,
 ) -> None:
-    "Measure replies over a slow link: run lengths and PNG, whole masks and changes only."
+    """Measure replies over a slow link: run lengths and PNG, whole masks and changes only."""
     require("cpu,bench", "psutil")
     from clickcut_bench.link import run
 

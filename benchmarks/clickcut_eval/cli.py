@@ -142,7 +142,7 @@ def tune(
         Path | None, typer.Option("--json", help="Add the trials to this file.")
     ] = None,
 ) -> None:
-    "Tune the methods that do not learn, on training photographs only."
+    """Tune the methods that do not learn, on training photographs only."""
     import json
 
     from clickcut_eval.tune import SPACE

@@ -60,7 +60,7 @@ def test_a_model_that_cannot_be_used_ends_it_before_ray_starts(tmp_path: Path) -
 def test_a_store_that_does_not_answer_ends_it_before_ray_starts() -> None:
     pytest.importorskip("ray")
     pytest.importorskip("redis")
-    with reserved_address() as address:  # nobody listens there
+    with reserved_address() as address:  # nothing listens there
         ended = run("", "up", CLICKCUT_STORE=f"redis://{address}/0")
     assert ended.returncode == 2
     assert "Ray" not in ended.stdout

@@ -107,7 +107,7 @@ def test_sessions_that_are_evicted_or_end_with_the_server_count(
         with RawStream(server.address) as raw:
             raw.ask(open=pb.Open(image=image_file()))
             raw.ask(click=pb.Click(x=80, y=60))
-        records(folder, 1)  # the stream broke, and nobody came back
+        records(folder, 1)  # the stream broke, and no client came back
         with RawStream(server.address) as raw:
             raw.ask(open=pb.Open(image=image_file()))
             raw.ask(click=pb.Click(x=80, y=60))

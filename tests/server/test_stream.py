@@ -222,7 +222,7 @@ REFUSED_OPENINGS = {
     "nothing": (pb.SessionRequest(), "INVALID_ARGUMENT", "must be `open`"),
     "no source": (pb.SessionRequest(open=pb.Open()), "INVALID_ARGUMENT", "needs an image"),
     "unknown session": (
-        pb.SessionRequest(open=pb.Open(session_id="nobody")),
+        pb.SessionRequest(open=pb.Open(session_id="unknown")),
         "NOT_FOUND",
         "open a new one",
     ),

@@ -103,7 +103,7 @@ def crf(
         int, typer.Option(help="Hold out one of this many photographs, to measure on.", min=2)
     ] = 10,
 ) -> None:
-    "Learn the CRF of the baseline `semantic-crf-learned` on top of its segmenter."
+    """Learn the CRF of the baseline `semantic-crf-learned` on top of its segmenter."""
     require("torch")
     from clickcut_eval.methods.segmenter import Segmenter
     from clickcut_train.crf_run import learn_and_measure

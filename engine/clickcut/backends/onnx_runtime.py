@@ -135,7 +135,7 @@ class OnnxPredictor:
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.log_severity_level = 4  # errors come as exceptions
-        # Threads spin while they wait for the next layer, which takes 1 to 2 ms from a prediction,
+        # Threads spin while they wait for the next layer, which saves a prediction 1 to 2 ms,
         # but not after it: that would take the cores from the cut of other sessions. Small blocks
         # keep a thread that lags from holding up the others.
         for key, value in _THREADING.items():

@@ -82,7 +82,7 @@ def list_models(
         bool, typer.Option("--json", help="Print the full metadata as JSON.")
     ] = False,
 ) -> None:
-    "List the models of a folder, or those that come with clickcut, and the given files."
+    """List the models of a folder, or those that come with clickcut, and the given files."""
     from clickcut.bundle import bundled_models
 
     if server:

@@ -1,4 +1,4 @@
-"Settings of access: addresses, TLS and tokens; and the check that they fit together."
+"""Settings of access: addresses, TLS and tokens; and the check that they fit together."""
 
 from __future__ import annotations
 

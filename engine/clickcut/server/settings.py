@@ -265,7 +265,7 @@ class Settings(AccessSettings):
     @field_validator("model", "split", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        "Split the single string that the environment gives at its spaces."
+        """Split the single string that the environment gives at its spaces."""
         return value.split() if isinstance(value, str) else value
 
     @field_validator("store")
