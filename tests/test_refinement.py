@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from clickcut.cut.problem import LOGIT_LIMIT
 from clickcut.errors import CutError
 from clickcut.images import prepare_pixels
-from clickcut.region import Region, part_around
+from clickcut.region import Region, grown, part_around
+from clickcut.resample import move
 from clickcut.selection import EMPTY, Selection
 from clickcut.session import ClickSession
 from clickcut.session.refinement import Refinement, blended, crop_around, depth_of
@@ -290,6 +291,44 @@ def test_predictions_are_averaged_with_the_mirrored_ones():
     expected = (first + lopsided(flipped)[:, ::-1]) / 2
     np.testing.assert_allclose(mirrored._state.logits, expected, atol=1e-5)
     assert np.abs(mirrored._state.logits - plain._state.logits).max() > 1
+
+
+def test_views_wider_than_the_region_are_averaged_in_one_after_the_other():
+    scales = [1.25, 1.5]
+    session = start(refine=0.0, mirror=True, mirror_views=scales)
+    session.click(*OBJECT)
+    assert len(batches(session)) == 2  # the region is the image: a further view would be the same
+    session._pipeline._predictor._logits = lopsided
+    session.click(80, 60)
+    region, _ = session.probability
+    shown = [batch[0] for batch in batches(session)[2:]]
+    assert len(shown) == 3
+    mean = total = lopsided(shown[0]).astype(np.float32)
+    for count, (scale, seen) in enumerate(zip(scales, shown[1:], strict=True), 2):
+        view = grown(region, scale, 160, 120)
+        assert view != region
+        flip = (slice(None), slice(None, None, -1 if count == 2 else 1))
+        before = move(probability(mean), region, view, 0.0)
+        np.testing.assert_allclose(seen[5][flip], before, atol=1e-5)
+        found = np.ascontiguousarray(lopsided(seen)[flip], np.float32)
+        total = total + move(found, view, region, None)
+        mean = total / count
+    np.testing.assert_allclose(session._state.logits, mean, atol=1e-5)
+    mask = session.mask.copy()
+    session.undo()
+    session.redo()
+    np.testing.assert_array_equal(session.mask, mask)
+
+
+@given(regions, st.floats(1, 4))
+def test_a_grown_region_lies_in_the_image_around_the_region(region, scale):
+    width, height = region.x1 + 20, region.y1 + 50
+    view = grown(region, scale, width, height)
+    assert view.contains(region)
+    assert Region(0, 0, width, height).contains(view)
+    assert view.width == min(width, int(np.ceil(scale * region.width)))
+    assert view.height == min(height, int(np.ceil(scale * region.height)))
+    assert grown(region, 1.0, width, height) == region
 
 
 def test_a_model_without_previous_probability_is_averaged_as_well():

@@ -115,6 +115,13 @@ def around(centre: tuple[int, int], wide: float, high: float, width: int, height
     return Region(x0, y0, x1, y1)
 
 
+def grown(region: Region, scale: float, width: int, height: int) -> Region:
+    """Return a region `scale` times as wide and as high, shifted and clipped to lie in an image."""
+    x0, x1 = _span((region.x0 + region.x1) / 2, scale * region.width, width)
+    y0, y1 = _span((region.y0 + region.y1) / 2, scale * region.height, height)
+    return Region(x0, y0, x1, y1)
+
+
 def part_around(region: Region, centre: tuple[int, int], share: float) -> Region:
     """Return the part of a region around a pixel with `share` of each of its sides."""
     within = (centre[0] - region.x0, centre[1] - region.y0)

@@ -98,6 +98,14 @@ class RegionPolicy(BaseModel):
         description="average the prediction with a second one: of the mirror image, with the first "
         "as the previous probability",
     )
+    mirror_views: tuple[Annotated[float, Field(ge=1.0, le=4.0)], ...] = Field(
+        (1.0,),
+        min_length=1,
+        max_length=4,
+        description="views that `mirror` averages in, one after the other: their sides in sides of "
+        "the region; the first, third, ... are mirrored. A further one that is the region itself "
+        "is left out",
+    )
     mirror_from: int = Field(1, ge=1, le=1000, description="number of the first click for `mirror`")
     mirror_depth: float = Field(
         0.0,

@@ -19,6 +19,7 @@ from clickcut.bundle import BundleMetadata
 from clickcut.clicks import Point
 from clickcut.images import PreparedImage
 from clickcut.region import Region, around, around_points
+from clickcut.session.correction import Correction
 from clickcut.session.events import Prompts
 from clickcut.session.prediction import RegionPrediction
 from clickcut.session.state import State, Timings, probability
@@ -44,6 +45,9 @@ ENCLOSED = 0.3
 
 CUT_OFF = 0.02
 """Maximum fraction of the window's edges that such an object touches."""
+
+_EVERYTHING = np.ones((1, 1), np.float32)
+"""The probability of an output that selects all of its window."""
 
 
 class CloseLook:
@@ -108,12 +112,16 @@ class CloseLook:
         last = set(prompts.clicks[-1].points)
         if window == self._bounded(positive, [point for point in negative if point not in last]):
             return state  # the click tells nothing new about where the object ends
+        correction = Correction.of(state.selection, prompts.clicks[-1].points, self._size)
+        if correction is None or correction.removes_too_much(_EVERYTHING, window):
+            return state  # what lies beyond the window alone is more than the click says
         found = self._prediction.state(State(), window, prompts, timings)
-        if found.logits is not None and shows_whole_object(
-            probability(found.logits), window, positive, self._width, self._height
-        ):
-            return found
-        return state
+        if found.logits is None:
+            return state
+        seen = probability(found.logits)
+        whole = shows_whole_object(seen, window, positive, self._width, self._height)
+        fits = correction.finds_a_small_part(seen, window)
+        return found if whole and fits and not correction.removes_too_much(seen, window) else state
 
     def _bounded(self, positive: Sequence[Point], negative: Sequence[Point]) -> Region | None:
         policy = self._policy

@@ -12,12 +12,14 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from clickcut.backends import Predictor
 from clickcut.cut import EdgePyramid, RegionCut
 from clickcut.images import PreparedImage
 from clickcut.parameters import Parameters
-from clickcut.region import Region, around_points, choose_region, first_region
+from clickcut.region import Region, around_points, choose_region, first_region, grown
+from clickcut.resample import move
 from clickcut.selection import Selection
 from clickcut.session.box_prompt import BOX_PASSES
 from clickcut.session.close_look import CloseLook
@@ -198,12 +200,38 @@ class Pipeline:
         points = [point for point in prompts.clicks[-1].points if point in prompts.points]
         depth = depth_of(before, region, points, len(state.logits))
         if mirrors and depth >= policy.mirror_depth:
-            mirrored = self._prediction.logits(state, region, prompts, timings, mirrored=True)
-            state = replace(state, logits=np.float32(0.5) * (state.logits + mirrored))
+            state = self._average(state, region, state.logits, prompts, timings)
         crop = crop_around(points, region, policy) if refines else None
         if crop is not None and depth >= policy.refine_depth:
             logits = self._prediction.logits(state, crop, prompts, timings)
             state = replace(state, refinement=Refinement.of(crop, logits))
+        return state
+
+    def _average(
+        self,
+        state: State,
+        region: Region,
+        logits: NDArray[np.float32],
+        prompts: Prompts,
+        timings: Timings,
+    ) -> State:
+        """Return the state with the mean of its logits and those of the further views.
+
+        Args:
+            state: each view sees the mean so far as the previous probability.
+            region: of the logits.
+            logits: (S, S) float32, of the state.
+            prompts: in force.
+            timings: added to.
+        """
+        total, count = logits, 1
+        for index, scale in enumerate(self._predictor.metadata.region.mirror_views):
+            view = grown(region, scale, self._image.width, self._image.height)
+            if index and view == region:
+                continue
+            found = self._prediction.logits(state, view, prompts, timings, mirrored=index % 2 == 0)
+            total, count = total + move(found, view, region, None), count + 1
+            state = replace(state, logits=total / np.float32(count))
         return state
 
     def _decide(
