@@ -27,7 +27,7 @@ SLACK = 2.0
 """Samples that it may be deeper besides: distances on a grid are not exact either."""
 
 LEFT = 0.4
-"""Part of the selection that may be left when the object is a small part of it."""
+"""Maximum part of the selection that a window keeps: it is for objects that are a small part."""
 
 
 @dataclass(frozen=True, slots=True)
