@@ -144,8 +144,8 @@ def metadata(
         Path | None, typer.Option(help="JSON file with metadata fields; --set takes precedence.")
     ] = None,
 ) -> None:
-    """Copy a bundle with another name, other region options, defaults or facts in its metadata."""
-    require("cpu,export", "onnx")
+    """Copy a bundle with another name, input size, region options, defaults or facts."""
+    require("cpu,export", "onnx", "onnxruntime")
     from clickcut_export.describe import change_metadata
 
     change_metadata(model, output, assignments or [], _notes(notes))

@@ -1,4 +1,4 @@
-"""Change what a bundle says of itself; the graph stays as it is."""
+"""Change what a bundle says of itself; of the graph at most the size of its input."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from clickcut.bundle import METADATA_KEY, BundleMetadata, check_metadata
 from clickcut.bundle.file import read_bundle, seal
 from clickcut_export.errors import ExportError
 from clickcut_export.graph import write_file
+from clickcut_export.input_size import check_runs, set_input_size
 
-CHANGEABLE = ("name", "version", "region", "cut", "training", "accuracy")
+CHANGEABLE = ("name", "version", "input_size", "region", "cut", "training", "accuracy")
 """Fields that may be changed: the others say what the graph is."""
 
 
@@ -35,8 +36,8 @@ def change_metadata(
 
     Raises:
         BundleError: not a bundle; a key or value that the metadata do not allow.
-        ExportError: an assignment that is none, a field that cannot be changed, or the file cannot
-            be written.
+        ExportError: an assignment that is none, a field that cannot be changed, an input size that
+            the graph cannot take, or the file cannot be written.
     """
     found = read_bundle(bundle)
     fields = found.metadata.model_dump(mode="json")
@@ -49,10 +50,16 @@ def change_metadata(
         _set(fields, key, _parsed(value, _present(fields, key)), f"--set {text}")
     metadata = check_metadata(fields, str(output))
     model = onnx.load_model_from_string(found.data)
+    resized = metadata.input_size != found.metadata.input_size
+    if resized:
+        set_input_size(model, metadata.input_size)
     for entry in model.metadata_props:
         if entry.key == METADATA_KEY:
             entry.value = metadata.model_dump_json()
-    write_file(output, seal(model.SerializeToString(deterministic=True)))
+    data = seal(model.SerializeToString(deterministic=True))
+    if resized:
+        check_runs(data, metadata.input_size)
+    write_file(output, data)
     return metadata
 
 

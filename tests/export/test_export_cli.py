@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import onnx
 import pytest
-from export_cases import data_folder, tiny_bundle
+from export_cases import data_folder, inputs, tiny_bundle, tiny_graph
+from fakes import metadata
+from numpy.testing import assert_allclose, assert_array_equal
+from onnx import helper, numpy_helper
 
+from clickcut.backends import load_predictor
 from clickcut.bundle.file import read_bundle
 from clickcut.bundle.plan import read_plan
+from clickcut.bundle.reference import make_reference
 from clickcut.cli import main
+from clickcut_export.graph import finish
 
 
 @pytest.fixture
@@ -150,7 +157,8 @@ def test_metadata_are_changed_and_the_graph_is_not(run, bundle, tmp_path):
         ("region.refine", "write KEY=VALUE"),
         ("region.refine=2", "region.refine"),
         ("region.unknown=1", "region.unknown"),
-        ("input_size=64", "cannot be changed"),
+        ("channels=[]", "cannot be changed"),
+        ("input_size=100", "multiple of 32"),
         ("name=Not A Name", "name"),
         ("version.x=1", "has no parts"),
     ],
@@ -160,4 +168,42 @@ def test_metadata_that_do_not_fit_are_refused(run, bundle, tmp_path, assignment,
     code, _, err = run("metadata", bundle, "-o", path, "--set", assignment)
     assert code == 2
     assert message in err
+    assert not path.exists()
+
+
+def test_a_bundle_takes_another_input_size(run, bundle, tmp_path):
+    path = tmp_path / "small.onnx"
+    code, _, err = run("metadata", bundle, "-o", path, "--set", "input_size=32")
+    assert code == 0, err
+    assert read_bundle(path).metadata.input_size == 32
+    # Every 3 x 3 convolution sees one pixel further: away from the edge both sizes agree.
+    x = np.random.default_rng(0).random((1, 6, 64, 64), dtype=np.float32)
+    large = load_predictor(bundle).predict(x)[:, :32, :32]
+    small = load_predictor(path).predict(np.ascontiguousarray(x[:, :, :32, :32]))
+    assert_allclose(small[:, :29, :29], large[:, :29, :29], atol=1e-5)
+    back = tmp_path / "back.onnx"
+    assert run("metadata", path, "-o", back, "--set", "input_size=64")[0] == 0
+    assert_array_equal(load_predictor(back).predict(x), load_predictor(bundle).predict(x))
+
+
+def test_a_graph_made_for_one_size_keeps_it(run, tmp_path):
+    model = tiny_graph()
+    shape = numpy_helper.from_array(np.array([-1, 64, 64]), "shape")
+    model.graph.initializer.append(shape)
+    model.graph.node[-1].CopyFrom(helper.make_node("Reshape", ["c2", "shape"], ["logits"]))
+    bundle, path = tmp_path / "fixed.onnx", tmp_path / "x.onnx"
+    bundle.write_bytes(finish(model, metadata(input_size=64, name="fixed")))
+    code, _, err = run("metadata", bundle, "-o", path, "--set", "input_size=32")
+    assert code == 2
+    assert "export the checkpoint again with --size 32" in err
+    assert not path.exists()
+
+
+def test_a_bundle_with_its_own_answer_keeps_its_size(run, bundle, tmp_path):
+    reference = make_reference(inputs(1)[0], load_predictor(bundle))
+    int8, path = tmp_path / "int8.onnx", tmp_path / "x.onnx"
+    int8.write_bytes(finish(tiny_graph(), read_bundle(bundle).metadata, reference))
+    code, _, err = run("metadata", int8, "-o", path, "--set", "input_size=32")
+    assert code == 2
+    assert "change the float bundle and quantize that" in err
     assert not path.exists()
