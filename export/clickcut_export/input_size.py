@@ -1,4 +1,4 @@
-"""The same network at another input size: a fully convolutional graph only states it at its ends."""
+"""The same network at another input size, which a fully convolutional graph states at its ends."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def set_input_size(model: onnx.ModelProto, size: int) -> None:
     """
     if any(entry.key == REFERENCE_KEY for entry in model.metadata_props):
         raise ExportError(
-            "input_size cannot be changed in an int8 bundle, which holds its own answer to an input "
-            "of the present size: change the float bundle and quantize that"
+            "input_size cannot be changed in an int8 bundle, which holds the answer that it must "
+            "give to an input of its size: change the float bundle and quantize that"
         )
     for value in (*model.graph.input, *model.graph.output):
         for side in value.type.tensor_type.shape.dim[-2:]:
