@@ -29,11 +29,12 @@ def inputs(count: int, size: int) -> np.ndarray:
 
 def test_the_network_says_what_the_shipped_bundle_says_before_and_after_restoring_batchnorm():
     torch.manual_seed(0)
-    model = ModelConfig(input_size=384)
+    predictor = load_predictor(DEFAULT)
+    model = ModelConfig(input_size=predictor.metadata.input_size)
     network = build(model)
     load_initial(network, model, "bundle", DEFAULT)
-    x = inputs(1, 384)
-    expected = load_predictor(DEFAULT).predict(x)
+    x = inputs(1, model.input_size)
+    expected = predictor.predict(x)
     scale = max(1.0, float(np.abs(expected).max()))
     with torch.inference_mode():
         got = network.eval()(torch.from_numpy(x))[:, 0].numpy()
@@ -64,8 +65,9 @@ def test_a_bundle_and_a_checkpoint_are_averaged_with_their_batchnorms_folded(tmp
     mean = average([DEFAULT, tmp_path / "new.pt"], [1, 3])
     averaged = build(settings.model)
     load_state(averaged, mean.ema_state, "mean")
-    x = inputs(1, 384)
-    expected = load_predictor(DEFAULT).predict(x) + 1.5
+    predictor = load_predictor(DEFAULT)
+    x = inputs(1, predictor.metadata.input_size)
+    expected = predictor.predict(x) + 1.5
     with torch.inference_mode():
         got = averaged.eval()(torch.from_numpy(x))[:, 0].numpy()
     assert np.abs(got - expected).max() < 2e-3
