@@ -16,7 +16,7 @@ from clickcut_export.graph import write_file
 from clickcut_export.input_size import check_runs, set_input_size
 
 CHANGEABLE = ("name", "version", "input_size", "region", "cut", "training", "accuracy")
-"""Fields that may be changed: the others say what the graph is."""
+"""Fields that may be changed: the others say what the graph computes."""
 
 
 def change_metadata(

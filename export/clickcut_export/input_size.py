@@ -43,7 +43,7 @@ def check_runs(data: bytes, size: int) -> None:
         size: of its input, pixels.
 
     Raises:
-        ExportError: it does not run: a part of the graph is made for another size.
+        ExportError: it does not run, as when a part of the graph is made for another size.
     """
     with tempfile.TemporaryDirectory() as folder:
         candidate = Path(folder) / "candidate.onnx"
@@ -52,6 +52,6 @@ def check_runs(data: bytes, size: int) -> None:
             load_predictor(candidate).warm_up()
         except ClickcutError as error:
             raise ExportError(
-                f"input_size={size}: a part of the graph is made for another size; export the "
-                f"checkpoint again with --size {size}"
+                f"the graph does not run with input_size={size} ({error}); if a part of it is made "
+                f"for another size, export the checkpoint again with --size {size}"
             ) from error
