@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import cv2
 import naive
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
-from clickcut_eval.clicker import Clicker
+from clickcut_eval.clicker import Clicker, depth
 
 small = arrays(np.bool_, (8, 11))
 
@@ -53,6 +54,26 @@ def test_xu2016_measures_from_the_selection_and_the_border(mask, ignore, selecte
         if expected is None:
             return
         taken.append(expected[:2])
+
+
+def test_equally_deep_pixels_are_equally_deep_to_the_last_bit(monkeypatch):
+    """Wherever the answer lies in memory: OpenCV rounds differently there, on one thread."""
+    noise = np.random.default_rng(0).random((483, 323)).astype(np.float32)
+    region = cv2.GaussianBlur(noise, (0, 0), 9) > 0.5
+    squares = np.rint(depth(region).astype(float) ** 2)
+    original, threads = cv2.distanceTransform, cv2.getNumThreads()
+    size = 485 * 325
+    room = np.zeros(size + 16, np.float32)
+    try:
+        cv2.setNumThreads(1)
+        for offset in range(16):
+            place = room[offset : offset + size].reshape(485, 325)
+            monkeypatch.setattr(
+                cv2, "distanceTransform", lambda mask, *kind, at=place: original(mask, *kind, at)
+            )
+            np.testing.assert_array_equal(depth(region), np.sqrt(squares.astype(np.float32)))
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def test_the_rules_differ_where_the_objects_own_boundary_counts():
