@@ -32,8 +32,8 @@ def depth(region: NDArray[Any]) -> NDArray[np.float32]:
     """
     padded = np.pad(region, 1).astype(np.uint8)
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    # OpenCV rounds by where its answer lies in memory, so of equally deep pixels now one, now another
-    # would be the deepest. Squares of distances on a grid are whole numbers.
+    # OpenCV rounds by where its answer lies in memory, so of equally deep pixels now one, now
+    # another would be the deepest. Squares of distances on a grid are whole numbers.
     return np.sqrt(np.rint(np.square(distance[1:-1, 1:-1])))
 
 
