@@ -11,7 +11,7 @@ page: .venv/page.done  ## select objects in the browser: an engine and the page,
 	$(BIN)/clickcut page
 
 test: .venv/dev.done  ## install what the tests need and run them all
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 test-failed-again: .venv/dev.done  ## after `make test`: at most three that failed, once more; names those that pass now
 	$(BIN)/python scripts/run_failed_again.py

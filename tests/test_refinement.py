@@ -16,6 +16,7 @@ from clickcut.region import Region, grown, part_around
 from clickcut.resample import move
 from clickcut.selection import EMPTY, Selection
 from clickcut.session import ClickSession
+from clickcut.session.pipeline import Pipeline
 from clickcut.session.refinement import Refinement, blended, crop_around, depth_of
 from clickcut.session.state import probability
 
@@ -318,6 +319,26 @@ def test_views_wider_than_the_region_are_averaged_in_one_after_the_other():
     session.undo()
     session.redo()
     np.testing.assert_array_equal(session.mask, mask)
+
+
+def test_a_first_look_that_shows_where_to_look_is_not_averaged():
+    session = start(refine=0.0, mirror=True, max_looks=2)
+    session.click(*OBJECT)
+    first, closer, flipped = (batch[0] for batch in batches(session))
+    assert not first[5].any()
+    assert closer[5].any()
+    np.testing.assert_array_equal(flipped[:5], closer[:5, :, ::-1])
+    assert np.abs(closer[:3] - first[:3]).max() > 0.1
+
+
+def test_a_later_click_is_averaged_before_its_only_cut(monkeypatch):
+    cuts, decide = [], Pipeline._decide
+    monkeypatch.setattr(Pipeline, "_decide", lambda *a: (cuts.append(1), decide(*a))[1])
+    session = start(refine=0.0, mirror=True)
+    session.click(*OBJECT)
+    before = len(cuts), len(batches(session))
+    session.click(80, 60)
+    assert (len(cuts) - before[0], len(batches(session)) - before[1]) == (1, 2)
 
 
 @given(regions, st.floats(1, 4))

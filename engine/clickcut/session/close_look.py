@@ -90,38 +90,41 @@ class CloseLook:
                 return found
         return state
 
-    def between_clicks(self, state: State, prompts: Prompts, timings: Timings) -> State:
-        """Return the state, or a better one for an object enclosed by the background clicks.
+    def between_clicks(
+        self, state: State, region: Region, prompts: Prompts, timings: Timings
+    ) -> State | None:
+        """Return a state for an object enclosed by the background clicks; None if there is none.
 
         Args:
-            state: after the network's first pass for the last click.
+            state: before the last click.
+            region: that the network would see of the object otherwise.
             prompts: in force.
             timings: added to.
         """
-        policy, region = self._policy, state.region
+        policy = self._policy
         narrows = policy.zoom and policy.narrow > 0
         narrows = narrows and prompts.start is None and prompts.box is None
-        if not narrows or region is None or not prompts.clicks or prompts.clicks[-1].positive:
-            return state
+        if not narrows or not prompts.clicks or prompts.clicks[-1].positive:
+            return None
         signs = prompts.points
         positive = [point for point, sign in signs.items() if sign]
         negative = [point for point, sign in signs.items() if not sign]
         window = self._bounded(positive, negative)
         if window is None or window.area >= policy.closer_below * region.area:
-            return state
+            return None
         last = set(prompts.clicks[-1].points)
         if window == self._bounded(positive, [point for point in negative if point not in last]):
-            return state  # the click tells nothing new about where the object ends
+            return None  # the click tells nothing new about where the object ends
         correction = Correction.of(state.selection, prompts.clicks[-1].points, self._size)
         if correction is None or correction.removes_too_much(_EVERYTHING, window):
-            return state  # what lies beyond the window alone is more than the click says
+            return None  # what lies beyond the window alone is more than the click says
         found = self._prediction.state(State(), window, prompts, timings)
         if found.logits is None:
-            return state
+            return None
         seen = probability(found.logits)
         whole = shows_whole_object(seen, window, positive, self._width, self._height)
         fits = correction.finds_a_small_part(seen, window)
-        return found if whole and fits and not correction.removes_too_much(seen, window) else state
+        return found if whole and fits and not correction.removes_too_much(seen, window) else None
 
     def _bounded(self, positive: Sequence[Point], negative: Sequence[Point]) -> Region | None:
         policy = self._policy

@@ -1,7 +1,7 @@
 """The input of the network: colours, guidance maps and previous probability of a region.
 
-All channels lie in one (1, C, S, S) float32 buffer, updated in place. The buffer belongs to a
-thread and is used for all its sessions, so that open sessions need none.
+All channels of a view lie in one (1, C, S, S) float32 buffer, updated in place. The buffers belong
+to a thread and are used for all its sessions, so that open sessions need none.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ MAX_ENLARGED = 1.6
 """Maximum network pixels per pixel of the reduced picture, along each side, where that may be
 enlarged: the sharpest that an object can be seen before the image is decoded in full."""
 
-KEPT_INPUTS = 2
-"""Number of buffers that a thread keeps, for the kinds of models used last."""
+KEPT_INPUTS = 8
+"""Number of buffers that a thread keeps, for the views and kinds of models used last."""
 
 
 class NetworkInput:
-    """Input buffer of one thread, for one kind of model.
+    """Input buffer of one thread, for one view and one kind of model.
 
     Attributes:
         buffer: (1, C, S, S) float32, input of `Predictor.predict`.
@@ -112,15 +112,20 @@ _inputs = threading.local()
 
 
 @contextmanager
-def network_input(metadata: BundleMetadata) -> Iterator[NetworkInput]:
-    """Lend the calling thread's input buffer for a model, inside `with`.
+def network_input(metadata: BundleMetadata, number: int = 0) -> Iterator[NetworkInput]:
+    """Lend an input buffer of the calling thread for a model, inside `with`.
 
     It holds the content of the thread's last session on such a model. After an error it is
     discarded, since it may be incomplete.
+
+    Args:
+        metadata: of the model.
+        number: of the buffer among those that the views of a click fill; each usually shows the
+            same region as at the click before.
     """
     size, guidance = metadata.input_size, metadata.guidance
     scale, offset = metadata.pixel_scale, metadata.pixel_offset
-    key = size, metadata.channels, guidance, scale, offset
+    key = size, metadata.channels, guidance, scale, offset, number
     kept: dict[object, NetworkInput] = _inputs.__dict__.setdefault("kept", {})
     found = kept.pop(key, None) or NetworkInput(metadata)
     yield found

@@ -12,14 +12,12 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from clickcut.backends import Predictor
 from clickcut.cut import EdgePyramid, RegionCut
 from clickcut.images import PreparedImage
 from clickcut.parameters import Parameters
 from clickcut.region import Region, around_points, choose_region, first_region, grown
-from clickcut.resample import move
 from clickcut.selection import Selection
 from clickcut.session.box_prompt import BOX_PASSES
 from clickcut.session.close_look import CloseLook
@@ -33,7 +31,7 @@ from clickcut.session.events import (
     RemoveClick,
     Reset,
 )
-from clickcut.session.prediction import RegionPrediction
+from clickcut.session.prediction import CROP, RegionPrediction, View
 from clickcut.session.refinement import Refinement, blended, crop_around, depth_of
 from clickcut.session.state import Computed, State, Timings, timed
 
@@ -166,11 +164,17 @@ class Pipeline:
         before, region = state.selection, self._region(state, prompts, state.region)
         begins = state.region is None and state.selection.box is None and prompts.box is None
         for look in range(policy.max_looks):
-            state = self._prediction.state(state, region, prompts, timings)
-            if begins and look == 0:
+            further: list[View] = []
+            if begins and look == 0:  # it only shows where to look
+                state = self._prediction.state(state, region, prompts, timings)
                 state = self._close_look.at_click(state, prompts, timings)
-            elif look == 0:
-                state = self._close_look.between_clicks(state, prompts, timings)
+            elif look == 0 and (
+                found := self._close_look.between_clicks(state, region, prompts, timings)
+            ):
+                state = found
+            else:
+                further = self._further_views(before, region, prompts)
+                state = self._prediction.state(state, region, prompts, timings, further)
             state = self._decide(state, prompts, parameters, timings)
             if look + 1 == policy.max_looks or state.selection.box is None:
                 break
@@ -178,11 +182,11 @@ class Pipeline:
             seen = state.region or region
             if region.area >= policy.closer_below * seen.area:
                 break
-        better = self._improve(state, before, prompts, timings)
+        better = self._improve(state, before, prompts, timings, averages=not further)
         return state if better is state else self._decide(better, prompts, parameters, timings)
 
     def _improve(
-        self, state: State, before: Selection, prompts: Prompts, timings: Timings
+        self, state: State, before: Selection, prompts: Prompts, timings: Timings, averages: bool
     ) -> State:
         """Return the state with better logits, or the same if that is not worth the time.
 
@@ -191,48 +195,47 @@ class Pipeline:
             before: the selection that the click corrects.
             prompts: in force.
             timings: added to.
+            averages: further views are averaged in.
         """
-        policy, count, region = self._predictor.metadata.region, len(prompts.clicks), state.region
-        mirrors = policy.mirror and count >= policy.mirror_from
-        refines = policy.refine > 0 and count >= policy.refine_from
-        if not count or region is None or state.logits is None or not (mirrors or refines):
+        policy, region = self._predictor.metadata.region, state.region
+        if not prompts.clicks or region is None or state.logits is None:
             return state
-        points = [point for point in prompts.clicks[-1].points if point in prompts.points]
-        depth = depth_of(before, region, points, len(state.logits))
-        if mirrors and depth >= policy.mirror_depth:
-            state = self._average(state, region, state.logits, prompts, timings)
-        crop = crop_around(points, region, policy) if refines else None
-        if crop is not None and depth >= policy.refine_depth:
-            logits = self._prediction.logits(state, crop, prompts, timings)
+        further = self._further_views(before, region, prompts) if averages else []
+        if further:
+            state = self._prediction.averaged(state, further, prompts, timings)
+        refines = policy.refine > 0 and len(prompts.clicks) >= policy.refine_from
+        crop = crop_around(prompts.clicks[-1].points, region, policy) if refines else None
+        if crop is not None and self._is_deep(before, region, prompts, policy.refine_depth):
+            logits = self._prediction.logits(state, View(crop), prompts, timings, CROP)
             state = replace(state, refinement=Refinement.of(crop, logits))
         return state
 
-    def _average(
-        self,
-        state: State,
-        region: Region,
-        logits: NDArray[np.float32],
-        prompts: Prompts,
-        timings: Timings,
-    ) -> State:
-        """Return the state with the mean of its logits and those of the further views.
+    def _further_views(self, before: Selection, region: Region, prompts: Prompts) -> list[View]:
+        """Return the views whose logits are averaged with those of a region.
 
         Args:
-            state: each view sees the mean so far as the previous probability.
-            region: of the logits.
-            logits: (S, S) float32, of the state.
+            before: the selection that the last click corrects.
+            region: that the network sees.
             prompts: in force.
-            timings: added to.
         """
-        total, count = logits, 1
-        for index, scale in enumerate(self._predictor.metadata.region.mirror_views):
-            view = grown(region, scale, self._image.width, self._image.height)
-            if index and view == region:
-                continue
-            found = self._prediction.logits(state, view, prompts, timings, mirrored=index % 2 == 0)
-            total, count = total + move(found, view, region, None), count + 1
-            state = replace(state, logits=total / np.float32(count))
-        return state
+        policy, count = self._predictor.metadata.region, len(prompts.clicks)
+        averages = policy.mirror and count >= max(1, policy.mirror_from)
+        if not averages or not self._is_deep(before, region, prompts, policy.mirror_depth):
+            return []
+        grows = [
+            grown(region, scale, self._image.width, self._image.height)
+            for scale in policy.mirror_views
+        ]
+        return [
+            View(view, mirrored=index % 2 == 0)
+            for index, view in enumerate(grows)
+            if index == 0 or view != region
+        ]
+
+    def _is_deep(self, before: Selection, region: Region, prompts: Prompts, least: float) -> bool:
+        """Return whether the last click is at least this deep (see `depth_of`)."""
+        size = self._predictor.metadata.input_size
+        return least <= 0 or depth_of(before, region, prompts.clicks[-1].points, size) >= least
 
     def _decide(
         self, state: State, prompts: Prompts, parameters: Parameters, timings: Timings

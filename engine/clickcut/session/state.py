@@ -37,11 +37,11 @@ class State:
     refinement: Refinement | None = None
 
     @property
-    def output(self) -> tuple[Region, NDArray[np.float32]] | None:
-        """The region and the logits over it, (S, S) float32, refined; None before a prediction."""
+    def probability(self) -> tuple[Region, NDArray[np.float32]] | None:
+        """The region and the object's probability over it, (S, S) float32, refined; or None."""
         if self.region is None or self.logits is None:
             return None
-        return self.region, blended(self.logits, self.region, self.refinement)
+        return self.region, probability(blended(self.logits, self.region, self.refinement))
 
     @property
     def nbytes(self) -> int:

@@ -16,7 +16,7 @@ from clickcut.session.history import History
 from clickcut.session.objects import FinishedObject
 from clickcut.session.pipeline import Pipeline
 from clickcut.session.snapshot import Events, Snapshot
-from clickcut.session.state import State, probability
+from clickcut.session.state import State
 
 
 class SessionView:
@@ -113,8 +113,7 @@ class SessionView:
 
         None if it has not run since the last reset or initial mask.
         """
-        output = self._state.output
-        return None if output is None else (output[0], probability(output[1]))
+        return self._state.probability
 
     @property
     def nbytes(self) -> int:
