@@ -164,8 +164,8 @@ class Pipeline:
         before, region = state.selection, self._region(state, prompts, state.region)
         begins = state.region is None and state.selection.box is None and prompts.box is None
         for look in range(policy.max_looks):
-            further: list[View] = []
-            if begins and look == 0:  # it only shows where to look
+            improved = False
+            if look == 0 and begins:  # it only shows where to look
                 state = self._prediction.state(state, region, prompts, timings)
                 state = self._close_look.at_click(state, prompts, timings)
             elif look == 0 and (
@@ -173,8 +173,8 @@ class Pipeline:
             ):
                 state = found
             else:
-                further = self._further_views(before, region, prompts)
-                state = self._prediction.state(state, region, prompts, timings, further)
+                state = self._prediction.state(state, region, prompts, timings)
+                state, improved = self._improve(state, before, prompts, timings), True
             state = self._decide(state, prompts, parameters, timings)
             if look + 1 == policy.max_looks or state.selection.box is None:
                 break
@@ -182,27 +182,25 @@ class Pipeline:
             seen = state.region or region
             if region.area >= policy.closer_below * seen.area:
                 break
-        better = self._improve(state, before, prompts, timings, averages=not further)
+        better = state if improved else self._improve(state, before, prompts, timings)
         return state if better is state else self._decide(better, prompts, parameters, timings)
 
     def _improve(
-        self, state: State, before: Selection, prompts: Prompts, timings: Timings, averages: bool
+        self, state: State, before: Selection, prompts: Prompts, timings: Timings
     ) -> State:
         """Return the state with better logits, or the same if that is not worth the time.
 
         Args:
-            state: after the last click.
+            state: after a prediction for the last click.
             before: the selection that the click corrects.
             prompts: in force.
             timings: added to.
-            averages: further views are averaged in.
         """
         policy, region = self._predictor.metadata.region, state.region
-        if not prompts.clicks or region is None or state.logits is None:
+        if not prompts.clicks or region is None:
             return state
-        further = self._further_views(before, region, prompts) if averages else []
-        if further:
-            state = self._prediction.averaged(state, further, prompts, timings)
+        further = self._further_views(before, region, prompts)
+        state = self._prediction.averaged(state, further, prompts, timings)
         refines = policy.refine > 0 and len(prompts.clicks) >= policy.refine_from
         crop = crop_around(prompts.clicks[-1].points, region, policy) if refines else None
         if crop is not None and self._is_deep(before, region, prompts, policy.refine_depth):

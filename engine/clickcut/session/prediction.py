@@ -53,7 +53,6 @@ class RegionPrediction:
         region: Region,
         prompts: Prompts,
         timings: Timings,
-        further: Sequence[View] = (),
         coarse: bool = False,
     ) -> State:
         """Return a state with the logits of a region, its selection not yet decided.
@@ -63,11 +62,10 @@ class RegionPrediction:
             region: what the network sees.
             prompts: in force.
             timings: "maps" and "network" are added to.
-            further: views that are averaged in, see `averaged`.
             coarse: see `NetworkInput.show`.
         """
         logits = self.logits(state, View(region), prompts, timings, coarse=coarse)
-        return self.averaged(State(state.selection, region, logits), further, prompts, timings)
+        return State(state.selection, region, logits)
 
     def averaged(
         self, state: State, further: Sequence[View], prompts: Prompts, timings: Timings
