@@ -117,6 +117,30 @@ def test_a_background_click_bounds_the_object(narrow, found):
     np.testing.assert_array_equal(session.mask, mask)
 
 
+def test_an_object_in_a_window_is_averaged_as_well():
+    session = ClickSession(
+        prepare_pixels(np.zeros((120, 160, 3), np.uint8)),
+        FakePredictor(region=ONE_LOOK | {"min_side": 16, "narrow": 1.5, "mirror": True}),
+    )
+    predictor = session._pipeline._predictor
+
+    def logits(x):
+        """Much too large, until the network does not see that the whole image was selected."""
+        row, column = np.argwhere(x[3] == 1).mean(0)
+        found = x[4].any() and x[5].mean() < 0.5
+        return blob(row, column) if found else np.full((64, 64), 3.0, np.float32)
+
+    predictor._logits = logits
+    session.click(60, 60)
+    before = len(predictor.batches)
+    session.click(75, 60, positive=False)
+    window, mirrored = (batch[0] for batch in predictor.batches[before:])
+    np.testing.assert_array_equal(mirrored[:5], window[:5, :, ::-1])
+    assert not window[5].any()
+    assert mirrored[5].any()
+    assert 0 < session.mask.sum() < 200
+
+
 def test_an_object_in_the_window_must_hold_all_clicks():
     region = Region(40, 40, 104, 104)
     clicks = [(72, 72), (60, 72)]

@@ -16,6 +16,7 @@ from clickcut.region import Region, grown, part_around
 from clickcut.resample import move
 from clickcut.selection import EMPTY, Selection
 from clickcut.session import ClickSession
+from clickcut.session.network_input import NetworkInput
 from clickcut.session.pipeline import Pipeline
 from clickcut.session.refinement import Refinement, blended, crop_around, depth_of
 from clickcut.session.state import probability
@@ -331,14 +332,53 @@ def test_a_first_look_that_shows_where_to_look_is_not_averaged():
     assert np.abs(closer[:3] - first[:3]).max() > 0.1
 
 
-def test_a_later_click_is_averaged_before_its_only_cut(monkeypatch):
-    cuts, decide = [], Pipeline._decide
-    monkeypatch.setattr(Pipeline, "_decide", lambda *a: (cuts.append(1), decide(*a))[1])
-    session = start(refine=0.0, mirror=True)
+def count(monkeypatch, owner, name):
+    """A list that grows with each call of a method."""
+    calls, method = [], getattr(owner, name)
+
+    def counted(*args, **options):
+        calls.append(args)
+        return method(*args, **options)
+
+    monkeypatch.setattr(owner, name, counted)
+    return calls
+
+
+@pytest.mark.parametrize(("refine", "passes"), [(0.0, 2), (0.5, 3)])
+def test_a_later_click_is_improved_before_its_only_cut(refine, passes, monkeypatch):
+    session = start(refine=refine, mirror=True)
     session.click(*OBJECT)
-    before = len(cuts), len(batches(session))
+    cuts = count(monkeypatch, Pipeline, "_decide")
+    before = len(batches(session))
     session.click(80, 60)
-    assert (len(cuts) - before[0], len(batches(session)) - before[1]) == (1, 2)
+    assert (len(cuts), len(batches(session)) - before) == (1, passes)
+
+
+def test_each_closer_look_at_a_later_click_is_averaged(monkeypatch):
+    session = start(refine=0.0, mirror=True, max_looks=2)
+    session.click(*OBJECT)
+    large = session._state.region
+    session._pipeline._predictor._logits = lambda x: np.where(x[3] > 0, 4, -4).astype(np.float32)
+    cuts = count(monkeypatch, Pipeline, "_decide")
+    before = len(batches(session))
+    session.click(50, 62)  # now the object is small
+    first, mirrored, closer, mirrored_closer = (batch[0] for batch in batches(session)[before:])
+    assert len(cuts) == 2
+    assert session._state.region.area < 0.5 * large.area
+    for one, other in ((first, mirrored), (closer, mirrored_closer)):
+        np.testing.assert_array_equal(other[:5], one[:5, :, ::-1])
+
+
+def test_views_of_a_region_that_stays_keep_their_colours(monkeypatch):
+    session = start(mirror=True, mirror_views=[1.0, 1.3, 1.3])
+    session.click(*OBJECT)
+    session.click(OBJECT[0], OBJECT[1] - 4)
+    region = session._state.region
+    assert region.width < 100  # wider views fit
+    drawn = count(monkeypatch, NetworkInput, "_show_colours")
+    session.click(OBJECT[0] + 4, OBJECT[1])
+    assert session._state.region == region
+    assert len(drawn) == 1  # that of the crop
 
 
 @given(regions, st.floats(1, 4))

@@ -33,10 +33,13 @@ ONE_LOOK = {"zoom": True, "expansion": 1.4, "min_side": 32, "max_looks": 1}
 REFINED = {"zoom": True, "expansion": 1.4, "min_side": 16, "refine": 0.5, "mirror": True}
 """Clicks are refined, and each prediction is averaged with the mirrored one."""
 
+VIEWS = REFINED | {"narrow": 1.5, "mirror_views": [1.0, 1.3, 1.3]}
+"""All options together, as in `accurate`."""
+
 POLICIES = pytest.mark.parametrize(
     "region",
-    [ONE_LOOK | {"max_looks": 3}, REFINED, ONE_LOOK | {"min_side": 16, "narrow": 1.5}],
-    ids=["plain", "refined", "narrow"],
+    [ONE_LOOK | {"max_looks": 3}, REFINED, ONE_LOOK | {"min_side": 16, "narrow": 1.5}, VIEWS],
+    ids=["plain", "refined", "narrow", "views"],
 )
 
 

@@ -76,9 +76,7 @@ class RegionPolicy(BaseModel):
         description="predict again, closer, if the selection needs a region smaller than this "
         "fraction of the present one; 0: never",
     )
-    max_looks: int = Field(
-        3, ge=1, le=8, description="network passes for one click, closer looks included"
-    )
+    max_looks: int = Field(3, ge=1, le=8, description="looks for one click, closer ones included")
     max_windows: int = Field(
         3,
         ge=0,
@@ -89,9 +87,9 @@ class RegionPolicy(BaseModel):
         0.0,
         ge=0.0,
         le=16.0,
-        description="after a click on the background, also predict on a window around the clicks "
+        description="after a click on the background, first predict on a window around the clicks "
         "on the object that reaches this many times as far as the nearest click on the background, "
-        "and use it if the object ends inside; 0: never",
+        "and use that instead if the object ends inside; 0: never",
     )
     mirror: bool = Field(
         False,

@@ -21,7 +21,7 @@ from clickcut.images import PreparedImage
 from clickcut.region import Region, around, around_points
 from clickcut.session.correction import Correction
 from clickcut.session.events import Prompts
-from clickcut.session.prediction import RegionPrediction
+from clickcut.session.prediction import SEEN_ONCE, RegionPrediction
 from clickcut.session.state import State, Timings, probability
 
 LARGE = 4.0
@@ -83,7 +83,9 @@ class CloseLook:
             return state
         for region in near:
             # Most show nothing, so they are not worth decoding the image in full.
-            found = self._prediction.state(State(), region, prompts, timings, coarse=True)
+            found = self._prediction.state(
+                State(), region, prompts, timings, SEEN_ONCE, coarse=True
+            )
             if found.logits is not None and shows_small_object(
                 probability(found.logits), region, clicked[-1]
             ):
@@ -118,7 +120,7 @@ class CloseLook:
         correction = Correction.of(state.selection, prompts.clicks[-1].points, self._size)
         if correction is None or correction.removes_too_much(_EVERYTHING, window):
             return None  # what lies beyond the window alone is more than the click says
-        found = self._prediction.state(State(), window, prompts, timings)
+        found = self._prediction.state(State(), window, prompts, timings, SEEN_ONCE)
         if found.logits is None:
             return None
         seen = probability(found.logits)

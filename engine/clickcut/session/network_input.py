@@ -27,7 +27,8 @@ MAX_ENLARGED = 1.6
 enlarged: the sharpest that an object can be seen before the image is decoded in full."""
 
 KEPT_INPUTS = 8
-"""Number of buffers that a thread keeps, for the views and kinds of models used last."""
+"""Number of buffers that a thread keeps, those used last. A model has at most 6 (a region, 4 views
+and a crop), of 5 MB each at 384 pixels."""
 
 
 class NetworkInput:
@@ -115,13 +116,12 @@ _inputs = threading.local()
 def network_input(metadata: BundleMetadata, number: int = 0) -> Iterator[NetworkInput]:
     """Lend an input buffer of the calling thread for a model, inside `with`.
 
-    It holds the content of the thread's last session on such a model. After an error it is
+    It holds what the thread last showed a model in the buffer of this number. After an error it is
     discarded, since it may be incomplete.
 
     Args:
         metadata: of the model.
-        number: of the buffer among those that the views of a click fill; each usually shows the
-            same region as at the click before.
+        number: views that usually show the same region as at the click before have one each.
     """
     size, guidance = metadata.input_size, metadata.guidance
     scale, offset = metadata.pixel_scale, metadata.pixel_offset

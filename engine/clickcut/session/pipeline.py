@@ -31,13 +31,13 @@ from clickcut.session.events import (
     RemoveClick,
     Reset,
 )
-from clickcut.session.prediction import CROP, RegionPrediction, View
+from clickcut.session.prediction import SEEN_ONCE, RegionPrediction, View
 from clickcut.session.refinement import Refinement, blended, crop_around, depth_of
 from clickcut.session.state import Computed, State, Timings, timed
 
 MAX_REPLAYED = 20
-"""Maximum number of network passes when a click is moved or removed, without those for a box. Of
-more clicks the earliest share one pass."""
+"""Maximum number of clicks that are made again when one is moved or removed. Of more, the earliest
+are made together."""
 
 
 class Pipeline:
@@ -163,18 +163,21 @@ class Pipeline:
         policy = self._predictor.metadata.region
         before, region = state.selection, self._region(state, prompts, state.region)
         begins = state.region is None and state.selection.box is None and prompts.box is None
+        window = (
+            None if begins else self._close_look.between_clicks(state, region, prompts, timings)
+        )
+        improved = False
         for look in range(policy.max_looks):
-            improved = False
-            if look == 0 and begins:  # it only shows where to look
-                state = self._prediction.state(state, region, prompts, timings)
-                state = self._close_look.at_click(state, prompts, timings)
-            elif look == 0 and (
-                found := self._close_look.between_clicks(state, region, prompts, timings)
-            ):
-                state = found
+            if look == 0 and window is not None:
+                state = window
             else:
                 state = self._prediction.state(state, region, prompts, timings)
-                state, improved = self._improve(state, before, prompts, timings), True
+            if look == 0 and begins:
+                state = self._close_look.at_click(state, prompts, timings)
+            # After a window, or the first click's first look, a closer look often follows.
+            improved = look > 0 or not (begins or window is not None)
+            if improved:
+                state = self._improve(state, before, prompts, timings)
             state = self._decide(state, prompts, parameters, timings)
             if look + 1 == policy.max_looks or state.selection.box is None:
                 break
@@ -204,7 +207,7 @@ class Pipeline:
         refines = policy.refine > 0 and len(prompts.clicks) >= policy.refine_from
         crop = crop_around(prompts.clicks[-1].points, region, policy) if refines else None
         if crop is not None and self._is_deep(before, region, prompts, policy.refine_depth):
-            logits = self._prediction.logits(state, View(crop), prompts, timings, CROP)
+            logits = self._prediction.logits(state, View(crop), prompts, timings, SEEN_ONCE)
             state = replace(state, refinement=Refinement.of(crop, logits))
         return state
 
@@ -217,16 +220,16 @@ class Pipeline:
             prompts: in force.
         """
         policy, count = self._predictor.metadata.region, len(prompts.clicks)
-        averages = policy.mirror and count >= max(1, policy.mirror_from)
+        averages = policy.mirror and count >= policy.mirror_from
         if not averages or not self._is_deep(before, region, prompts, policy.mirror_depth):
             return []
-        grows = [
+        regions = [
             grown(region, scale, self._image.width, self._image.height)
             for scale in policy.mirror_views
         ]
         return [
             View(view, mirrored=index % 2 == 0)
-            for index, view in enumerate(grows)
+            for index, view in enumerate(regions)
             if index == 0 or view != region
         ]
 

@@ -19,8 +19,8 @@ from clickcut.session.events import Prompts
 from clickcut.session.network_input import network_input
 from clickcut.session.state import State, Timings, timed
 
-CROP = -1
-"""Buffer of a view that shows something else at each click."""
+SEEN_ONCE = -1
+"""Buffer of what is not looked at again, such as a crop or a window around a click."""
 
 
 class View(NamedTuple):
@@ -53,6 +53,7 @@ class RegionPrediction:
         region: Region,
         prompts: Prompts,
         timings: Timings,
+        buffer: int = 0,
         coarse: bool = False,
     ) -> State:
         """Return a state with the logits of a region, its selection not yet decided.
@@ -62,9 +63,10 @@ class RegionPrediction:
             region: what the network sees.
             prompts: in force.
             timings: "maps" and "network" are added to.
+            buffer: see `logits`.
             coarse: see `NetworkInput.show`.
         """
-        logits = self.logits(state, View(region), prompts, timings, coarse=coarse)
+        logits = self.logits(state, View(region), prompts, timings, buffer, coarse)
         return State(state.selection, region, logits)
 
     def averaged(
@@ -81,11 +83,11 @@ class RegionPrediction:
         if state.region is None or state.logits is None:
             return state
         total = state.logits
-        for index, view in enumerate(further, 1):
-            buffer = index if view.region != state.region else 0
-            found = self.logits(state, view, prompts, timings, buffer)
+        shown = [state.region, *(view.region for view in further)]
+        for count, view in enumerate(further, 2):
+            found = self.logits(state, view, prompts, timings, shown.index(view.region))
             total = total + move(found, view.region, state.region, None)
-            state = replace(state, logits=total / np.float32(index + 1))
+            state = replace(state, logits=total / np.float32(count))
         return state
 
     def logits(
@@ -104,8 +106,7 @@ class RegionPrediction:
             view: what the network sees.
             prompts: in force.
             timings: "maps" and "network" are added to.
-            buffer: number of the view among those of a click, 0 for one that shows the same region
-                as the first; or `CROP`.
+            buffer: number of the input buffer, see `network_input`; views of one region share it.
             coarse: see `NetworkInput.show`.
         """
         with network_input(self._predictor.metadata, buffer) as shown:
@@ -138,7 +139,7 @@ class RegionPrediction:
     ) -> NDArray[np.float32] | None:
         """Return the previous probability over `region`, (S, S) float32; None at the start."""
         size = self._predictor.metadata.input_size
-        known = state.probability
+        known = state.object_probability
         if known is not None:
             seen, found = known
             before = move(found, seen, region, outside=0.0)

@@ -37,8 +37,8 @@ class State:
     refinement: Refinement | None = None
 
     @property
-    def probability(self) -> tuple[Region, NDArray[np.float32]] | None:
-        """The region and the object's probability over it, (S, S) float32, refined; or None."""
+    def object_probability(self) -> tuple[Region, NDArray[np.float32]] | None:
+        """The region and the probability over it, (S, S) float32; None before a prediction."""
         if self.region is None or self.logits is None:
             return None
         return self.region, probability(blended(self.logits, self.region, self.refinement))

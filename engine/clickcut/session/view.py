@@ -113,7 +113,7 @@ class SessionView:
 
         None if it has not run since the last reset or initial mask.
         """
-        return self._state.probability
+        return self._state.object_probability
 
     @property
     def nbytes(self) -> int:
