@@ -1,5 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# Slow tests differ by a minute, so idle workers take tests from others; each may need 1 GB.
+PARALLEL := -n logical --maxprocesses 4 --dist worksteal
 
 .PHONY: demo page lint-page lint-deploy test test-failed-again test-fast test-faults test-napari test-label-studio \
 	test-without-jit test-oldest lint format stubs site clean
@@ -11,13 +13,13 @@ page: .venv/page.done  ## select objects in the browser: an engine and the page,
 	$(BIN)/clickcut page
 
 test: .venv/dev.done  ## install what the tests need and run them all
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-failed-again: .venv/dev.done  ## after `make test`: at most three that failed, once more; names those that pass now
 	$(BIN)/python scripts/run_failed_again.py
 
 test-fast: .venv/dev.done  ## without the slow tests: under a minute
-	$(BIN)/python -m pytest -m "not slow" -n auto
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 test-napari: .venv-napari/done  ## napari's plugin in a window; without a display under Xvfb
 	LIBGL_ALWAYS_SOFTWARE=1 $(if $(DISPLAY),,xvfb-run -a -s "-screen 0 1280x900x24") .venv-napari/bin/python -m pytest \
