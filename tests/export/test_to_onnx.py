@@ -42,6 +42,7 @@ def pytorch(checkpoint, batch):
         {"architecture": "fcn8s", **NARROW_MOBILE},
         {"architecture": "fcn4s", **NARROW_MOBILE},
         {"architecture": "topdown", **NARROW_MOBILE},
+        {"architecture": "topdown", **NARROW_MOBILE, "backbone": "efficientnet_lite0"},
     ],
     ids=lambda m: f"{m['architecture']}-{m['backbone']}",
 )

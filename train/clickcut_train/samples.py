@@ -81,7 +81,8 @@ def draw(
     Raises:
         DataError: the photo cannot be decoded.
     """
-    target = choose_target(photo, rng, options.area_exponent, options.merge, options.part)
+    o = options
+    target = choose_target(photo, rng, o.area_exponent, o.merge, o.part, o.lobe)
     crop = Crop.around(target.mask, size, options, rng)
     shown = crop.mask(target.mask)
     if np.count_nonzero(shown) < options.min_area:

@@ -10,6 +10,7 @@ from clickcut_train.config import InitialConfig, TrainConfig, ValidationConfig
 from clickcut_train.config_file import Stage, read_stages, to_toml
 from clickcut_train.data.config import DataConfig
 from clickcut_train.data.open import open_sources
+from clickcut_train.data.source import share_of_several
 from clickcut_train.distributed import World
 from clickcut_train.errors import ConfigError
 from clickcut_train.logbook import Logbook
@@ -68,12 +69,15 @@ def open_data(config: TrainConfig, say: Say) -> Data:
     train, reports = open_sources(config.data)
     for report in reports:
         say(str(report))
-    say(f"{len(train)} photographs, {int(train.objects.sum())} objects to learn from")
+    say(
+        f"{len(train)} photographs, {int(train.objects.sum())} objects to learn from; "
+        f"{share_of_several(train):.0%} of an epoch are photographs with several objects"
+    )
     data = Data(train)
     options = config.validation
     if options.every and options.source is not None:
         source, reports = open_sources(
-            config.data.model_copy(update={"sources": (options.source,)})
+            config.data.model_copy(update={"sources": (options.source,), "several": 0.0})
         )
         for report in reports:
             say(f"validation: {report}")

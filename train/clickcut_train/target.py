@@ -18,6 +18,10 @@ MIN_PART_AREA = 200
 """Parts of fewer pixels of the photo are no target of their own."""
 ON_TOP = 0.5
 """An instance is on another one when more than this share of it is inside."""
+LOBE_DEPTH = 0.3, 0.7
+"""How far an object is eroded to find its lobes, of its greatest depth."""
+MAX_LOBE = 0.6
+"""A lobe is at most this share of its object."""
 
 Mask = NDArray[np.uint8]
 
@@ -55,6 +59,7 @@ def choose_target(
     area_exponent: float = 0.0,
     merge: float = 0.0,
     part: float = 0.0,
+    lobe: float = 0.0,
 ) -> ChosenObject:
     """Draw the object to select.
 
@@ -65,11 +70,15 @@ def choose_target(
         merge: probability that an instance and one that touches it are one target.
         part: probability that, of an instance that has any, a part is the target: one of its
             unconnected pieces, or a smaller instance that lies on it.
+        lobe: probability that, of an instance that has any, a lobe is the target: a part that a
+            neck joins to the rest, as a head or a wheel.
     """
     index = _instance(photo, rng, area_exponent)
     mask = photo.mask(index)
     if part and rng.random() < part and (found := _part(photo, index, mask, rng)) is not None:
         return found
+    if lobe and rng.random() < lobe and (shape := _lobe(mask, rng)) is not None:
+        return ChosenObject(photo, shape, (index,), mask & (1 - shape))
     if merge and rng.random() < merge and (other := _touching(photo, index, mask, rng)) is not None:
         return ChosenObject(photo, mask | photo.mask(other), (index, other))
     return ChosenObject(photo, mask, (index,))
@@ -115,6 +124,34 @@ def _part(photo: Photo, index: int, mask: Mask, rng: np.random.Generator) -> Cho
         return ChosenObject(photo, piece, (index,), mask & (1 - piece))
     smaller = photo.mask(which)
     return ChosenObject(photo, smaller, (index, which), mask & (1 - smaller))
+
+
+def _lobe(mask: Mask, rng: np.random.Generator) -> Mask | None:
+    """A connected part of a mask that is thicker than what joins it to the rest, or None.
+
+    What is left after an erosion falls apart where the object has a neck; every pixel of the
+    object then belongs to the remnant nearest to it.
+    """
+    x, y, w, h = cv2.boundingRect(mask)
+    own = np.pad(mask[y : y + h, x : x + w], 1)  # what leaves the photo ends there
+    depth = np.asarray(cv2.distanceTransform(own, cv2.DIST_L2, 5), np.float32)
+    eroded = (depth > depth.max() * rng.uniform(*LOBE_DEPTH)).astype(np.uint8)
+    if cv2.connectedComponents(eroded, connectivity=8)[0] <= 2:
+        return None
+    _, labels = cv2.distanceTransformWithLabels(
+        1 - eroded, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_CCOMP
+    )
+    for which in rng.permutation(labels.max()) + 1:
+        nearest = ((labels == which) & (own > 0)).astype(np.uint8)[1:-1, 1:-1]
+        # Across a gap, the nearest remnant can be one that the object does not lead to.
+        _, pieces, stats, _ = cv2.connectedComponentsWithStats(nearest, connectivity=8)
+        largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+        area = int(stats[largest, cv2.CC_STAT_AREA])
+        if MIN_PART_AREA <= area <= MAX_LOBE * np.count_nonzero(mask):
+            shape = np.zeros_like(mask)
+            shape[y : y + h, x : x + w] = pieces == largest
+            return shape
+    return None
 
 
 def _instances_on(photo: Photo, index: int) -> list[int]:

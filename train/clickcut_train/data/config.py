@@ -85,6 +85,12 @@ class DataConfig(BaseModel):
         ge=1,
         description="objects with fewer pixels are left out: a click covers most of them",
     )
+    several: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of an epoch that is photos with several objects; 0: as the weights say",
+    )
     max_faulty: float = Field(
         default=0.1,
         ge=0,

@@ -18,7 +18,12 @@ from clickcut_train.data.config import DataConfig, SourceConfig
 from clickcut_train.data.photo import Photo
 from clickcut_train.data.report import Report
 from clickcut_train.data.shards import open_shards
-from clickcut_train.data.source import MemorySource, MixedSource, PhotoSource
+from clickcut_train.data.source import (
+    MemorySource,
+    MixedSource,
+    PhotoSource,
+    set_share_of_several,
+)
 from clickcut_train.errors import DataError
 
 
@@ -110,16 +115,19 @@ def open_sources(
         raise DataError("no training data is named: give at least one source")
     sources: list[PhotoSource] = []
     reports: list[Report] = []
-    for source in config.sources:
-        if source.kind == "shards":
+    for each in config.sources:
+        if each.kind == "shards":
             shards = open_shards(
-                source.path, source.weight, source.window, config.cache, config.cache_gib
+                each.path, each.weight, each.window, config.cache, config.cache_gib
             )
             sources.append(shards)
             count, objects = len(shards), int(shards.objects.sum())
-            reports.append(Report(str(source), count, count, objects))
+            reports.append(Report(str(each), count, count, objects))
             continue
-        photos, report = read_photos(source, config, max_photos, seed)
-        sources.append(MemorySource(photos, [source.weight] * len(photos)))
+        photos, report = read_photos(each, config, max_photos, seed)
+        sources.append(MemorySource(photos, [each.weight] * len(photos)))
         reports.append(report)
-    return sources[0] if len(sources) == 1 else MixedSource(sources), tuple(reports)
+    source: PhotoSource = sources[0] if len(sources) == 1 else MixedSource(sources)
+    if config.several:
+        set_share_of_several(source, config.several)
+    return source, tuple(reports)

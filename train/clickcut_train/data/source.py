@@ -128,6 +128,25 @@ class EachObject:
         return replace(self._source.photo(which), chosen=index - int(self._starts[which]))
 
 
+def share_of_several(source: PhotoSource) -> float:
+    """The part of an epoch that is photos with several objects, 0 to 1."""
+    return float(source.weights[source.objects > 1].sum() / source.weights.sum())
+
+
+def set_share_of_several(source: PhotoSource, share: float) -> None:
+    """Make photos with several objects this share of an epoch, which stays as long as it was.
+
+    Raises:
+        DataError: all photos have several objects, or none has.
+    """
+    now = share_of_several(source)
+    if not 0 < now < 1:
+        which = "every photo has" if now else "no photo has"
+        raise DataError(f"data.several is {share:g}, but {which} several objects; leave it at 0")
+    several = source.objects > 1
+    source.weights = source.weights * np.where(several, share / now, (1 - share) / (1 - now))
+
+
 def epoch_length(source: PhotoSource) -> int:
     """Photos of one epoch: the sum of the weights, at least 1."""
     return max(1, round(float(source.weights.sum())))
