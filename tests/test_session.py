@@ -36,10 +36,19 @@ REFINED = {"zoom": True, "expansion": 1.4, "min_side": 16, "refine": 0.5, "mirro
 VIEWS = REFINED | {"narrow": 1.5, "mirror_views": [1.0, 1.3, 1.3]}
 """All options together, as in `accurate`."""
 
+SOMETIMES = VIEWS | {"mirror_from": 2, "mirror_depth": 0.5, "refine_from": 3, "refine_depth": 0.3}
+"""Second predictions by the number of the click and by how deep it lies in what is wrong."""
+
 POLICIES = pytest.mark.parametrize(
     "region",
-    [ONE_LOOK | {"max_looks": 3}, REFINED, ONE_LOOK | {"min_side": 16, "narrow": 1.5}, VIEWS],
-    ids=["plain", "refined", "narrow", "views"],
+    [
+        ONE_LOOK | {"max_looks": 3},
+        REFINED,
+        ONE_LOOK | {"min_side": 16, "narrow": 1.5},
+        VIEWS,
+        SOMETIMES,
+    ],
+    ids=["plain", "refined", "narrow", "views", "sometimes"],
 )
 
 
@@ -48,15 +57,15 @@ def start(**changes):
 
 
 def replayed(session):
-    """The mask that a new session has after the events in force of `session`."""
+    """The mask after the events in force of `session`, each on a pipeline that has kept nothing."""
     predictor = FakePredictor()
     predictor.metadata = session._pipeline._predictor.metadata
-    pipeline = Pipeline(session.image, predictor, "grid")
     state, parameters, events = State(), session._history._first_parameters, session.events
     for k, event in enumerate(events):
         if isinstance(event, SetParameters):
             parameters = event.parameters
-        state = pipeline.after(state, events[:k], event, parameters).state
+        cold = Pipeline(session.image, predictor, "grid")
+        state = cold.after(state, events[:k], event, parameters).state
     return state.selection.inside(Region(0, 0, 160, 120))
 
 

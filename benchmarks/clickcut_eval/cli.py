@@ -11,6 +11,7 @@ import typer
 
 from clickcut.installation import require
 from clickcut_eval.data_spec import EVALUATED, WITH_SPLITS, evaluated
+from clickcut_eval.errors import RunError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -190,8 +191,11 @@ def box(
     table = table_of(measure_boxes(evaluated(data), predictor, limit))
     print(table)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(table)
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(table)
+        except OSError as error:
+            raise RunError(f"{out}: cannot be written ({error.strerror})") from error
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:

@@ -48,15 +48,21 @@ class Run:
         outcomes: by data set, method and object; None for an object without pixels.
 
     Raises:
-        RunError: another protocol or format, damaged, in use, or (to read) not a run directory.
+        RunError: another protocol or format, damaged, in use, cannot be written, or (to read) not
+            a run directory.
     """
 
     def __init__(self, path: Path, protocol: Protocol | None = None) -> None:
         self.path = path
         self._lock: TextIO | None = None
         if protocol is not None:
-            path.mkdir(parents=True, exist_ok=True)
-            self._lock = (path / "lock").open("w")
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+                self._lock = (path / "lock").open("w")
+            except OSError as error:
+                raise RunError(
+                    f"{path}: cannot be written ({error.strerror}); choose another --out"
+                ) from error
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:

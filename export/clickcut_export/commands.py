@@ -98,7 +98,11 @@ def run_int8(run: Int8Run) -> None:
         document = _report(run, result, clicks, speed, outcome)
         write_file(run.report, json.dumps(document, indent=1).encode())
     if any(c.lost > run.max_loss for c in clicks):
-        raise ExportError(f"int8 {outcome}. Nothing was written; --max-loss accepts more")
+        raise ExportError(
+            f"int8 {outcome}. Nothing was written. Calibrate on more objects (--objects), keep "
+            "more of the network in float (--keep-float), take --precision fp16, or accept the "
+            "loss (--max-loss)"
+        )
     write_file(run.output, result.data)
 
 

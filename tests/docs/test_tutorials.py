@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
+import subprocess
+import sys
 from importlib import resources
 from pathlib import Path
 
@@ -32,3 +35,38 @@ def test_code_of_a_page_runs(
     for block in blocks:
         code = block.replace("localhost:50051", server.address)
         exec(compile(code, str(page), "exec"), names)
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_finetuning_page_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = ROOT / "docs" / "tutorials" / "finetuning.md"
+    monkeypatch.chdir(tmp_path)
+    (pictures,) = python_blocks(page)
+    exec(compile(pictures, str(page), "exec"), {})
+    smaller = {
+        "train run": ["--set", "schedule.samples=16"],
+        "export onnx": ["--objects", "1", "--data", "folder:learn"],
+        "eval run": ["--limit", "1", "--methods", "fcn-cut"],
+    }
+    commands = [
+        shlex.split(line)
+        for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+        for line in block.splitlines()
+        if line.startswith("clickcut") and "serve" not in line
+    ]
+    assert [" ".join(c[1:3]) for c in commands] == [
+        "eval run",
+        "train run",
+        "export onnx",
+        "eval run",
+    ]
+    for command in commands:
+        words = [*command[1:], *smaller[" ".join(command[1:3])]]
+        done = subprocess.run(
+            [sys.executable, "-m", "clickcut", *words], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{words}: {done.stderr}"
+    assert (tmp_path / "mine.onnx").is_file()
+    assert (tmp_path / "runs/after/summary.json").is_file()

@@ -132,6 +132,8 @@ def test_directories_that_are_no_runs(perform, tmp_path):
         perform("mine")
     with pytest.raises(RunError, match="not a run directory"):
         Run(tmp_path / "nowhere")
+    with pytest.raises(RunError, match="cannot be written"):
+        Run(tmp_path / "mine/thesis.txt/run", Protocol())
     perform()
     (tmp_path / "out/run.json").write_text("{")
     with pytest.raises(RunError, match="damaged"):

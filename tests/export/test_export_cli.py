@@ -94,6 +94,8 @@ def test_int8_that_loses_clicks_is_not_written(run, bundle, tmp_path, monkeypatc
     )
     assert code == 2
     assert "Nothing was written" in err
+    for way_out in ("--objects", "--keep-float", "--precision fp16", "--max-loss"):
+        assert way_out in err
     assert not path.exists()
 
 

@@ -137,8 +137,22 @@ def test_a_folder_that_cannot_be_written_to_ends_the_start(bundle: Path, tmp_pat
     assert "name a folder that can be written to" in line
 
 
-def test_nothing_is_recorded_unless_asked_for(server: ServerProcess, tmp_path: Path) -> None:
-    assert "record" not in " ".join(server.lines)
+@pytest.mark.parametrize("asked", [False, True])
+def test_nothing_is_recorded_unless_asked_for(bundle: Path, tmp_path: Path, asked: bool) -> None:
+    (tmp_path / "home").mkdir()
+    here = (
+        f"import os; os.chdir({str(tmp_path)!r}); os.environ['HOME'] = {str(tmp_path / 'home')!r}"
+    )
+    flags = {"record": "records"} if asked else {}
+    with (
+        ServerProcess(bundle, prelude=here, drain_seconds=0, **flags) as server,
+        RawStream(server.address) as raw,
+    ):
+        raw.ask(open=pb.Open(image=image_file()))
+        raw.ask(click=pb.Click(x=80, y=60))
+        server.terminate()
+        assert server.join() == 0
+    assert bool(files(tmp_path)) == asked
 
 
 # ---- limits

@@ -16,6 +16,8 @@ from clickcut.overlay import NEGATIVE, POSITIVE
 from clickcut_eval.datasets.rle import encode_mask
 from clickcut_train.cli import app
 from clickcut_train.data import MemorySource, Photo
+from clickcut_train.data.config import DataConfig, parse_source
+from clickcut_train.data.open import open_sources
 from clickcut_train.errors import DataError
 from clickcut_train.preview import (
     DISCS,
@@ -127,6 +129,9 @@ def test_pack_then_preview(tmp_path):
         assert result.exit_code == 0, result.output
         pixels = cv2.imread(str(sheet))
         assert pixels.shape[1] > 4 * 96
+    source, _ = open_sources(DataConfig(sources=(parse_source(f"shards:{tmp_path}/out"),)))
+    expected = sample_sheet(source, SampleOptions.mixed(), DISCS, 1, 96, 0)
+    np.testing.assert_array_equal(pixels[..., ::-1], expected)  # the mixed recipe shows discs
 
 
 @pytest.mark.parametrize(

@@ -249,10 +249,12 @@ def test_coco_annotations_of_unknown_images_are_named(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("optimised", [False, True])
-def test_a_jpeg_with_a_hole_is_skipped_and_an_even_one_is_not(tmp_path, optimised):
+@pytest.mark.parametrize("option", ["QUALITY", "OPTIMIZE", "PROGRESSIVE"])
+def test_a_jpeg_with_a_hole_is_skipped_and_an_even_one_is_not(tmp_path, option):
     trees.folder(tmp_path, 4)
-    options = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_OPTIMIZE, int(optimised)]
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95]
+    if option != "QUALITY":
+        options += [getattr(cv2, f"IMWRITE_JPEG_{option}"), 1]
 
     def save(name, pixels, hole=0):
         data = bytearray(cv2.imencode(".jpg", pixels, options)[1].tobytes())
