@@ -21,7 +21,7 @@ from clickcut_eval.methods import choose
 from clickcut_eval.metrics import interval
 from clickcut_eval.protocol import Protocol
 from clickcut_eval.report.groups import groups
-from clickcut_eval.report.numbers import table_1, table_2, thresholds
+from clickcut_eval.report.numbers import garments, table_1, table_2, thresholds
 from clickcut_eval.report.page import write_report
 from clickcut_eval.store import Run
 
@@ -74,11 +74,17 @@ def test_tables_stand_beside_the_paper(measured):
     text, small, _ = dict(rows)["GrowCut"][0]
     outcomes = run.of("grabcut", "growcut")
     assert text == f"{np.mean(clicks):.2f}"
-    later = np.mean([o.clicks_to(0.95, 5) for o in outcomes])
-    final = 100 * np.mean([o.ious[-1] for o in outcomes])
-    assert small == f"@95 {later:.2f}; IoU {final:.1f}"
+    later, final = [o.clicks_to(0.95, 5) for o in outcomes], [100 * o.ious[-1] for o in outcomes]
+    parts = [f"{low:.1f}–{high:.1f}"]
+    for name, values, digits in (("@95", later, 2), ("IoU", final, 1)):
+        ends = interval(values)
+        parts.append(f"{name} {np.mean(values):.{digits}f} ({ends[0]:.1f}–{ends[1]:.1f})")
+    assert small == "; ".join(parts)
+    (cell, whole), garment = dict(garments(run)[1])["GrowCut"], run.of("clothing_parts", "growcut")
+    assert cell[0] == f"{np.mean([o.clicks_to(0.85, 5) for o in garment]):.2f}"
+    assert whole[0] == f"{np.mean([o.clicks_to(0.9, 5) for o in garment]):.2f}"
     run.configuration["protocol"]["stop_at"] = 0.9
-    assert dict(thresholds(run)[1])["GrowCut"][0][1] == "@95 –; IoU –"
+    assert dict(thresholds(run)[1])["GrowCut"][0][1].endswith("; @95 –; IoU –")
     _, first = table_2(run)
     ious = [100 * o.ious[0] for o in run.of("coco_mval_dev", "growcut") if o.name != "toilet00_1"]
     assert dict(first)["GrowCut"][0][0] == f"{np.mean(ious):.1f}"

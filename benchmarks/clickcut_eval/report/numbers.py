@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from clickcut_eval.methods import CLASSICAL, SEMANTIC
-from clickcut_eval.metrics import Outcome, interval, summary
+from clickcut_eval.metrics import Outcome, interval
 from clickcut_eval.report import html, paper
 from clickcut_eval.report.groups import Group, groups
 from clickcut_eval.store import Run
@@ -85,26 +85,55 @@ def _marked(
 
 
 def thresholds(run: Run) -> tuple[list[str], Rows]:
-    """NoC@90 and, below it, NoC@95 and the mean IoU after the last click; "–" where unknown."""
-    chosen, protocol = groups(run), run.configuration["protocol"]
+    """NoC@90, below it NoC@95 and the IoU after the last click, with intervals; "–": unknown."""
+    chosen = groups(run)
     rows: Rows = []
     for method in many_clicks(run):
-        cells: list[html.Cell] = []
-        for group in chosen:
-            outcomes = group.of(run, method)
-            if not outcomes:
-                cells.append(("–", "", False))
-                continue
-            r = summary(outcomes, group.target, protocol["max_clicks"], protocol["stop_at"])
-            noc90, noc95 = (_or_dash(r[key]) for key in ("noc90", "noc95"))
-            iou = _or_dash(None if r["final_iou"] is None else 100 * r["final_iou"], 1)
-            cells.append((noc90, f"@95 {noc95}; IoU {iou}", False))
+        cells = [_three(run, group.of(run, method)) for group in chosen]
         rows.append((run.configuration["methods"][method]["title"], cells))
     return ["mean clicks to IoU 90", *(g.title for g in chosen)], rows
 
 
-def _or_dash(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+def garments(run: Run) -> tuple[list[str], Rows]:
+    """Parts of objects (section 4.4): NoC@85, and NoC@90, NoC@95 and final IoU as `thresholds`."""
+    rows: Rows = []
+    for method in many_clicks(run):
+        outcomes = run.of("clothing_parts", method)
+        if outcomes:
+            text, between = _mean(_clicks(run, outcomes, 0.85), 2)
+            cells = [(text, between, False), _three(run, outcomes)]
+            rows.append((run.configuration["methods"][method]["title"], cells))
+    return ["mean clicks for a garment", "to IoU 85", "to IoU 90"], rows
+
+
+def _three(run: Run, outcomes: Sequence[Outcome]) -> html.Cell:
+    noc90, between = _mean(_clicks(run, outcomes, 0.9), 2)
+    known = run.configuration["protocol"]["stop_at"] >= 1
+    final = [100 * o.ious[-1] if o.ious else 0.0 for o in outcomes] if known else []
+    others = (
+        f"{name} {text} ({ends})" if ends else f"{name} {text}"
+        for name, (text, ends) in (
+            ("@95", _mean(_clicks(run, outcomes, 0.95), 2)),
+            ("IoU", _mean(final, 1)),
+        )
+    )
+    return noc90, "; ".join([*([between] if between else []), *others]), False
+
+
+def _clicks(run: Run, outcomes: Sequence[Outcome], target: float) -> list[float]:
+    """Clicks of each object; none if users stopped before the target."""
+    protocol = run.configuration["protocol"]
+    if target > protocol["stop_at"]:
+        return []
+    return [float(o.clicks_to(target, protocol["max_clicks"])) for o in outcomes]
+
+
+def _mean(values: Sequence[float], digits: int) -> tuple[str, str]:
+    """The mean and its interval for people; a dash and nothing without values."""
+    if not values:
+        return "–", ""
+    low, high = interval(values)
+    return f"{np.mean(values):.{digits}f}", f"{low:.1f}–{high:.1f}"
 
 
 def table_2(run: Run) -> tuple[list[str], Rows]:

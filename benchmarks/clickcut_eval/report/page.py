@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from clickcut_eval.metrics import Outcome
 from clickcut_eval.report import html, plots
 from clickcut_eval.report.groups import groups
 from clickcut_eval.report.numbers import (
+    Rows,
     by_category,
+    garments,
     in_order,
     many_clicks,
     markdown,
@@ -65,13 +68,13 @@ def write_report(
     plots.save(figure, curves)
     tables = out.with_name(f"{out.stem}_tables.md")
     numbers = [
-        ("Table 1: mean clicks", *table_1(run)),
-        ("NoC@90, NoC@95 and final IoU", *thresholds(run)),
-        ("Table 2: one positive click", *table_2(run)),
-        ("Speed", *speed(run)),
+        ("Table 1: mean clicks", _TABLE_1, *table_1(run)),
+        ("NoC@90, NoC@95 and final IoU", _THRESHOLDS, *thresholds(run)),
+        ("Parts of objects", _GARMENTS, *garments(run)),
+        ("Table 2: one positive click", _TABLE_2, *table_2(run)),
+        ("Speed", _SPEED, *speed(run)),
     ]
-    numbers = [entry for entry in numbers if entry[2]]
-    tables.write_text("\n".join(f"## {t}\n\n{markdown(h, r)}" for t, h, r in numbers))
+    tables.write_text("\n".join(_markdown(*entry) for entry in numbers if entry[-1]))
     sections = [
         _facts(run),
         html.section("Table 1: mean clicks", html.note(_TABLE_1), html.table(*table_1(run))),
@@ -90,15 +93,23 @@ def write_report(
     return [out, curves.with_suffix(".png"), curves.with_suffix(".svg"), tables]
 
 
+def _markdown(title: str, note: str, head: Sequence[str], rows: Rows) -> str:
+    return f"## {title}\n\n{textwrap.fill(note, 120)}\n\n{markdown(head, rows)}"
+
+
 _TABLE_1 = (
     "Mean clicks until the IoU behind @ is reached, the largest number allowed where it never is. "
     "Below: 95 % bootstrap interval over objects, and the figure that the paper prints. The "
     "paper's samples of VOC and COCO are other objects; GrabCut and Berkeley are the same sets. "
-    "The methods without learning get discs of radius 5 for clicks."
+    "The methods without learning get discs of radius 5 for clicks. Seen are the classes of COCO "
+    "that VOC has; to a model that was trained on COCO as well, such as `default`, none is unseen."
 )
 _THRESHOLDS = (
     "Mean clicks to IoU 0.90; below, to IoU 0.95, and the mean IoU in percent after the last "
     "click. Where users stopped at a lower IoU (--stop-at), these are not known."
+)
+_GARMENTS = (
+    "Clothing Co-Parsing: clicks for each garment, on photographs that are kept for measuring."
 )
 _TABLE_2 = (
     "Mean IoU after one positive click on COCO objects, split by whether VOC has their class. The "
