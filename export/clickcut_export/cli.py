@@ -88,7 +88,8 @@ def onnx(
     size: Annotated[
         int | None,
         typer.Option(
-            help="Side of the input (pixels), a multiple of 32. Default: that of the checkpoint."
+            help="Side of the input (pixels), a multiple of 32. Default: that of the bundle from "
+            "which the training began, or else of the training's crops."
         ),
     ] = None,
     dynamic: Annotated[

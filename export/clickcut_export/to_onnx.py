@@ -25,7 +25,7 @@ from clickcut_export.errors import ExportError
 from clickcut_export.graph import INPUT, OUTPUT, drop_empty_pads, finish, write_file
 from clickcut_export.parity import FLOAT32, Parity, Tolerance, compare
 from clickcut_export.sessions import record
-from clickcut_train.checkpoint import file_sha256, load_model, read_checkpoint
+from clickcut_train.checkpoint import OPTIONS, file_sha256, load_model, read_checkpoint
 from clickcut_train.config import TrainConfig
 from clickcut_train.metadata import bundle_metadata
 from clickcut_train.validation import TorchPredictor
@@ -41,7 +41,8 @@ class OnnxOptions:
     """How a checkpoint becomes a bundle.
 
     Attributes:
-        size: S, pixels, a multiple of 32; the checkpoint's own when None.
+        size: S, pixels, a multiple of 32; when None that of the bundle from which the training
+            began, or the crops' in training.
         dynamic: height and width stay symbolic, any multiple of 32; the batch always is.
         name: of the model.
         version: of the model.
@@ -166,16 +167,21 @@ def describe(
 ) -> BundleMetadata:
     """The metadata of a checkpoint; `options.notes` replace fields.
 
+    A training that began from a bundle keeps that bundle's input size, region and cut.
+
     Raises:
         ExportError: a size or a note that does not fit.
     """
+    provenance = dict(read_checkpoint(checkpoint).provenance)
     fields: dict[str, Any] = {
+        **provenance.pop(OPTIONS, {}),
         "name": options.name,
         "version": options.version,
-        "input_size": options.size or config.model.input_size,
-        "training": training_facts(config, seen) | initial_facts(checkpoint),
+        "training": training_facts(config, seen) | initial_facts(provenance),
         "checkpoint_sha256": file_sha256(checkpoint),
     }
+    if options.size:
+        fields["input_size"] = options.size
     try:
         return bundle_metadata(config.model, config.samples.zoom, **(fields | options.notes))
     except ValidationError as error:
@@ -200,7 +206,6 @@ def training_facts(config: TrainConfig, seen: int) -> dict[str, str | int | floa
     }
 
 
-def initial_facts(checkpoint: Path) -> dict[str, str]:
+def initial_facts(provenance: dict[str, Any]) -> dict[str, str]:
     """Where the weights come from, by the checkpoint's own record."""
-    provenance = read_checkpoint(checkpoint).provenance
     return {f"from_{k}": json.dumps(v, sort_keys=True) for k, v in sorted(provenance.items())}

@@ -19,8 +19,8 @@ from clickcut.backends import load_predictor
 from clickcut.bundle.file import read_bundle
 from clickcut_export import to_onnx
 from clickcut_export.errors import ExportError, ParityError
-from clickcut_export.to_onnx import OnnxOptions, export_onnx, fold_batchnorm
-from clickcut_train.checkpoint import load_model
+from clickcut_export.to_onnx import OnnxOptions, describe, export_onnx, fold_batchnorm
+from clickcut_train.checkpoint import load_model, read_checkpoint, write_checkpoint
 from clickcut_train.errors import CheckpointError
 
 pytestmark = pytest.mark.slow
@@ -107,6 +107,23 @@ def test_the_metadata_tell_where_it_comes_from(checkpoint, exported):
     assert "somewhere.pth" in str(metadata.training["from_weights"])
     assert metadata.accuracy == {"somewhere@90": 3.5}
     assert metadata.checkpoint_sha256 == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+
+
+def test_a_training_that_began_from_a_bundle_keeps_its_size_region_and_cut(tmp_path):
+    model = {"architecture": "topdown", **NARROW_MOBILE}
+    path, kept = write_random(tmp_path / "last.pt", **model), read_checkpoint(tmp_path / "last.pt")
+    region = {"zoom": True, "expansion": 1.7, "min_side": 96, "mirror": True, "mirror_views": [1.2]}
+    cut = {"cut_lambda": 4.0, "cut_sigma": 0.0, "seed_radius": 2.0, "threshold": 0.5}
+    kept.provenance["options"] = {"input_size": 96, "region": region, "cut": cut}
+    write_checkpoint(path, kept)
+    _, config, seen = load_model(path)
+    found = describe(path, config, seen, OnnxOptions())
+    assert (found.input_size, found.region.expansion, found.cut.cut_lambda) == (96, 1.7, 4.0)
+    assert found.region.mirror_views == (1.2,)
+    assert "from_options" not in found.training
+    notes = {"cut": cut | {"cut_lambda": 1.0}}
+    other = describe(path, config, seen, OnnxOptions(size=64, notes=notes))
+    assert (other.input_size, other.region.expansion, other.cut.cut_lambda) == (64, 1.7, 1.0)
 
 
 def test_the_file_is_valid_onnx_and_holds_no_paths(exported):

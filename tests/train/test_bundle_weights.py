@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from train_cases import config
+from train_cases import ALONE, config, data
 
 from clickcut.backends.load import load_predictor
 from clickcut.bundle import bundled_models
 from clickcut_train.average import average
 from clickcut_train.checkpoint import Checkpoint, load_state, write_checkpoint
+from clickcut_train.config import InitialConfig
 from clickcut_train.errors import CheckpointError, WeightsError
 from clickcut_train.models import ModelConfig, build
 from clickcut_train.models.batchnorm import restore_batchnorm
+from clickcut_train.trainer import Trainer
 from clickcut_train.weights import load_initial
 
 DEFAULT = bundled_models()["default"]
@@ -75,6 +77,29 @@ def test_a_bundle_and_a_checkpoint_are_averaged_with_their_batchnorms_folded(tmp
     assert files == [("default.onnx", 0.25), ("new.pt", 0.75)]
     with pytest.raises(CheckpointError, match="give a checkpoint"):
         average([DEFAULT, DEFAULT])
+
+
+def test_what_a_bundle_says_of_its_use_is_kept_by_what_goes_on_from_it(tmp_path):
+    options = {"model": {"input_size": 64}, "schedule": {"samples": 16, "batch": 8, "warmup": 0}}
+    first = config(initial={"kind": "bundle", "path": "default"}, **options)
+    first = first.model_copy(update={"model": ModelConfig(input_size=64)})
+    run = Trainer(first, tmp_path / "first", data(), ALONE)
+    run.close()
+    shipped = load_predictor(DEFAULT).metadata
+    assert run.provenance["options"] == {
+        "input_size": shipped.input_size,
+        "region": shipped.region.model_dump(mode="json"),
+        "cut": shipped.cut.model_dump(mode="json"),
+    }
+    state = run.learner.network.state_dict()
+    parent = Checkpoint(first, 16, state, state, provenance=run.provenance)
+    write_checkpoint(tmp_path / "first.pt", parent)
+    initial = InitialConfig(kind="checkpoint", path=str(tmp_path / "first.pt"))
+    second = Trainer(first.model_copy(update={"initial": initial}), tmp_path / "2", data(), ALONE)
+    second.close()
+    assert second.provenance["options"] == run.provenance["options"]
+    mean = average([tmp_path / "first.pt", tmp_path / "first.pt"])
+    assert mean.provenance["options"] == run.provenance["options"]
 
 
 def test_a_bundle_of_another_network_is_refused_and_the_network_is_as_it_was(tmp_path):

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from clickcut_train.checkpoint import Checkpoint, file_sha256, load_state, read_checkpoint
+from clickcut_train.checkpoint import OPTIONS, Checkpoint, file_sha256, load_state, read_checkpoint
 from clickcut_train.errors import CheckpointError
 from clickcut_train.models import build
 from clickcut_train.models.batchnorm import fold_batchnorm
-from clickcut_train.weights.bundle import load_bundle
+from clickcut_train.weights.bundle import bundle_options, load_bundle
 
 
 def average(paths: Sequence[Path], shares: Sequence[float] = ()) -> Checkpoint:
@@ -28,7 +28,8 @@ def average(paths: Sequence[Path], shares: Sequence[float] = ()) -> Checkpoint:
 
     Returns:
         A checkpoint to start from or to export, not one to resume: it has no optimizer. Its
-        provenance names every parent with its hash, share, samples and own provenance.
+        provenance names every parent with its hash, share, samples and own provenance, and has the
+        options of use of the first parent that has any.
 
     Raises:
         CheckpointError: fewer than two, no checkpoint among them, wrong shares, another
@@ -47,12 +48,14 @@ def average(paths: Sequence[Path], shares: Sequence[float] = ()) -> Checkpoint:
     first, known = next(iter(checkpoints.items()))
     total = sum(shares)
     parents: list[dict[str, Any]] = []
+    options: dict[str, Any] = {}
     sums: dict[str, torch.Tensor] = {}
     for path, share in zip(paths, shares, strict=True):
         network = build(known.config.model)
         parent: dict[str, Any] = {"file": path.name, "sha256": file_sha256(path)}
         if path in bundles:
             load_bundle(network, known.config.model, path)
+            options = options or bundle_options(path)
         else:
             each = checkpoints[path]
             if each.config.model != known.config.model:
@@ -62,6 +65,7 @@ def average(paths: Sequence[Path], shares: Sequence[float] = ()) -> Checkpoint:
                 )
             load_state(network, each.ema_state, str(path))
             parent |= {"seen": each.seen, "provenance": each.provenance}
+            options = options or each.provenance.get(OPTIONS, {})
         if bundles:
             fold_batchnorm(network)
         for name, value in network.state_dict().items():
@@ -75,5 +79,5 @@ def average(paths: Sequence[Path], shares: Sequence[float] = ()) -> Checkpoint:
         seen=max(c.seen for c in checkpoints.values()),
         model_state=state,
         ema_state=state,
-        provenance={"average": parents},
+        provenance={"average": parents} | ({OPTIONS: options} if options else {}),
     )

@@ -28,6 +28,8 @@ from clickcut_train.models import build
 from clickcut_train.old_keys import new_tensor_names
 
 FORMAT = 3
+OPTIONS = "options"
+"""Key of a provenance: input size, region and cut of the bundle that a training goes back to."""
 
 _OLD_NAMES = {"average": "ema", "optimiser": "optimizer"}
 _COMMENT = b"clickcut-sha256:"

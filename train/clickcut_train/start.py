@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from clickcut_train.batch import network_input
-from clickcut_train.checkpoint import Checkpoint, file_sha256, read_checkpoint
+from clickcut_train.checkpoint import OPTIONS, Checkpoint, file_sha256, read_checkpoint
 from clickcut_train.config import TrainConfig
 from clickcut_train.config_file import check_resumable
 from clickcut_train.data import PhotoSource, order
@@ -23,6 +23,7 @@ from clickcut_train.models import ClickNetwork
 from clickcut_train.models.batchnorm import restore_batchnorm
 from clickcut_train.samples import draw
 from clickcut_train.weights import load_initial
+from clickcut_train.weights.bundle import bundle_options
 from clickcut_train.weights.load import FOLDED
 from clickcut_train.weights.locate import locate
 
@@ -115,7 +116,14 @@ def initialise(
         part = network if initial.kind == "bundle" else network.backbone
         restore_batchnorm(part, _typical_input(config, source))
     facts = {"kind": initial.kind, "file": path.name, "sha256": file_sha256(path)}
-    return f"weights: {path}: {report}", {"initial": facts}
+    options: dict[str, Any] = {}
+    if initial.kind == "bundle":
+        options = bundle_options(path)
+    elif initial.kind == "checkpoint":
+        options = read_checkpoint(path).provenance.get(OPTIONS, {})
+    return f"weights: {path}: {report}", {"initial": facts} | (
+        {OPTIONS: options} if options else {}
+    )
 
 
 def _typical_input(config: TrainConfig, source: PhotoSource) -> torch.Tensor:

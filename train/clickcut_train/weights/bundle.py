@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,6 +70,19 @@ def load_bundle(network: ClickNetwork, model: ModelConfig, path: Path) -> int:
         raise WeightsError(f"{path}: it holds weights that the network lacks: {left[:4]}")
     network.load_state_dict(new)
     return len(used)
+
+
+def bundle_options(path: Path) -> dict[str, Any]:
+    """What a bundle says of its use, and a model that goes on from it should say too.
+
+    Returns:
+        `input_size`, `region` and `cut` of its metadata, as JSON has them.
+
+    Raises:
+        WeightsError: as `load_bundle`.
+    """
+    metadata, _ = _read(path)
+    return metadata.model_dump(mode="json", include={"input_size", "region", "cut"})
 
 
 def _check_metadata(model: ModelConfig, metadata: BundleMetadata, path: Path) -> None:
