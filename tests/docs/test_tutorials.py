@@ -62,7 +62,7 @@ def test_the_commands_of_the_finetuning_page_run(
         "export onnx",
         "eval run",
     ]
-    for command in commands:
+    for command in commands[1:]:  # the first and the last are alike
         words = [*command[1:], *smaller[" ".join(command[1:3])]]
         done = subprocess.run(
             [sys.executable, "-m", "clickcut", *words], capture_output=True, text=True, check=False
