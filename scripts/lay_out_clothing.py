@@ -36,9 +36,14 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--without", type=Path, help="folder of photographs to leave out")
     options = parser.parse_args()
-    left_out = (
-        {p.stem for p in options.without.rglob("*") if p.is_file()} if options.without else set()
-    )
+    left_out: set[str] = set()
+    if options.without:
+        left_out = {p.stem for p in options.without.rglob("*") if p.is_file()}
+        if not left_out:
+            parser.error(f"--without {options.without}: no such folder, or there is no file in it")
+        print(
+            f"photographs named as one of {len(left_out)} files in {options.without} are left out"
+        )
     lay_out(options.clone, options.out, left_out)
 
 

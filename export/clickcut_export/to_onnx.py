@@ -173,8 +173,11 @@ def describe(
         ExportError: a size or a note that does not fit.
     """
     provenance = dict(read_checkpoint(checkpoint).provenance)
+    kept = provenance.pop(OPTIONS, {})
+    if kept:
+        kept = kept | {"region": kept["region"] | {"zoom": config.samples.zoom}}
     fields: dict[str, Any] = {
-        **provenance.pop(OPTIONS, {}),
+        **kept,
         "name": options.name,
         "version": options.version,
         "training": training_facts(config, seen) | initial_facts(provenance),

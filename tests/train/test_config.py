@@ -10,7 +10,7 @@ from train_cases import config
 from typer.testing import CliRunner
 
 from clickcut_train.cli import app
-from clickcut_train.config_file import flat, read_stages, to_toml
+from clickcut_train.config_file import flat, read_stages, to_toml, validated
 from clickcut_train.errors import ConfigError
 from clickcut_train.recipes import find_config, recipes
 from clickcut_train.stages import select, start_of
@@ -144,6 +144,11 @@ def test_recipes_are_found_by_name_and_listed_with_a_line_each(tmp_path):
     assert [line.split()[0] for line in listed] == [r.name for r in recipes()]
     shown = CliRunner().invoke(app, ["recipes", "tiny"]).output
     assert shown == find_config("tiny").read_text()
+
+
+def test_a_share_of_photos_and_pairs_of_objects_exclude_one_another():
+    with pytest.raises(ConfigError, match=r"pairs_per_object = 0"):
+        validated({"data": {"several": 0.5}, "samples": {"pairs_per_object": 15}}, "test")
 
 
 def test_recipes_are_part_of_the_package():

@@ -245,6 +245,13 @@ def test_a_lobe_is_selectable_and_what_its_neck_leads_to_is_negative():
     np.testing.assert_array_equal(whole.mask, figure)
 
 
+def test_an_unconnected_piece_is_no_lobe():
+    pieces = box(10, 10, 40, 60) | box(60, 10, 90, 60)
+    for seed in range(10):
+        target = choose_target(photo(pieces), np.random.default_rng(seed), lobe=1.0)
+        np.testing.assert_array_equal(target.mask, pieces)
+
+
 @given(st.integers(0, 2**32 - 1))
 def test_a_lobe_is_one_piece_of_its_object_and_at_most_most_of_it(seed):
     rng = np.random.default_rng(seed)

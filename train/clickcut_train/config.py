@@ -212,6 +212,10 @@ class TrainConfig(BaseModel):
             raise ValueError(
                 f"sessions.pool = {pool} must be a multiple of schedule.batch = {batch}"
             )
+        if self.data.several and self.samples.pairs_per_object:
+            raise ValueError(
+                "data.several is a share of photos: it needs samples.pairs_per_object = 0"
+            )
         if self.samples.damaged and not self.model.previous:
             raise ValueError("samples.damaged needs model.previous: the damaged mask is an input")
         if self.sessions.refine_probability and not self.model.previous:

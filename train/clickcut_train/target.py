@@ -150,7 +150,9 @@ def _lobe(mask: Mask, rng: np.random.Generator) -> Mask | None:
         if MIN_PART_AREA <= area <= MAX_LOBE * np.count_nonzero(mask):
             shape = np.zeros_like(mask)
             shape[y : y + h, x : x + w] = pieces == largest
-            return shape
+            around = np.asarray(cv2.dilate(shape, np.ones((3, 3), np.uint8)), np.uint8)
+            if (around & mask & (1 - shape)).any():  # or else it is an unconnected piece
+                return shape
     return None
 
 
