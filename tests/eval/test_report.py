@@ -100,6 +100,7 @@ def test_the_page_needs_nothing_beside_it(measured, tmp_path):
     for title in (
         "Table 1",
         "NoC@90",
+        "Parts of objects",
         "Table 2",
         "Figure 4",
         "Figure 5",

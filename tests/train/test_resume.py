@@ -72,7 +72,7 @@ def test_a_run_stopped_in_mid_epoch_ends_bit_for_bit_as_an_uninterrupted_one(
     tmp_path, changes, precision
 ):
     if precision == "bf16" and not has_fast_bf16():
-        pytest.skip("this processor has no bfloat16 arithmetic: trainings here take fp32")
+        pytest.skip("a processor without bfloat16 arithmetic may not repeat it bit for bit")
     stop_and_go_on(tmp_path, changes, precision)
     whole, parts = (read_checkpoint(tmp_path / n / "last.pt") for n in ("whole", "parts"))
     assert whole.seen == parts.seen == 36

@@ -64,7 +64,8 @@ def average(paths: Sequence[Path], shares: Sequence[float] = ()) -> Checkpoint:
                     f"not {known.config.model!r}"
                 )
             load_state(network, each.ema_state, str(path))
-            parent |= {"seen": each.seen, "provenance": each.provenance}
+            own = {k: v for k, v in each.provenance.items() if k != OPTIONS}
+            parent |= {"seen": each.seen, "provenance": own}
             options = options or each.provenance.get(OPTIONS, {})
         if bundles:
             fold_batchnorm(network)

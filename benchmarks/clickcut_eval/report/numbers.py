@@ -107,6 +107,8 @@ def garments(run: Run) -> tuple[list[str], Rows]:
 
 
 def _three(run: Run, outcomes: Sequence[Outcome]) -> html.Cell:
+    if not outcomes:
+        return "–", "", False
     noc90, between = _mean(_clicks(run, outcomes, 0.9), 2)
     known = run.configuration["protocol"]["stop_at"] >= 1
     final = [100 * o.ious[-1] if o.ious else 0.0 for o in outcomes] if known else []

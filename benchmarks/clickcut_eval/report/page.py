@@ -81,7 +81,8 @@ def write_report(
         html.section(
             "NoC@90, NoC@95 and final IoU", html.note(_THRESHOLDS), html.table(*thresholds(run))
         ),
-        *_one_click(run),
+        *_optional("Parts of objects", _GARMENTS, *garments(run)),
+        *_optional("Table 2: one positive click", _TABLE_2, *table_2(run)),
         html.section(
             "Figure 4: accuracy against clicks", html.note(_FIGURE_4), plots.as_svg(figure)
         ),
@@ -124,13 +125,9 @@ _SPEED = (
 )
 
 
-def _one_click(run: Run) -> list[str]:
-    head, rows = table_2(run)
-    if not rows:  # no COCO in this run
-        return []
-    return [
-        html.section("Table 2: one positive click", html.note(_TABLE_2), html.table(head, rows))
-    ]
+def _optional(title: str, note: str, head: Sequence[str], rows: Rows) -> list[str]:
+    """A section with a table, or nothing for a run without its data set."""
+    return [html.section(title, html.note(note), html.table(head, rows))] if rows else []
 
 
 def _facts(run: Run) -> str:
