@@ -51,8 +51,10 @@ def lay_out(clone: Path, out: Path, left_out: set[str]) -> None:
     """Write OUT/images and OUT/instances.json; prints what was written.
 
     Raises:
-        SystemExit: the clone has no photograph with a label map.
+        SystemExit: it is no clone, or has no photograph with a label map.
     """
+    if not (clone / "label_list.mat").is_file():
+        raise SystemExit(f"{clone}: not a clone of the data set: it has no label_list.mat")
     names = [str(n[0]) for n in loadmat(clone / "label_list.mat")["label_list"][0]]
     (out / "images").mkdir(parents=True, exist_ok=True)
     images: list[dict[str, Any]] = []

@@ -155,13 +155,16 @@ def tune(
             f"name the split to tune on, such as {spec}:train: nothing is reported on it",
             param_hint="--data",
         )
+    known = json.loads(json_path.read_text()) if json_path and json_path.exists() else {}
+    if json_path is not None:
+        _write(json_path, json.dumps(known))  # fails now, not after an hour
     for method in [m.strip() for m in methods.split(",") if m.strip()] or list(SPACE):
         print(method)
         found = search(method, spec, trials, objects)
         print(f"best: {json.dumps(found[0])}")
         if json_path is not None:
-            known = json.loads(json_path.read_text()) if json_path.exists() else {}
-            json_path.write_text(json.dumps(known | {method: found}, indent=1) + "\n")
+            known |= {method: found}
+            _write(json_path, json.dumps(known, indent=1) + "\n")
 
 
 @app.command()
@@ -191,11 +194,15 @@ def box(
     table = table_of(measure_boxes(evaluated(data), predictor, limit))
     print(table)
     if out is not None:
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text(table)
-        except OSError as error:
-            raise RunError(f"{out}: cannot be written ({error.strerror})") from error
+        _write(out, table)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:

@@ -27,7 +27,7 @@ from clickcut_export.parity import FLOAT32, Parity, Tolerance, compare
 from clickcut_export.sessions import record
 from clickcut_train.checkpoint import OPTIONS, file_sha256, load_model, read_checkpoint
 from clickcut_train.config import TrainConfig
-from clickcut_train.metadata import bundle_metadata
+from clickcut_train.metadata import bundle_metadata, kept_fields
 from clickcut_train.validation import TorchPredictor
 
 MAX_BATCH = 64
@@ -173,9 +173,8 @@ def describe(
         ExportError: a size or a note that does not fit.
     """
     provenance = dict(read_checkpoint(checkpoint).provenance)
-    kept = provenance.pop(OPTIONS, {})
-    if kept:
-        kept = kept | {"region": kept["region"] | {"zoom": config.samples.zoom}}
+    kept = kept_fields(provenance, config.samples.zoom)
+    provenance.pop(OPTIONS, None)
     fields: dict[str, Any] = {
         **kept,
         "name": options.name,

@@ -8,7 +8,9 @@ from fakes import FakePredictor
 
 from clickcut.region import Region
 from clickcut_eval.boxes import BoxRow, loosened_box, measure_boxes, table_of
+from clickcut_eval.cli import box
 from clickcut_eval.data_spec import DataSpec
+from clickcut_eval.errors import RunError
 
 
 def test_a_loosened_box_stays_in_the_image():
@@ -25,6 +27,15 @@ def test_boxes_are_measured_beside_clicks_alone(grabcut_folder):
     assert none.shape == tight.shape == loose.shape == (2, 4)  # one object has no pixels
     assert (none[:, 0] == 0).all()
     assert (tight[:, 0] > 0.1).all()
+
+
+def test_a_file_that_cannot_be_written_is_named(grabcut_folder, monkeypatch, capsys):
+    monkeypatch.setattr("clickcut.backends.load_predictor", lambda *_: FakePredictor())
+    blocked = grabcut_folder / "file"
+    blocked.write_text("")
+    with pytest.raises(RunError, match=r"file/x\.md: cannot be written"):
+        box([f"grabcut:{grabcut_folder}"], out=blocked / "x.md")
+    assert "| GrabCut | 2 | none |" in capsys.readouterr().out  # what was measured is not lost
 
 
 def test_the_table():

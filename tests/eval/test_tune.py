@@ -9,9 +9,10 @@ import pytest
 from eval_cases import save
 from rich.console import Console
 
+from clickcut_eval import cli
 from clickcut_eval import tune as tuning
 from clickcut_eval.data_spec import DataSpec
-from clickcut_eval.errors import MethodError
+from clickcut_eval.errors import MethodError, RunError
 from clickcut_eval.jobs import perform
 from clickcut_eval.methods import choose, describe
 from clickcut_eval.tune import SPACE, draw, tune
@@ -56,3 +57,10 @@ def test_every_range_is_of_a_parameter_and_holds_its_value(method):
         values = [o[name] for o in others]
         assert low <= min(values) < max(values) <= high
     assert list(draw(method, 20))[1:] == others
+
+
+def test_a_file_that_cannot_be_written_is_named_before_the_search(voc_folder, monkeypatch):
+    monkeypatch.setattr(tuning, "tune", lambda *_: pytest.fail("it searched"))
+    blocked = voc_folder / "ImageSets/Segmentation/train.txt"
+    with pytest.raises(RunError, match=r"trials\.json: cannot be written"):
+        cli.tune(f"voc:{voc_folder}:train", json_path=blocked / "trials.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import sys
 from pathlib import Path
 
 import cv2
@@ -14,8 +15,13 @@ from scipy.io import savemat
 from clickcut_train.data.config import DataConfig, parse_source
 from clickcut_train.data.open import open_sources
 
-SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "lay_out_clothing.py"))
+SCRIPT = Path(__file__).parents[2] / "scripts" / "lay_out_clothing.py"
 NAMES = ["null", "dress", "skin", "hat"]
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["lay_out_clothing.py", *map(str, arguments)])
+    runpy.run_path(str(SCRIPT), run_name="__main__")
 
 
 def clone(root, count=3):
@@ -32,9 +38,10 @@ def clone(root, count=3):
         cv2.imwrite(str(root / f"photos/{k:04d}.jpg"), labels * 60)
 
 
-def test_garments_become_objects(tmp_path):
+def test_garments_become_objects(tmp_path, monkeypatch):
     clone(tmp_path / "clone")
-    SCRIPT["lay_out"](tmp_path / "clone", tmp_path / "out", {"0001"})
+    trees.write(tmp_path / "kept/0001.png", "")
+    run(monkeypatch, tmp_path / "clone", tmp_path / "out", "--without", tmp_path / "kept")
     config = DataConfig(sources=(parse_source(f"coco:{tmp_path}/out"),), min_area=50)
     source, _ = open_sources(config)
     assert [source.photo(i).name.split("/")[-1] for i in range(len(source))] == [
@@ -49,7 +56,12 @@ def test_garments_become_objects(tmp_path):
     assert hat[10:30, 250:280].all()
 
 
-def test_another_folder_is_refused(tmp_path):
+def test_another_folder_is_refused(tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit, match=r"not a clone of .*label_list\.mat"):
+        run(monkeypatch, tmp_path, tmp_path / "out")
     clone(tmp_path, count=0)
     with pytest.raises(SystemExit, match="no photograph with a label map"):
-        SCRIPT["lay_out"](tmp_path, tmp_path / "out", set())
+        run(monkeypatch, tmp_path, tmp_path / "out")
+    with pytest.raises(SystemExit):
+        run(monkeypatch, tmp_path, tmp_path / "out", "--without", tmp_path / "mistyped")
+    assert "mistyped: no such folder" in capsys.readouterr().err

@@ -151,6 +151,11 @@ def test_a_share_of_photos_and_pairs_of_objects_exclude_one_another():
         validated({"data": {"several": 0.5}, "samples": {"pairs_per_object": 15}}, "test")
 
 
+def test_recipes_are_explained():
+    text = (Path(__file__).parents[2] / "docs/training.md").read_text()
+    assert [r.name for r in recipes() if f"\n| `{r.name}` | " not in text] == []
+
+
 def test_recipes_are_part_of_the_package():
     files = importlib.resources.files("clickcut_train.recipes")
     assert (files / "default.toml").is_file()

@@ -9,11 +9,14 @@ import torch
 from torch import nn
 from train_cases import ALONE, config, data
 
-from clickcut_train.checkpoint import read_checkpoint
+from clickcut.backends import load_predictor
+from clickcut.bundle import bundled_models
+from clickcut_train.checkpoint import OPTIONS, read_checkpoint
 from clickcut_train.config import ModelConfig
 from clickcut_train.metadata import bundle_metadata
 from clickcut_train.trainer import Trainer
 from clickcut_train.validation import TorchPredictor, clicks_per_object, held_out
+from clickcut_train.weights.bundle import bundle_options
 
 EVERY = {"every": 16, "source": {"kind": "folder", "path": "not read here"}, "target": 0.8}
 
@@ -39,10 +42,34 @@ def test_held_out_objects_are_spread_over_the_source():
 def test_clicks_are_counted_through_the_engine():
     settings = config(validation=EVERY)
     objects = held_out(data(2).train, 4)
-    outcomes = clicks_per_object(ColourOracle(), settings, objects, ALONE.device)
+    outcomes = clicks_per_object(ColourOracle(), settings, objects, ALONE.device, {})
     assert [o.name for o in outcomes] == [o.name for o in objects]
     # Ellipse and box of each photograph: one click, and all clicks in vain.
     assert [o.clicks_to(0.8) for o in outcomes] == [1, 20, 1, 20]
+
+
+class Sizes(ColourOracle):
+    """Also notes the input's sides."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def forward(self, x):
+        self.seen.update(x.shape[2:])
+        return super().forward(x)
+
+
+def test_it_is_measured_as_it_would_be_exported():
+    """A model that goes on from a bundle is exported with that bundle's size, region and views."""
+    network, objects = Sizes(), held_out(data(2).train, 1)
+    options = bundle_options(bundled_models()["default"])
+    clicks_per_object(network, config(validation=EVERY), objects, ALONE.device, {OPTIONS: options})
+    metadata = load_predictor(bundled_models()["default"]).metadata
+    assert network.seen == {metadata.input_size}
+    alone = Sizes()
+    clicks_per_object(alone, config(validation=EVERY), objects, ALONE.device, {})
+    assert alone.seen == {config().model.input_size}
 
 
 def test_a_network_behind_the_predictor_interface():

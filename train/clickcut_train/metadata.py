@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from clickcut.bundle import METADATA_VERSION, BundleMetadata
+from clickcut_train.checkpoint import OPTIONS
 from clickcut_train.models import ModelConfig
 from clickcut_train.models.network import PIXEL_OFFSET, PIXEL_SCALE
+
+
+def kept_fields(provenance: Mapping[str, Any], zoom: bool) -> dict[str, Any]:
+    """Input size, region and cut of the bundle that a training began from; empty without one.
+
+    Args:
+        provenance: of the training's weights.
+        zoom: as the training goes on, whatever the bundle says.
+    """
+    kept: dict[str, Any] = provenance.get(OPTIONS, {})
+    return kept | {"region": kept["region"] | {"zoom": zoom}} if kept else {}
 
 
 def bundle_metadata(model: ModelConfig, zoom: bool, **fields: Any) -> BundleMetadata:

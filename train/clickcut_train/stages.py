@@ -69,9 +69,12 @@ def open_data(config: TrainConfig, say: Say) -> Data:
     train, reports = open_sources(config.data)
     for report in reports:
         say(str(report))
+    # With pairs for each object an epoch is made of objects, not of photographs.
+    by_photo = not config.samples.pairs_per_object
+    share = f"; {share_of_several(train):.0%} of an epoch are photographs with several objects"
     say(
-        f"{len(train)} photographs, {int(train.objects.sum())} objects to learn from; "
-        f"{share_of_several(train):.0%} of an epoch are photographs with several objects"
+        f"{len(train)} photographs, {int(train.objects.sum())} objects to learn from"
+        + (share if by_photo else "")
     )
     data = Data(train)
     options = config.validation

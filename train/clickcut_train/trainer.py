@@ -221,7 +221,9 @@ class Trainer:
         """Measure mean clicks per held-out object, by all processes; the same for each."""
         rank, size = self.world.rank, self.world.size
         mine = self.data.validation[rank::size]
-        outcomes = clicks_per_object(self.learner.ema, self.config, mine, self.world.device)
+        outcomes = clicks_per_object(
+            self.learner.ema, self.config, mine, self.world.device, self.provenance
+        )
         counts = [o.clicks_to(self.config.validation.target) for o in outcomes]
         parts = self.world.gather(counts)
         mean = float(np.mean([c for part in parts for c in part])) if parts else 0.0

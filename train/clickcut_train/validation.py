@@ -6,10 +6,11 @@ maps, regions and, when asked for, the cut. Only the network runs in PyTorch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from clickcut_eval.metrics import Outcome
 from clickcut_eval.targets import GroundTruth, Target
 from clickcut_train.config import TrainConfig, ValidationConfig
 from clickcut_train.data import Photo, PhotoSource
-from clickcut_train.metadata import bundle_metadata
+from clickcut_train.metadata import bundle_metadata, kept_fields
 
 
 class TorchPredictor:
@@ -87,10 +88,16 @@ def clicks_per_object(
     config: TrainConfig,
     objects: Sequence[HeldOut],
     device: torch.device,
+    provenance: Mapping[str, Any],
 ) -> list[Outcome]:
-    """Let the simulated user select every object with a network in eval mode."""
+    """Let the simulated user select every object with a network in eval mode.
+
+    Input size, region and cut are those with which the network would be exported, so that the best
+    checkpoint is the best bundle; `provenance` of its weights says which.
+    """
     options: ValidationConfig = config.validation
-    metadata = bundle_metadata(config.model, config.samples.zoom)
+    zoom = config.samples.zoom
+    metadata = bundle_metadata(config.model, zoom, **kept_fields(provenance, zoom))
     parameters = metadata.parameters.changed(cut=options.cut)
     predictor = TorchPredictor(network, metadata, device)
     return list(measure_all(objects, predictor, parameters, stop_at=options.target))
