@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from clickcut.backends import load_predictor
-from clickcut.bundle import BundleMetadata, faults_of
+from clickcut.bundle import BATCH, BundleMetadata, faults_of
 from clickcut_eval.targets import Target, packaged_target
 from clickcut_export.errors import ExportError
+from clickcut_export.faster import faster_on_cpu
 from clickcut_export.graph import INPUT, OUTPUT, drop_empty_pads, finish, write_file
 from clickcut_export.parity import FLOAT32, Parity, Tolerance, compare
 from clickcut_export.sessions import record
@@ -131,7 +132,7 @@ def to_graph(network: nn.Module, metadata: BundleMetadata, dynamic: bool) -> onn
     # Two different sides, so that nothing is taken to be square.
     sides = (96, 64) if dynamic else (size, size)
     example = torch.zeros((2, len(metadata.channels), *sides))
-    symbolic: dict[int, Any] = {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}
+    symbolic: dict[int, Any] = {0: torch.export.Dim(BATCH, min=1, max=MAX_BATCH)}
     if dynamic:
         symbolic |= {
             axis: 32 * torch.export.Dim(name, min=1, max=64)
@@ -159,6 +160,7 @@ def to_graph(network: nn.Module, metadata: BundleMetadata, dynamic: bool) -> onn
         raise ExportError("PyTorch's exporter gave no graph")
     model = program.model_proto
     drop_empty_pads(model)
+    faster_on_cpu(model)
     return model
 
 

@@ -4,6 +4,7 @@ from clickcut.backends.base import Predictor
 from clickcut.backends.load import (
     BACKENDS,
     DEFAULT_BACKENDS,
+    default_backend,
     load_predictor,
     takes,
     why_unavailable,
@@ -13,6 +14,7 @@ __all__ = [
     "BACKENDS",
     "DEFAULT_BACKENDS",
     "Predictor",
+    "default_backend",
     "load_predictor",
     "takes",
     "why_unavailable",

@@ -23,7 +23,7 @@ def load_predictor(
         path: a bundle (`.onnx`), or for `tensorrt` a plan (`.plan`) with its metadata beside it.
         threads: threads per prediction on the CPU; 0 = one per core.
         backend: of `BACKENDS`; "" for the default of the file; an `.onnx` file runs on the CPU.
-        max_batch: maximum usual batch size; TensorRT prepares for it.
+        max_batch: maximum usual batch size, which the back-end prepares for.
 
     Raises:
         BackendError: the back-end is unknown or not available here; the message says what to
@@ -31,7 +31,7 @@ def load_predictor(
         BundleError: no such file, damaged, not a clickcut bundle, operators that the back-end does
             not support, or a graph that does not fit its metadata.
     """
-    chosen = backend or DEFAULT_BACKENDS.get(path.suffix, "onnxruntime-cpu")
+    chosen = backend or default_backend(path)
     if chosen not in BACKENDS:
         raise BackendError(f"no back-end {chosen!r}; there are {', '.join(BACKENDS)}")
     if not takes(chosen, path):
@@ -50,6 +50,11 @@ def load_predictor(
     from clickcut.backends.onnx_runtime import OnnxPredictor
 
     return OnnxPredictor(path, threads, chosen, max_batch)
+
+
+def default_backend(path: Path) -> str:
+    """Return the back-end that runs a file when none is named."""
+    return DEFAULT_BACKENDS.get(path.suffix, "onnxruntime-cpu")
 
 
 def takes(backend: str, path: Path) -> bool:

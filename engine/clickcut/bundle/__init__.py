@@ -1,6 +1,7 @@
 """A model bundle: its metadata, the file that holds it, its TensorRT form, folders of models."""
 
 from clickcut.bundle.metadata import (
+    BATCH,
     METADATA_KEY,
     METADATA_VERSION,
     BundleMetadata,
@@ -14,6 +15,7 @@ from clickcut.bundle.metadata import (
 )
 
 __all__ = [
+    "BATCH",
     "METADATA_KEY",
     "METADATA_VERSION",
     "BundleMetadata",

@@ -15,6 +15,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from clickcut.errors import BundleError, printable
 from clickcut.parameters import RANGES, Parameters
 
+BATCH = "batch"
+"""Name of the symbolic first dimension of a bundle's input."""
+
 METADATA_KEY = "clickcut"
 METADATA_VERSION = 1
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clickcut.backends import Predictor, load_predictor
+from clickcut.backends import Predictor, default_backend, load_predictor
 from clickcut.backends.batching import BatchingPredictor
 from clickcut.backends.crowd import for_crowds
 from clickcut.backends.probe import probe
@@ -195,7 +195,8 @@ class Models:
 
     def _load_file(self, path: Path) -> Predictor:
         settings = self._settings
-        most = settings.max_batch or GPU_BATCH
+        on_cpu = (self._backend or default_backend(path)) == "onnxruntime-cpu"
+        most = settings.max_batch or (1 if on_cpu else GPU_BATCH)
         probe(path)
         predictor = load_predictor(path, settings.threads, self._backend, most)
         if settings.max_batch > 1 or (settings.max_batch == 0 and on_gpu(predictor)):
