@@ -87,6 +87,19 @@ def test_the_model_that_ships_is_the_same_everywhere(
     )
 
 
+def test_a_cpu_without_batches_is_prepared_for_one_input(default_bundle: Path) -> None:
+    one, many = (load_predictor(default_bundle, 1, max_batch=n) for n in (1, 2))
+    assert isinstance(one, OnnxPredictor)
+    assert isinstance(many, OnnxPredictor)
+    assert (one._fixed_batch, many._fixed_batch) == (1, None)
+    size = one.metadata.input_size
+    for count in (0, 1, 3):
+        batch = inputs(count, size)
+        found = one.predict(batch)
+        assert found.shape == (count, size, size)
+        np.testing.assert_allclose(found, many.predict(batch), atol=1e-4)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_threads_may_share_a_predictor(backend: str, bundle: Path, tmp_path: Path) -> None:
     predictor = loaded(bundle, backend, tmp_path)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from clickcut.installation import require
+from clickcut.whole_file import whole_file
 from clickcut_eval.data_spec import EVALUATED, WITH_SPLITS, evaluated
 from clickcut_eval.errors import RunError
 
@@ -155,16 +156,15 @@ def tune(
             f"name the split to tune on, such as {spec}:train: nothing is reported on it",
             param_hint="--data",
         )
-    known = json.loads(json_path.read_text()) if json_path and json_path.exists() else {}
     if json_path is not None:
-        _write(json_path, json.dumps(known))  # fails now, not after an hour
+        _write(json_path, _text(json_path))  # fails now, not after an hour
     for method in [m.strip() for m in methods.split(",") if m.strip()] or list(SPACE):
         print(method)
         found = search(method, spec, trials, objects)
         print(f"best: {json.dumps(found[0])}")
         if json_path is not None:
-            known |= {method: found}
-            _write(json_path, json.dumps(known, indent=1) + "\n")
+            known = json.loads(_text(json_path))  # another search may have added to it
+            _write(json_path, json.dumps(known | {method: found}, indent=1) + "\n")
 
 
 @app.command()
@@ -197,10 +197,23 @@ def box(
         _write(out, table)
 
 
+def _text(path: Path) -> str:
+    """A file of JSON; {} when there is none."""
+    import json
+
+    try:
+        text = path.read_text() if path.exists() else "{}\n"
+        json.loads(text)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: not a file of trials ({error})") from error
+    return text
+
+
 def _write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        with whole_file(path) as file:
+            file.write(text.encode())
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error.strerror})") from error
 

@@ -1,6 +1,7 @@
-"""Change what a bundle says of itself; of the graph at most the size of its input.
+"""Change what a bundle says of itself and the size of its input.
 
-A graph that an older exporter wrote is brought up to date by the way: see `clickcut_export.faster`.
+A float graph that an older exporter wrote is rewritten as a new one would be: see
+`clickcut_export.faster`.
 """
 
 from __future__ import annotations

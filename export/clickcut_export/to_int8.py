@@ -2,7 +2,8 @@
 
 Weights have a scale for each output channel, activations 8 bits with a range for each tensor (Jacob
 et al. 2018). The score, one channel, stays float with all that follows from it: it is
-little work, and 8 bits of logits would be steps of the outline. The first convolutions see colours,
+little work, and 8 bits of logits would be steps of the outline; so does the guidance's pooling,
+whose input is the network's. The first convolutions see colours,
 clicks and the previous probability together and lose most; a search says how many stay float.
 """
 
@@ -23,6 +24,7 @@ from clickcut.bundle.reference import make_reference
 from clickcut.session.state import probability
 from clickcut_export.calibration import Quantiser
 from clickcut_export.errors import ExportError
+from clickcut_export.faster import pooling_convolutions
 from clickcut_export.graph import consumers, finish, load_graph
 from clickcut_export.parity import INT8, Batch, Network, Parity, Tolerance, compare
 
@@ -99,17 +101,17 @@ def quantise(
         folder = Path(name)
         say(f"calibrating on {len(calibration)} inputs")
         quantiser = Quantiser(model, calibration, folder, symmetric=target == "tensorrt")
-        score = behind_score(model)
+        always_float = [*behind_score(model), *pooling_convolutions(model)]
 
         def quantised(names: Sequence[str]) -> onnx.ModelProto:
-            return quantiser.quantise([*with_activations(model, names), *score])
+            return quantiser.quantise([*with_activations(model, names), *always_float])
 
         def error(names: Sequence[str]) -> float:
             with loaded(finish(quantised(names), metadata), folder) as predictor:
                 some = held_out[:: max(1, len(held_out) // _COMPARED_ON)]
                 return compare(reference, predictor.predict, some).mean
 
-        inner = [name for name in convolutions if name not in score]
+        inner = [name for name in convolutions if name not in always_float]
         chosen = tuple(search(inner, error, say) if keep_float is None else keep_float)
         facts = {
             "precision": "int8",

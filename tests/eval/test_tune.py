@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -64,3 +65,19 @@ def test_a_file_that_cannot_be_written_is_named_before_the_search(voc_folder, mo
     blocked = voc_folder / "ImageSets/Segmentation/train.txt"
     with pytest.raises(RunError, match=r"trials\.json: cannot be written"):
         cli.tune(f"voc:{voc_folder}:train", json_path=blocked / "trials.json")
+    with pytest.raises(RunError, match="not a file of trials"):
+        cli.tune(f"voc:{voc_folder}:train", json_path=blocked)
+    with pytest.raises(RunError, match="not a file of trials"):
+        cli.tune(f"voc:{voc_folder}:train", json_path=voc_folder)
+
+
+def test_searches_may_add_to_one_file(voc_folder, monkeypatch):
+    path = voc_folder / "trials.json"
+
+    def search(method, *_):
+        path.write_text('{"other": [1]}')
+        return [{"clicks": 1.0}]
+
+    monkeypatch.setattr(tuning, "tune", search)
+    cli.tune(f"voc:{voc_folder}:train", methods="growcut", json_path=path)
+    assert json.loads(path.read_text()) == {"other": [1], "growcut": [{"clicks": 1.0}]}

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import onnx
 import pytest
-from export_cases import data_folder, inputs, tiny_bundle, tiny_graph
+from export_cases import data_folder, inputs, operators, tiny_bundle, tiny_graph
 from fakes import metadata
 from numpy.testing import assert_allclose, assert_array_equal
 from onnx import helper, numpy_helper
@@ -131,7 +131,7 @@ def _anything():
     return Tolerance(worst=1.0, mean=1.0, iou=0.0)
 
 
-def test_metadata_are_changed_and_the_graph_is_not(run, bundle, tmp_path):
+def test_metadata_are_changed_and_a_graph_of_today_is_not(run, bundle, tmp_path):
     notes = tmp_path / "notes.json"
     notes.write_text(json.dumps({"accuracy": {"somewhere@90": 3.5}, "version": "8"}))
     path = tmp_path / "accurate.onnx"
@@ -209,3 +209,46 @@ def test_a_bundle_with_its_own_answer_keeps_its_size(run, bundle, tmp_path):
     assert code == 2
     assert "change the float bundle and quantize that" in err
     assert not path.exists()
+
+
+def old_graph():
+    """What an older exporter wrote: the guidance pooled, a score enlarged."""
+    model = tiny_graph()
+    part = [
+        helper.make_node("Slice", ["input", "from", "to", "axis"], ["guidance"]),
+        helper.make_node("AveragePool", ["guidance"], ["small"], kernel_shape=[4, 4]),
+        helper.make_node("Conv", ["small", "mix"], ["again"]),
+        helper.make_node("Resize", ["again", "", "scales"], ["large"], mode="linear"),
+        helper.make_node("Add", ["c2", "large"], ["both"]),
+        helper.make_node("Squeeze", ["both", "axis"], ["logits"]),
+    ]
+    part[1].attribute.append(helper.make_attribute("strides", [4, 4]))
+    del model.graph.node[-1]
+    model.graph.node.extend(part)
+    for name, value in (
+        ("from", np.array([3])),
+        ("to", np.array([6])),
+        ("mix", np.full((1, 3, 1, 1), 0.5, np.float32)),
+        ("scales", np.array([1, 1, 4, 4], np.float32)),
+    ):
+        model.graph.initializer.append(numpy_helper.from_array(value, name))
+    return model
+
+
+def test_an_old_graph_is_rewritten_unless_it_is_int8(run, bundle, tmp_path):
+    described, batch = read_bundle(bundle).metadata, inputs(1)[0]
+    old, new = tmp_path / "old.onnx", tmp_path / "new.onnx"
+    old.write_bytes(finish(old_graph(), described))
+    assert run("metadata", old, "-o", new)[0] == 0
+    assert {"AveragePool", "Slice"} & operators(old)
+    assert not {"AveragePool", "Slice"} & operators(new)
+    assert "Unsqueeze" in operators(new)
+    graph = onnx.load(str(new)).graph
+    assert {t.name for t in graph.initializer} <= {v for n in graph.node for v in n.input}
+    expected = load_predictor(old).predict(batch)
+    assert_allclose(load_predictor(new).predict(batch), expected, atol=1e-5)
+
+    reference = make_reference(batch, load_predictor(old))
+    old.write_bytes(finish(old_graph(), described, reference))
+    assert run("metadata", old, "-o", new)[0] == 0
+    assert operators(new) == operators(old)

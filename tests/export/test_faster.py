@@ -41,19 +41,18 @@ def run(model):
     return session.run(None, {"input": batch})[0]
 
 
-def pooled(start=3, end=2**63 - 1, axis=1, steps=(1,), **changes):
+def pooled(start=3, end=2**63 - 1, axis=1, steps=None, **changes):
+    """A slice of the input and its pooling, both without names, which ONNX allows."""
     attributes = {"kernel_shape": [4, 4], "strides": [4, 4]} | changes
-    names = ["input", "start", "end", "axis"] + (["steps"] if steps else [])
-    constants = {"start": [start], "end": [end], "axis": [axis]}
-    if steps:
-        constants["steps"] = steps
+    constants = {"start": start, "end": end, "axis": axis, "steps": steps}
+    constants = {name: value for name, value in constants.items() if value is not None}
     return graph(
         [
-            helper.make_node("Slice", names, ["part"], name="slice"),
-            helper.make_node("AveragePool", ["part"], ["out"], name="pool", **attributes),
+            helper.make_node("Slice", ["input", *constants], ["part"]),
+            helper.make_node("AveragePool", ["part"], ["out"], **attributes),
         ],
         "out",
-        **{k: np.array(v, np.int64) for k, v in constants.items()},
+        **{k: np.atleast_1d(np.array(v, np.int64)) for k, v in constants.items()},
     )
 
 
@@ -61,7 +60,7 @@ def pooled(start=3, end=2**63 - 1, axis=1, steps=(1,), **changes):
     "model",
     [
         pooled(),
-        pooled(steps=None),
+        pooled(steps=1),
         pooled(start=-2),
         pooled(start=1, end=3),
         pooled(kernel_shape=[2, 4], strides=[2, 4], pads=[0, 0, 0, 0]),
@@ -78,9 +77,12 @@ def test_pooling_becomes_a_convolution(model):
     "model",
     [
         pooled(axis=2, start=0),
-        pooled(steps=(2,)),
+        pooled(steps=2),
         pooled(strides=[2, 2]),
         pooled(pads=[0, 0, 4, 4]),
+        pooled(dilations=[2, 2]),
+        pooled(axis=None, start=[0, 3, 0, 0], end=[2, 6, 32, 48]),
+        pooled(axis=[1, 2], start=[3, 0], end=[6, 32], steps=[1, 1]),
         pooled(kernel_shape=[5, 5], strides=[5, 5], ceil_mode=1),
     ],
 )
@@ -90,8 +92,19 @@ def test_other_pooling_stays(model):
     assert model.SerializeToString() == before
 
 
+def test_old_operator_sets_stay():
+    model = pooled()
+    model.opset_import[0].version = 12
+    assert faster_on_cpu(model) == 0
+
+
 def test_a_slice_that_is_read_elsewhere_stays():
     model = pooled()
+    model.graph.output.append(
+        helper.make_tensor_value_info("part", TensorProto.FLOAT, list("nchw"))
+    )
+    assert pool_by_convolution(model) == 0
+    del model.graph.output[-1]
     model.graph.node.append(helper.make_node("ReduceMax", ["part"], ["most"], keepdims=0))
     model.graph.output.append(helper.make_tensor_value_info("most", TensorProto.FLOAT, []))
     assert pool_by_convolution(model) == 0
@@ -100,12 +113,11 @@ def test_a_slice_that_is_read_elsewhere_stays():
 def enlarged(channels):
     return graph(
         [
-            helper.make_node("Conv", ["input", "weight"], ["score"], name="score"),
+            helper.make_node("Conv", ["input", "weight"], ["score"]),
             helper.make_node(
                 "Resize",
                 ["score", "", "scales"],
                 ["out"],
-                name="enlarge",
                 mode="linear",
                 coordinate_transformation_mode="half_pixel",
             ),
@@ -132,4 +144,5 @@ def test_an_exported_network_is_rewritten_once(tmp_path):
     path = tmp_path / "m.onnx"
     export_onnx(checkpoint, path, OnnxOptions())
     assert not operators(path) & {"AveragePool", "Slice"}
+    assert "Unsqueeze" in operators(path)
     assert faster_on_cpu(onnx.load(str(path))) == 0

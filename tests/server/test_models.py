@@ -28,12 +28,13 @@ from server.harness import (
     write_bundle,
 )
 
-from clickcut.backends import load_predictor
+from clickcut.backends import Predictor, load_predictor
 from clickcut.backends.batching import BatchingPredictor
 from clickcut.bundle.repository import find_models, version_key
 from clickcut.client import Client
 from clickcut.errors import BundleError, EventError
 from clickcut.images import prepare, prepare_pixels
+from clickcut.server import model_registry
 from clickcut.server.model_registry import Models, label
 from clickcut.server.settings import Settings
 from clickcut.session import ClickSession
@@ -180,6 +181,22 @@ def test_batches_are_merged_when_that_is_asked_for(tmp_path: Path) -> None:
     assert not isinstance(plain.predictor, BatchingPredictor)
     assert isinstance(merging.predictor, BatchingPredictor)
     assert label(merging.predictor) == "toy@1"
+
+
+@pytest.mark.parametrize(("asked", "most"), [(0, 1), (1, 1), (4, 4)])
+def test_a_cpu_is_prepared_for_the_batches_that_it_gets(
+    asked: int, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, "toy@1")
+    prepared = []
+
+    def load(path: Path, threads: int, backend: str, max_batch: int) -> Predictor:
+        prepared.append(max_batch)
+        return load_predictor(path, threads, backend, max_batch)
+
+    monkeypatch.setattr(model_registry, "load_predictor", load)
+    Models(Settings(models=tmp_path, max_batch=asked, threads=1))
+    assert prepared == [most]
 
 
 # ---- loading again

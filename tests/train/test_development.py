@@ -75,6 +75,16 @@ def test_a_share_of_small_objects_and_none_too_small(tmp_path, monkeypatch, sour
     assert min(areas) >= 50
 
 
+def test_a_folder_in_use_is_refused_and_too_few_objects_are_said(
+    tmp_path, monkeypatch, sources, capsys
+):
+    run(monkeypatch, *sources, "--objects", 1, 1, 30, "-o", tmp_path / "out")
+    assert "8 objects, not 32" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        run(monkeypatch, *sources, "-o", tmp_path / "out")
+    assert "is not empty" in capsys.readouterr().err
+
+
 def test_the_same_objects_every_time(tmp_path, monkeypatch, sources):
     for out in ("one", "two"):
         run(monkeypatch, *sources, "--objects", 3, 3, 3, "-o", tmp_path / out)

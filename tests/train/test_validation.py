@@ -11,6 +11,8 @@ from train_cases import ALONE, config, data
 
 from clickcut.backends import load_predictor
 from clickcut.bundle import bundled_models
+from clickcut_eval.accuracy import measure_all
+from clickcut_train import validation
 from clickcut_train.checkpoint import OPTIONS, read_checkpoint
 from clickcut_train.config import ModelConfig
 from clickcut_train.metadata import bundle_metadata
@@ -60,16 +62,25 @@ class Sizes(ColourOracle):
         return super().forward(x)
 
 
-def test_it_is_measured_as_it_would_be_exported():
+def test_it_is_measured_as_it_would_be_exported(monkeypatch):
     """A model that goes on from a bundle is exported with that bundle's size, region and views."""
-    network, objects = Sizes(), held_out(data(2).train, 1)
+    network, objects, described = Sizes(), held_out(data(2).train, 1), []
+
+    def measured(targets, predictor, *arguments, **options):
+        described.append(predictor.metadata)
+        return measure_all(targets, predictor, *arguments, **options)
+
+    monkeypatch.setattr(validation, "measure_all", measured)
     options = bundle_options(bundled_models()["default"])
     clicks_per_object(network, config(validation=EVERY), objects, ALONE.device, {OPTIONS: options})
     metadata = load_predictor(bundled_models()["default"]).metadata
     assert network.seen == {metadata.input_size}
+    assert described[0].region == metadata.region
+    assert described[0].cut == metadata.cut
     alone = Sizes()
     clicks_per_object(alone, config(validation=EVERY), objects, ALONE.device, {})
     assert alone.seen == {config().model.input_size}
+    assert not described[1].region.mirror
 
 
 def test_a_network_behind_the_predictor_interface():

@@ -92,8 +92,9 @@ def clicks_per_object(
 ) -> list[Outcome]:
     """Let the simulated user select every object with a network in eval mode.
 
-    Input size, region and cut are those with which the network would be exported, so that the best
-    checkpoint is the best bundle; `provenance` of its weights says which.
+    Input size, region and threshold are those with which the network would be exported, so that
+    the best checkpoint is the best bundle; `provenance` of its weights says which. The cut runs
+    where the configuration asks for it.
     """
     options: ValidationConfig = config.validation
     zoom = config.samples.zoom

@@ -107,8 +107,8 @@ class OnnxPredictor:
         threads: threads per prediction on the CPU; 0 = one per core that this
             process may use.
         backend: of `PROVIDERS`.
-        max_batch: largest batch to prepare for. A CPU that is prepared for 1 runs larger ones
-            input by input.
+        max_batch: largest batch to prepare for. On a CPU that is prepared for 1, our exports run
+            larger ones input by input.
 
     Raises:
         BackendError: ONNX Runtime is not installed, or not with this provider, or the provider does
@@ -130,7 +130,7 @@ class OnnxPredictor:
         providers = self._providers(bundle.data, path, max_batch)
         options = self._options()
         if backend == "onnxruntime-cpu" and max_batch == 1:
-            # With every shape known more layers are fused: 2 to 3 % less time.
+            # With every shape known more layers are fused (benchmarks/results/backends.md).
             options.add_free_dimension_override_by_name(BATCH, 1)
         self._session = self._load(bundle.data, path, options, providers)
         self._check_graph(path)
@@ -235,6 +235,8 @@ class OnnxPredictor:
         step = self._fixed_batch
         if step is None or step == len(batch):
             return self._run(batch)
+        if not len(batch):
+            return np.empty((0, *batch.shape[2:]), np.float32)
         parts = []
         for start in range(0, len(batch), step):
             part = batch[start : start + step]
