@@ -28,10 +28,10 @@ class GeodesicParameters:
             probability; 0 in the paper, where it leaves even areas undecided.
     """
 
-    bandwidth: float = 11.9
-    floor: float = 0.00121
-    image_weight: float = 122.0
-    spatial: float = 0.000832
+    bandwidth: float = 7.52
+    floor: float = 0.00466
+    image_weight: float = 5.98
+    spatial: float = 0.00033
 
 
 class GeodesicMatting(Classical):

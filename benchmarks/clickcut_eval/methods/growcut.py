@@ -31,8 +31,8 @@ class GrowCutParameters:
             that arrives first does.
     """
 
-    smoothing: float = 1.3
-    decay: float = 0.000645
+    smoothing: float = 1.96
+    decay: float = 0.000102
 
 
 class GrowCut(Classical):
