@@ -198,7 +198,11 @@ def box(
 
 
 def _text(path: Path) -> str:
-    """A file of JSON; {} when there is none."""
+    """A file of trials as it is, JSON; {} when there is none.
+
+    Raises:
+        RunError: it cannot be read, or is not JSON.
+    """
     import json
 
     try:
