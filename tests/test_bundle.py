@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -21,6 +22,7 @@ from clickcut.bundle.file import SEAL_KEY, read_bundle, seal, seal_file
 from clickcut.errors import BundleError
 
 SIZE = 64
+SUMMARY = Path(__file__).parents[1] / "benchmarks/results/eval/summary.json"
 
 
 def write(path, document=None, size=SIZE, channels=6, finite=True, batch="n", domain=""):
@@ -264,6 +266,20 @@ def test_a_prediction_is_the_same_alone_and_in_a_batch(default_bundle):
     together = predictor.predict(batch)
     alone = np.concatenate([predictor.predict(batch[k : k + 1]) for k in range(2)])
     np.testing.assert_allclose(together, alone, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "method"), [("default", "fcn-cut"), ("fcn8s-mobilenet", "fcn8s-cut")]
+)
+def test_packaged_models_say_the_accuracy_of_the_published_run(name, method):
+    published = {
+        f"{result['dataset']}@{100 * result['target_iou']:.0f}": result["mean_clicks"]
+        for result in json.loads(SUMMARY.read_text())["results"]
+        if result["method"] == method
+    }
+    said = read_bundle(bundled_models()[name]).metadata.accuracy
+    assert len(published) == 4
+    assert said == pytest.approx(published, abs=0.0051)
 
 
 def test_the_packaged_models_fit_into_a_package():

@@ -229,8 +229,8 @@ def test_the_next_click_sees_what_the_refinement_found():
     assert np.abs(before - probability(session._state.logits)).max() > 0.01
     session.click(40, 70)
     first_pass = batches(session)[3][0]
-    if session.probability[0] == region:
-        np.testing.assert_array_equal(first_pass[5], before)
+    assert session.probability[0] == region
+    np.testing.assert_array_equal(first_pass[5], before)
 
 
 def test_early_and_shallow_clicks_are_not_refined():

@@ -36,6 +36,9 @@ REFINED = {"zoom": True, "expansion": 1.4, "min_side": 16, "refine": 0.5, "mirro
 VIEWS = REFINED | {"narrow": 1.5, "mirror_views": [1.0, 1.3, 1.3]}
 """All options together, as in `accurate`."""
 
+AS_DEFAULT = ONE_LOOK | {"max_looks": 3, "narrow": 1.5, "mirror": True, "mirror_views": [1.2]}
+"""The options of `default`."""
+
 SOMETIMES = VIEWS | {"mirror_from": 2, "mirror_depth": 0.5, "refine_from": 3, "refine_depth": 0.3}
 """Second predictions by the number of the click and by how deep it lies in what is wrong."""
 
@@ -45,10 +48,11 @@ POLICIES = pytest.mark.parametrize(
         ONE_LOOK | {"max_looks": 3},
         REFINED,
         ONE_LOOK | {"min_side": 16, "narrow": 1.5},
+        AS_DEFAULT,
         VIEWS,
         SOMETIMES,
     ],
-    ids=["plain", "refined", "narrow", "views", "sometimes"],
+    ids=["plain", "refined", "narrow", "default", "views", "sometimes"],
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 
+import cv2
 import numpy as np
 import pytest
 from eval_cases import save
@@ -257,6 +258,18 @@ def test_every_fault_of_a_folder_is_named(tmp_path):
         "no photograph for the mask z.png",
     ):
         assert fault in str(error.value)
+
+
+def test_a_photograph_with_a_hole_is_not_measured_on(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (160, 200, 3), np.uint8)
+    (tmp_path / "images").mkdir()
+    for name in "ab":
+        whole = cv2.imencode(".jpg", pixels)[1].tobytes()
+        holed = whole[:4000] + bytes(400) + whole[4400:]
+        (tmp_path / f"images/{name}.jpg").write_bytes(holed if name == "b" else whole)
+        save(tmp_path / f"masks/{name}.png", np.full((160, 200), 255, np.uint8))
+    with pytest.raises(DatasetError, match=r"1 fault; nothing was measured\n +b.jpg is damaged"):
+        DATASETS["grabcut"].read(tmp_path)
 
 
 def test_voc_names_every_missing_file(tmp_path):

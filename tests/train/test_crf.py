@@ -93,5 +93,7 @@ def test_the_packaged_weights() -> None:
     crf = DenseCrf.learned()
     assert np.shape(crf.appearance_weight) == np.shape(crf.smoothness_weight) == (LABELS,)
     assert np.shape(crf.compatibility) == (LABELS, LABELS)
+    assert len(set(crf.appearance_weight)) > 1  # learned for each label, not one set by hand
+    assert not np.allclose(crf.compatibility, np.diag(np.diag(crf.compatibility)))
     pixels, classes, probability = scene(2)
     assert crf.refine(pixels, probability).shape == classes.shape

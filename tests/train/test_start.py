@@ -54,6 +54,21 @@ def test_a_foreign_or_damaged_checkpoint_is_refused_before_data_are_read(invoke,
     assert isinstance(invoke("--out", out).exception, CheckpointError)
 
 
+def test_a_later_stages_foreign_checkpoint_is_refused_before_the_first_stage(
+    invoke, no_data, tmp_path
+):
+    with (tmp_path / "run.toml").open("a") as file:
+        file.write("stages.early = {}\nstages.late.schedule.samples = 12\n")
+    out = tmp_path / "out"
+    run = Trainer(config(), out / "late", data(), ALONE)
+    run.save()
+    run.close()
+    result = invoke("--out", out)
+    assert isinstance(result.exception, ConfigError)
+    assert f"{out / 'late'} holds a run that began otherwise" in str(result.exception)
+    assert isinstance(invoke("--out", out, "--stage", "early").exception, AssertionError)
+
+
 @pytest.mark.parametrize(
     "setting", [("initial.path=none.pth", "initial.kind=mobilenet_v2"), ("loss.teacher=none.pt",)]
 )

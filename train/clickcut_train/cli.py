@@ -106,8 +106,9 @@ def crf(
     """Learn the CRF of the baseline `semantic-crf-learned` on top of its segmenter."""
     require("torch")
     from clickcut_eval.methods.segmenter import Segmenter
-    from clickcut_train.crf_run import learn_and_measure
+    from clickcut_train.crf_run import check_writable, learn_and_measure
 
+    check_writable(output)
     learn_and_measure(voc, split, Segmenter(segmenter), output, steps, held_out)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 from rich.progress import track
@@ -10,6 +11,24 @@ from clickcut.whole_file import whole_file
 from clickcut_eval.methods.dense_crf import DenseCrf
 from clickcut_eval.methods.segmenter import Segmenter
 from clickcut_train.crf import MeanField, labelled, learn, mean_iou, read
+from clickcut_train.errors import ConfigError
+
+
+def check_writable(output: Path) -> None:
+    """Say before the learning what would keep its result from being written.
+
+    Raises:
+        ConfigError: it is a folder, or its folder is missing or cannot be written to.
+    """
+    if output.is_dir():
+        raise ConfigError(f"{output} is a folder; give a file as --out")
+    try:
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"{output} cannot be written ({error.strerror}); give another --out"
+        ) from error
 
 
 def learn_and_measure(

@@ -150,13 +150,19 @@ def run_file(
         if world.leads:
             print(text, flush=True)
 
+    def root_of(each: Stage) -> Path:
+        return out or Path(each.config.output.folder)
+
     stages = read_stages(path, assignments)
+    chosen = select(stages, stage)
+    for each in chosen:  # what is wrong with a later stage's folder must not cost the earlier ones
+        if (folder := root_of(each) / each.name).joinpath("last.pt").exists():
+            find_start(each.config, folder)
     data: Data | None = None
     opened: tuple[DataConfig, ValidationConfig] | None = None
-    for each in select(stages, stage):
-        root = out or Path(each.config.output.folder)
-        config = start_of(each, stages, root)
-        folder = root / each.name if each.name else root
+    for each in chosen:
+        config = start_of(each, stages, root_of(each))
+        folder = root_of(each) / each.name
         with locked_folder(folder) if world.leads else nullcontext():
             start = find_start(config, folder)
             if data is None or opened != (config.data, config.validation):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from clickcut_eval.datasets.jpeg_holes import has_hole
 from clickcut_eval.errors import DatasetError
 
 _TURNED = (5, 6, 7, 8)
@@ -22,6 +23,7 @@ class Faults:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._faults: list[str] = []
+        self._whole: set[Path] = set()
 
     def add(self, fault: str) -> None:
         """Note a fault."""
@@ -37,9 +39,14 @@ class Faults:
             self.compare_with(image, labels.name, *size)
 
     def compare_with(self, image: Path, labels: str, width: int, height: int) -> None:
-        """Note when a photograph cannot be opened or has not the size of its labels."""
+        """Note when a photograph cannot be opened, has a hole, or is not as large as its labels."""
         size = self.size(image)
-        if size is not None and size != (width, height):
+        if size is None:
+            return
+        if image not in self._whole and has_hole(image.read_bytes()):
+            self.add(f"{image.name} is damaged: it has a hole of zero bytes in its picture")
+        self._whole.add(image)
+        if size != (width, height):
             found = f"{image.name} has {size[0]} x {size[1]}"
             self.add(f"{labels} has {width} x {height} pixels, {found}")
 

@@ -15,8 +15,8 @@ from pycocotools import mask as coco_mask
 from clickcut.errors import ImageError
 from clickcut.images import decode
 from clickcut_eval.datasets.entry import LIMITS, Annotated, Entry, FaultyPhotoError
+from clickcut_eval.datasets.jpeg_holes import has_hole
 from clickcut_eval.datasets.rle import Rle
-from clickcut_train.data.jpeg_holes import has_hole
 from clickcut_train.data.photo import JPEG, Photo
 from clickcut_train.data.report import Report
 from clickcut_train.errors import DataError
