@@ -19,6 +19,7 @@ from clickcut_train.trainer import Trainer
 from clickcut_train.weights import load_initial
 
 DEFAULT = bundled_models()["default"]
+BACKBONE = "efficientnet_lite0"
 
 
 def inputs(count: int, size: int) -> np.ndarray:
@@ -32,7 +33,7 @@ def inputs(count: int, size: int) -> np.ndarray:
 def test_the_network_says_what_the_shipped_bundle_says_before_and_after_restoring_batchnorm():
     torch.manual_seed(0)
     predictor = load_predictor(DEFAULT)
-    model = ModelConfig(input_size=predictor.metadata.input_size)
+    model = ModelConfig(backbone=BACKBONE, input_size=predictor.metadata.input_size)
     network = build(model)
     load_initial(network, model, "bundle", DEFAULT)
     x = inputs(1, model.input_size)
@@ -56,7 +57,7 @@ def test_the_network_says_what_the_shipped_bundle_says_before_and_after_restorin
 
 def test_a_bundle_and_a_checkpoint_are_averaged_with_their_batchnorms_folded(tmp_path):
     torch.manual_seed(0)
-    settings = config(model={"width": 1.0, "head_channels": 96})
+    settings = config(model={"backbone": BACKBONE, "width": 1.0, "head_channels": 96})
     network = build(settings.model)
     load_initial(network, settings.model, "bundle", DEFAULT)
     restore_batchnorm(network, torch.from_numpy(inputs(2, 64)))
@@ -82,7 +83,7 @@ def test_a_bundle_and_a_checkpoint_are_averaged_with_their_batchnorms_folded(tmp
 def test_what_a_bundle_says_of_its_use_is_kept_by_what_goes_on_from_it(tmp_path):
     options = {"model": {"input_size": 64}, "schedule": {"samples": 16, "batch": 8, "warmup": 0}}
     first = config(initial={"kind": "bundle", "path": "default"}, **options)
-    first = first.model_copy(update={"model": ModelConfig(input_size=64)})
+    first = first.model_copy(update={"model": ModelConfig(backbone=BACKBONE, input_size=64)})
     run = Trainer(first, tmp_path / "first", data(), ALONE)
     run.close()
     shipped = load_predictor(DEFAULT).metadata
@@ -103,12 +104,12 @@ def test_what_a_bundle_says_of_its_use_is_kept_by_what_goes_on_from_it(tmp_path)
 
 
 def test_a_bundle_of_another_network_is_refused_and_the_network_is_as_it_was(tmp_path):
-    model = ModelConfig(encoding="distance")
+    model = ModelConfig(backbone=BACKBONE, encoding="distance")
     network = build(model)
     before = {n: v.clone() for n, v in network.state_dict().items()}
     with pytest.raises(WeightsError, match="encoding = disc, not distance"):
         load_initial(network, model, "bundle", DEFAULT)
-    narrow = ModelConfig(head_channels=64)
+    narrow = ModelConfig(backbone=BACKBONE, head_channels=64)
     with pytest.raises(WeightsError, match=r"model\.head_channels"):
         load_initial(build(narrow), narrow, "bundle", DEFAULT)
     broken = tmp_path / "broken.onnx"
