@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch")
 
 from clickcut_eval.methods.dense_crf import DenseCrf, Filters  # noqa: E402
+from clickcut_train.cli import app  # noqa: E402
 from clickcut_train.crf import ITERATIONS, Labelled, MeanField, learn, mean_iou  # noqa: E402
+from clickcut_train.errors import ConfigError  # noqa: E402
 
 SIDE, LABELS = 24, 21
 
@@ -87,6 +91,17 @@ def test_learning_lowers_the_loss_and_what_was_learned_is_used() -> None:
     assert crf != DenseCrf()
     assert mean_iou(photographs, segmenter, crf) > mean_iou(photographs, segmenter, None)  # type: ignore[arg-type]
     assert json.loads(crf.weights_json())["appearance_weight"] == list(crf.appearance_weight)
+
+
+@pytest.mark.parametrize("output", ["/dev/null/x", "missing/x.json", "."])
+def test_an_output_that_cannot_be_written_is_said_before_anything_is_read(
+    tmp_path: Path, output: str
+) -> None:
+    command = ["crf", "no-voc", "--segmenter", "no-weights.pth", "--out", str(tmp_path / output)]
+    result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, ConfigError)
+    assert "--out" in str(result.exception)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_packaged_weights() -> None:
